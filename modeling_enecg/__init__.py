@@ -1,0 +1,39 @@
+"""EnECG: 12-lead ECG foundation models on the Hugging Face stack.
+
+Importing this package registers its models and feature extractors with the Auto classes of transformers.
+"""
+
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+
+from .backbones import BACKBONES
+from .configuration_enecg import EnECGConfig, Task
+from .feature_extraction_ecg import ECGFeatureExtractor
+from .feature_extraction_enecg import EnECGFeatureExtractor
+from .modeling_backbone import ECGBackboneModel
+from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
+from .modeling_enecg import EnECGModel, EnECGOutput
+from .modeling_stmem import STMEMConfig, STMEMModel
+from .version import __version__
+
+_MODELS: tuple[type[EnECGModel] | type[ECGBackboneModel], ...] = (EnECGModel, *BACKBONES.values())
+for _model in _MODELS:
+    AutoConfig.register(_model.config_class.model_type, _model.config_class, exist_ok=True)
+    AutoModel.register(_model.config_class, _model, exist_ok=True)
+    AutoFeatureExtractor.register(_model.config_class, ECGFeatureExtractor, exist_ok=True)
+AutoFeatureExtractor.register(EnECGConfig, EnECGFeatureExtractor, exist_ok=True)
+
+__all__ = [
+    "BACKBONES",
+    "ECGBackboneModel",
+    "ECGFeatureExtractor",
+    "ECGFounderConfig",
+    "ECGFounderModel",
+    "EnECGConfig",
+    "EnECGFeatureExtractor",
+    "EnECGModel",
+    "EnECGOutput",
+    "STMEMConfig",
+    "STMEMModel",
+    "Task",
+    "__version__",
+]

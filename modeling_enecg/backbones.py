@@ -1,0 +1,21 @@
+"""The backbones that can be an expert, by model type."""
+
+from .modeling_backbone import ECGBackboneModel
+from .modeling_ecgfounder import ECGFounderModel
+from .modeling_stmem import STMEMModel
+
+# A table of our own: under `trust_remote_code` the Auto classes do not know these types inside a composite model.
+BACKBONES: dict[str, type[ECGBackboneModel]] = {
+    model_class.config_class.model_type: model_class for model_class in (ECGFounderModel, STMEMModel)
+}
+
+
+def backbone_class(model_type: str | None) -> type[ECGBackboneModel]:
+    """Return the model class of a backbone's model type.
+
+    Raises:
+        ValueError: if there is no such backbone.
+    """
+    if model_type not in BACKBONES:
+        raise ValueError(f"No backbone has the model type {model_type!r}; there are: {', '.join(BACKBONES)}.")
+    return BACKBONES[model_type]

@@ -1,0 +1,68 @@
+"""Reading published checkpoint files without running anything that they contain."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+# Published training checkpoints carry validation scores as NumPy scalars: plain numbers, safe to rebuild.
+_SAFE_GLOBALS: list[Any] = [np.dtype, np.float64(0).__reduce__()[0], *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]
+
+
+class ConversionError(ValueError):
+    """A checkpoint that cannot be read, or does not fit its architecture."""
+
+
+def read_checkpoint(path: str | Path, weights_key: str) -> dict[str, torch.Tensor]:
+    """Read a state dict from a `.safetensors` file or a torch file.
+
+    Args:
+        path (`str` or `Path`): The file. A torch file is read with `weights_only=True`.
+        weights_key (`str`): Where the published torch file keeps its weights; a bare state dict is taken as well.
+
+    Returns:
+        `dict[str, torch.Tensor]` with upstream's key names.
+
+    Raises:
+        ConversionError: if the file is missing, unreadable, holds objects other than tensors and plain values, or
+            has no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConversionError(f"No checkpoint file at {path}.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if not isinstance(content, Mapping):
+        raise ConversionError(f"{path} holds a {type(content).__name__}; expected a dict of weights.")
+    weights = content.get(weights_key, content)
+    if not isinstance(weights, Mapping) or not weights:
+        raise ConversionError(f"{path} has no weights under {weights_key!r}.")
+    not_tensors = [key for key, value in weights.items() if not isinstance(value, torch.Tensor)]
+    if not_tensors:
+        raise ConversionError(
+            f"{path} has no weights under {weights_key!r}, and its entries {not_tensors[:5]} are not tensors."
+        )
+    return dict(weights)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ConversionError(f"{path} is not a valid safetensors file: {error}.") from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(_SAFE_GLOBALS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConversionError(
+            f"{path} cannot be read as weights only: {reason} Nothing in it was executed. "
+            "If it is a torch checkpoint, save its state dict as .safetensors and convert that."
+        ) from error

@@ -1,0 +1,241 @@
+"""From physical 12-lead signals to what a backbone was pre-trained on.
+
+A feature extractor is a list of named steps, saved in `preprocessor_config.json`, so that a reader of that file sees
+all that happens to a signal. Signals are arrays of shape `(num_leads, num_samples)` in millivolts (mV); every step
+works on the last axis in float64 and takes any leading axes.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.signal
+from transformers import BatchFeature, FeatureExtractionMixin
+from transformers.utils import logging
+
+from .leads import STANDARD_LEADS, reorder_leads
+
+logger = logging.get_logger(__name__)
+
+# An ECG's deflections are a few mV; the bounds leave room for artefacts (PTB-XL's 16 bits end at 32.8 mV) and for
+# very low voltage, and lie below ADC units and µV, and above volts.
+LARGEST_MV = 50.0
+SMALLEST_MV = 0.01
+
+
+def resample(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", method: str) -> np.ndarray:
+    """Resample to the extractor's rate, by Fourier (`"fourier"`), polyphase filter or linear interpolation."""
+    target_rate = extractor.sampling_rate
+    if rate == target_rate:
+        return signal
+    num_samples = int(signal.shape[-1] * target_rate / rate)
+    if method == "fourier":
+        return scipy.signal.resample(signal, num_samples, axis=-1)
+    if method == "polyphase":
+        divisor = math.gcd(int(target_rate), int(rate))
+        return scipy.signal.resample_poly(signal, int(target_rate) // divisor, int(rate) // divisor, axis=-1)
+    position = np.linspace(0, signal.shape[-1] - 1, num_samples)
+    left = np.minimum(position.astype(int), signal.shape[-1] - 2)
+    weight = position - left
+    return signal[..., left] * (1 - weight) + signal[..., left + 1] * weight
+
+
+def crop_or_pad(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor") -> np.ndarray:
+    """Take the middle `sequence_length` samples, or append `padding_value` up to there."""
+    surplus = signal.shape[-1] - extractor.sequence_length
+    if surplus >= 0:
+        start = surplus // 2
+        return signal[..., start : start + extractor.sequence_length]
+    padding = [(0, 0)] * (signal.ndim - 1) + [(0, -surplus)]
+    return np.pad(signal, padding, constant_values=extractor.padding_value)
+
+
+def butterworth(
+    signal: np.ndarray,
+    rate: float,
+    extractor: "ECGFeatureExtractor",
+    kind: str,
+    cutoff_hz: float | Sequence[float],
+    order: int,
+    form: str = "sos",
+) -> np.ndarray:
+    """Filter forward and backward (zero phase), as second-order sections (`"sos"`) or transfer function (`"ba"`)."""
+    if form == "sos":
+        return scipy.signal.sosfiltfilt(scipy.signal.butter(order, cutoff_hz, kind, fs=rate, output="sos"), signal)
+    return scipy.signal.filtfilt(*scipy.signal.butter(order, cutoff_hz, kind, fs=rate), signal)
+
+
+def notch(
+    signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", frequency_hz: float, quality: float
+) -> np.ndarray:
+    """Remove one frequency, such as mains hum, forward and backward (zero phase)."""
+    return scipy.signal.filtfilt(*scipy.signal.iirnotch(frequency_hz, quality, fs=rate), signal)
+
+
+def remove_baseline(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", window_s: float) -> np.ndarray:
+    """Subtract each lead's moving median; beyond the ends the signal counts as zero."""
+    window = int(window_s * rate) // 2 * 2 + 1
+    return signal - np.apply_along_axis(scipy.signal.medfilt, -1, signal, window)
+
+
+def standardize(
+    signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", scope: str, epsilon: float = 0.0
+) -> np.ndarray:
+    """Subtract the mean and divide by the standard deviation, of the whole record or lead by lead; a flat one is 0."""
+    axes = (-2, -1) if scope == "record" else (-1,)
+    centred = signal - signal.mean(axis=axes, keepdims=True)
+    deviation = signal.std(axis=axes, keepdims=True)
+    return np.divide(centred, deviation + epsilon, out=np.zeros_like(centred), where=deviation > 0)
+
+
+STEPS: dict[str, Callable[..., np.ndarray]] = {
+    "resample": resample,
+    "crop_or_pad": crop_or_pad,
+    "butterworth": butterworth,
+    "notch": notch,
+    "remove_baseline": remove_baseline,
+    "standardize": standardize,
+}
+
+
+class ECGFeatureExtractor(FeatureExtractionMixin):
+    """Turn physical ECG signals into the `input_values` of one backbone.
+
+    Args:
+        sampling_rate (`int`, *optional*, defaults to 500): Samples a second (Hz) that the backbone takes.
+        sequence_length (`int`, *optional*, defaults to 5000): Samples that the backbone takes.
+        lead_names (`list[str]`, *optional*, defaults to the 12 standard leads): Leads that it takes, in its order.
+        steps (`list[dict]`, *optional*): What to do, in order: each a `name` of `STEPS` and that step's arguments.
+            By default resample, crop or pad, and standardise over the record.
+        padding_value (`float`, *optional*, defaults to 0.0): What shorter signals are filled up with.
+
+    Example:
+    ```python
+    >>> import numpy as np
+    >>> from modeling_enecg import ECGFeatureExtractor
+    >>> extractor = ECGFeatureExtractor(sampling_rate=250, sequence_length=2250)
+    >>> signal = np.random.default_rng(0).normal(size=(12, 5000))
+    >>> extractor(signal, sampling_rate=500, return_tensors="pt")["input_values"].shape
+    torch.Size([1, 12, 2250])
+
+    ```
+    """
+
+    model_input_names = ["input_values"]
+
+    def __init__(
+        self,
+        sampling_rate: int = 500,
+        sequence_length: int = 5000,
+        lead_names: Sequence[str] = STANDARD_LEADS,
+        steps: Sequence[Mapping[str, Any]] | None = None,
+        padding_value: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.sampling_rate = sampling_rate
+        self.sequence_length = sequence_length
+        self.lead_names = list(lead_names)
+        self.padding_value = padding_value
+        default_steps = ({"name": "resample", "method": "fourier"}, {"name": "crop_or_pad"})
+        self.steps = [dict(step) for step in steps or (*default_steps, {"name": "standardize", "scope": "record"})]
+        for step in self.steps:
+            if step.get("name") not in STEPS:
+                raise ValueError(f"Unknown step {step}; its name must be one of {', '.join(STEPS)}.")
+
+    def __call__(
+        self,
+        signals: np.ndarray | Sequence[np.ndarray],
+        sampling_rate: float | None = None,
+        lead_names: Sequence[str] | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Prepare one or several records.
+
+        Args:
+            signals (`np.ndarray` of shape `(num_leads, num_samples)` or a list of them): Amplitudes in mV. Lengths may
+                differ.
+            sampling_rate (`float`, *optional*): Samples a second (Hz) of the signals. Without it the extractor's own
+                rate is taken, with a warning.
+            lead_names (`Sequence[str]`, *optional*): The signals' leads, row by row, in any order; III, aVR, aVL and
+                aVF may be left out. Without it the rows must be the extractor's leads in its order.
+            return_tensors (`str`, *optional*): `"pt"` for torch tensors, `"np"` for arrays.
+
+        Returns:
+            `BatchFeature` with `input_values` of shape `(batch_size, num_leads, sequence_length)`, float32.
+
+        Raises:
+            ValueError: if a signal has the wrong shape or leads, holds NaN or infinite values, or has amplitudes that
+                no ECG in mV has.
+        """
+        rate = self._checked_rate(sampling_rate)
+        records = [signals] if np.ndim(signals[0]) == 1 else list(signals)
+        values = [self._prepare(np.asarray(signal), rate, lead_names, index) for index, signal in enumerate(records)]
+        return BatchFeature({"input_values": np.stack(values)}, tensor_type=return_tensors)
+
+    def _checked_rate(self, sampling_rate: float | None) -> float:
+        if sampling_rate is None:
+            logger.warning_once(
+                f"No sampling_rate given: the signals are taken to have {self.sampling_rate} Hz. "
+                "Pass sampling_rate to be sure."
+            )
+            return self.sampling_rate
+        if not sampling_rate > 0:
+            raise ValueError(f"sampling_rate must be a positive number of Hz, got {sampling_rate}.")
+        return sampling_rate
+
+    def _prepare(self, signal: np.ndarray, rate: float, lead_names: Sequence[str] | None, index: int) -> np.ndarray:
+        check_signal(signal, f"Signal {index}")
+        if lead_names is not None:
+            signal = reorder_leads(signal, lead_names, self.lead_names)
+        elif len(signal) != len(self.lead_names):
+            raise ValueError(
+                f"Signal {index} has {len(signal)} leads; this extractor expects {len(self.lead_names)}: "
+                f"{', '.join(self.lead_names)}. Pass lead_names to have them picked and ordered by name."
+            )
+        signal = signal.astype(np.float64)
+        for step in self.steps:
+            arguments = {key: value for key, value in step.items() if key != "name"}
+            signal = STEPS[step["name"]](signal, rate, self, **arguments)
+            if step["name"] == "resample":
+                rate = self.sampling_rate
+        return signal.astype(np.float32)
+
+
+def check_signal(signal: np.ndarray, name: str) -> None:
+    """Refuse what cannot be an ECG in mV.
+
+    Args:
+        signal (`np.ndarray`): Should be of shape `(num_leads, num_samples)`.
+        name (`str`): How to call the signal in an error.
+
+    Raises:
+        ValueError: if the shape is wrong, a value is not finite, or the amplitudes are too large (ADC units or µV) or
+            too small (V).
+    """
+    if signal.ndim != 2 or signal.shape[1] < 2:
+        raise ValueError(f"{name} has shape {signal.shape}; expected (num_leads, num_samples).")
+    if not np.issubdtype(signal.dtype, np.number) or np.iscomplexobj(signal):
+        raise ValueError(f"{name} has type {signal.dtype}; expected real numbers in mV.")
+    num_bad = signal.size - np.count_nonzero(np.isfinite(signal))
+    if num_bad:
+        leads = ", ".join(str(row) for row in np.flatnonzero(~np.isfinite(signal).all(axis=1)))
+        raise ValueError(
+            f"{name} has {num_bad} values that are NaN or infinite (rows {leads}). "
+            "Drop the record, or fill the gaps knowingly before."
+        )
+    largest = float(np.abs(signal - np.median(signal, axis=1, keepdims=True)).max())
+    if largest > LARGEST_MV:
+        raise ValueError(
+            f"{name} deviates by up to {largest:.4g} from its leads' medians; in mV an ECG stays below "
+            f"{LARGEST_MV:g}. Are these µV (divide by 1000) or ADC units (divide by the gain)?"
+        )
+    if 0 < largest < SMALLEST_MV:
+        raise ValueError(
+            f"{name} deviates by at most {largest:.4g} from its leads' medians; in mV an ECG exceeds "
+            f"{SMALLEST_MV:g}. Are these V (multiply by 1000)?"
+        )
+
+
+__all__ = ["ECGFeatureExtractor"]

@@ -1,0 +1,71 @@
+"""Writing without leaving anything half-written in place."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder to write in, and put it at `path` once all is written.
+
+    After an error nothing is left, neither at `path` nor beside it.
+
+    Args:
+        path (`str` or `Path`): Where the folder is to appear; must not exist, or be an empty folder.
+
+    Yields:
+        `Path`: The folder to write in, on the same file system.
+
+    Raises:
+        FileExistsError: if `path` holds something already.
+    """
+    target = Path(path).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{path} exists and is not an empty folder; choose another place or remove it.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield aside
+        aside.chmod(0o777 & ~_umask())
+        os.replace(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file to write, and put it at `path`, over any older one, once all is written.
+
+    After an error an older file is untouched.
+
+    Args:
+        path (`str` or `Path`): Where the file is to appear; its folder is made if needed.
+
+    Yields:
+        `Path`: The file to write, with the same suffix, in the same folder.
+    """
+    target = Path(path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{os.getpid()}.{target.name}")
+    try:
+        yield aside
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file, wholly or not at all."""
+    with new_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,110 @@
+"""The standard 12 leads: their names, their order, and how the limb leads follow from I and II.
+
+Signals are arrays of shape `(num_leads, num_samples)` in millivolts (mV).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# Each derived limb lead as (weight of I, weight of II): Einthoven's law and Goldberger's augmented leads.
+DERIVED_LIMB_LEADS = {
+    "III": (-1.0, 1.0),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1.0, -0.5),
+    "aVF": (-0.5, 1.0),
+}
+
+_ALIASES = {name.upper(): name for name in STANDARD_LEADS} | {
+    "L1": "I",
+    "L2": "II",
+    "L3": "III",
+    "DI": "I",
+    "DII": "II",
+    "DIII": "III",
+    "C1": "V1",
+    "C2": "V2",
+    "C3": "V3",
+    "C4": "V4",
+    "C5": "V5",
+    "C6": "V6",
+}
+
+
+def standard_lead_name(name: str) -> str:
+    """Return the standard spelling of a lead name.
+
+    Case, blanks, a leading `lead` or `ECG` and the spellings `MDC_ECG_LEAD_I`, `DI`, `L1`, `C1` are understood.
+
+    Args:
+        name (`str`): A lead name as found in a file, for instance `"AVR"` or `"MDC_ECG_LEAD_V1"`.
+
+    Returns:
+        `str`: One of `STANDARD_LEADS`.
+
+    Raises:
+        ValueError: if the name is none of the 12 standard leads.
+    """
+    key = name.upper().replace("MDC_ECG_LEAD_", "")
+    for prefix in ("LEAD", "ECG"):
+        key = key.strip(" _-").removeprefix(prefix)
+    key = key.strip(" _-")
+    if key not in _ALIASES:
+        raise ValueError(f"Unknown lead name {name!r}; expected one of {', '.join(STANDARD_LEADS)} or a usual alias.")
+    return _ALIASES[key]
+
+
+def standard_lead_names(names: Sequence[str]) -> list[str]:
+    """Return the standard spelling of every lead name.
+
+    Raises:
+        ValueError: if a name is unknown, or two names mean the same lead.
+    """
+    standard = [standard_lead_name(name) for name in names]
+    repeated = sorted({name for name in standard if standard.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Leads given twice: {', '.join(repeated)} (in {list(names)}). Keep one signal per lead.")
+    return standard
+
+
+def derive_limb_leads(lead_i: np.ndarray, lead_ii: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute III, aVR, aVL and aVF from leads I and II of the same shape."""
+    return {
+        name: weight_i * lead_i + weight_ii * lead_ii for name, (weight_i, weight_ii) in DERIVED_LIMB_LEADS.items()
+    }
+
+
+def reorder_leads(
+    signal: np.ndarray, lead_names: Sequence[str], target_leads: Sequence[str] = STANDARD_LEADS
+) -> np.ndarray:
+    """Bring a signal into the wanted lead order, by name.
+
+    A limb lead that is missing is derived from I and II where both are there.
+
+    Args:
+        signal (`np.ndarray` of shape `(num_leads, num_samples)`): The signal, in any unit.
+        lead_names (`Sequence[str]`): The name of each row; aliases are understood.
+        target_leads (`Sequence[str]`, *optional*, defaults to the 12 standard leads): The wanted rows.
+
+    Returns:
+        `np.ndarray` of shape `(len(target_leads), num_samples)`.
+
+    Raises:
+        ValueError: if names and rows differ in number, a name is unknown or repeated, or a wanted lead is neither
+            given nor derivable.
+    """
+    if len(lead_names) != len(signal):
+        raise ValueError(f"Got {len(lead_names)} lead names for a signal of {len(signal)} rows; need one name a row.")
+    rows = dict(zip(standard_lead_names(lead_names), signal, strict=True))
+    if {"I", "II"} <= rows.keys():
+        rows = derive_limb_leads(rows["I"], rows["II"]) | rows
+    targets = standard_lead_names(target_leads)
+    missing = [name for name in targets if name not in rows]
+    if missing:
+        raise ValueError(
+            f"Missing leads {', '.join(missing)}: got {', '.join(lead_names)}. "
+            "Only III, aVR, aVL and aVF can be derived, and only from I and II."
+        )
+    return np.stack([rows[name] for name in targets])

@@ -1,0 +1,59 @@
+"""Each task's loss, with missing labels left out."""
+
+import torch
+from torch import nn
+
+from .configuration_enecg import Task
+
+MISSING = -100
+
+
+def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean loss over the labels that are there; 0 where none is.
+
+    Multi-label: binary cross-entropy; single-label: cross-entropy; regression: squared error of standardised targets.
+
+    Args:
+        task (`Task`): Gives the problem type, class weights and target statistics.
+        logits (`torch.FloatTensor` of shape `(batch_size, num_outputs)`): For a regression in the target's own unit.
+        labels (`torch.Tensor`): Multi-label: 0 or 1, `(batch_size, num_outputs)`. Single-label: class indices,
+            `(batch_size,)`. Regression: values in the target's own unit, `(batch_size,)` or
+            `(batch_size, num_outputs)`. Missing is NaN or -100.
+
+    Returns:
+        `torch.FloatTensor` of shape `()`.
+
+    Raises:
+        ValueError: if the labels have the wrong shape.
+    """
+    logits = logits.float()
+    if task.problem_type == "single_label_classification":
+        return _cross_entropy(task, logits, labels)
+    if task.is_regression and labels.ndim == 1 and task.num_outputs == 1:
+        labels = labels[:, None]
+    _check_shape(task, labels, logits.shape)
+    labels = labels.to(logits.dtype)
+    is_given = ~(labels.isnan() | (labels == MISSING))
+    labels = torch.where(is_given, labels, 0.0)
+    if task.is_regression:
+        losses = ((logits - labels) / logits.new_tensor(task.target_std)) ** 2
+    else:
+        weights = None if task.class_weights is None else logits.new_tensor(task.class_weights)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
+    return (losses * is_given).sum() / is_given.sum().clamp(min=1)
+
+
+def _cross_entropy(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    _check_shape(task, labels, logits.shape[:1])
+    if labels.is_floating_point():
+        labels = labels.nan_to_num(nan=MISSING)
+    weights = None if task.class_weights is None else logits.new_tensor(task.class_weights)
+    labels = labels.long()
+    if bool((labels == MISSING).all()):
+        return logits.sum() * 0.0
+    return nn.functional.cross_entropy(logits, labels, weight=weights, ignore_index=MISSING)
+
+
+def _check_shape(task: Task, labels: torch.Tensor, expected: torch.Size) -> None:
+    if labels.shape != expected:
+        raise ValueError(f"Labels of task {task.name!r} have shape {tuple(labels.shape)}; expected {tuple(expected)}.")

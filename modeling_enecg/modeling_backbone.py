@@ -1,0 +1,129 @@
+"""What every ECG backbone shares: the input contract, stochastic depth, dropout and layer groups."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Draw uniform numbers in [0, 1) for a batch of records, whoever holds them.
+
+    Under data parallelism every process draws the numbers of the whole batch and takes its own records' part. With
+    equally seeded processes a run then drops the same paths and units on one process as on several.
+
+    Args:
+        shape (`Sequence[int]`): The wanted shape; its first entry is this process's number of records.
+        device (`torch.device`): Where to draw.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return torch.rand(*shape, device=device)
+    num_records = shape[0]
+    start = torch.distributed.get_rank() * num_records
+    everyones = torch.rand(torch.distributed.get_world_size() * num_records, *shape[1:], device=device)
+    return everyones[start : start + num_records]
+
+
+def drop_path(hidden_states: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
+    """Stochastic depth: in training, zero a residual branch for a random share of the records.
+
+    Kept branches are scaled by `1 / (1 - rate)`. Huang et al., "Deep Networks with Stochastic Depth",
+    arXiv 1603.09382, with one decision a record.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(batch_size, ...)`): The output of a residual branch.
+        rate (`float`): Probability of dropping the branch, in [0, 1).
+        training (`bool`): Whether the model trains; otherwise the branch is returned as it is.
+    """
+    if rate == 0 or not training:
+        return hidden_states
+    shape = (hidden_states.shape[0],) + (1,) * (hidden_states.ndim - 1)
+    keep = rand_for_records(shape, hidden_states.device) >= rate
+    return hidden_states * (keep / (1 - rate)).to(hidden_states.dtype)
+
+
+def drop_path_ramp(rate: float, num_blocks: int) -> list[float]:
+    """Return each block's stochastic-depth rate, growing linearly from 0 at the first block to `rate` at the last."""
+    return [rate * block / max(num_blocks - 1, 1) for block in range(num_blocks)]
+
+
+class RecordDropout(nn.Module):
+    """Dropout that zeroes the same units on one process as on several; see `rand_for_records`.
+
+    Args:
+        rate (`float`): Probability of zeroing a unit, in [0, 1).
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Drop units of `hidden_states` of shape `(batch_size, ...)` in training."""
+        if self.rate == 0 or not self.training:
+            return hidden_states
+        keep = rand_for_records(hidden_states.shape, hidden_states.device) >= self.rate
+        return hidden_states * keep / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        """Show the rate when the module is printed."""
+        return f"rate={self.rate}"
+
+
+class ResidualBlock(GradientCheckpointingLayer):
+    """A block whose residual branches are dropped at `drop_path_rate` in training."""
+
+    drop_path_rate: float
+
+
+class ECGBackboneModel(PreTrainedModel):
+    """Base of all ECG backbones.
+
+    A backbone turns `input_values` of shape `(batch_size, num_leads, sequence_length)` into `last_hidden_state` of
+    shape `(batch_size, num_tokens, hidden_size)` and `pooler_output` of shape `(batch_size, feature_size)`, and knows
+    nothing of tasks. A record's output never depends on the other records of its batch.
+
+    A subclass implements `residual_blocks` and `layer_groups`.
+    """
+
+    main_input_name = "input_values"
+    input_modalities = ["time"]
+    config_class: type[PreTrainedConfig]
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # a backbone without attention runs alike under any implementation
+    accepts_loss_kwargs = False
+
+    @property
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """The residual blocks from input to output."""
+        raise NotImplementedError
+
+    def layer_groups(self) -> list[tuple[str, ...]]:
+        """Prefixes of parameter names in groups from input to output, for layer-wise learning rates.
+
+        Every parameter belongs to exactly one group.
+        """
+        raise NotImplementedError
+
+    def set_drop_path_rate(self, rate: float) -> None:
+        """Set stochastic depth to `rate` at the last residual block, falling linearly to 0 at the first.
+
+        Raises:
+            ValueError: if `rate` is not in [0, 1).
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_path_rate must be in [0, 1), got {rate}.")
+        self.config.drop_path_rate = rate
+        blocks = self.residual_blocks
+        for block, block_rate in zip(blocks, drop_path_ramp(rate, len(blocks)), strict=True):
+            block.drop_path_rate = block_rate
+
+    def check_input(self, input_values: torch.Tensor) -> None:
+        """Raise a `ValueError` unless `input_values` has the shape `(batch_size, config.num_leads, samples)`."""
+        if input_values.ndim != 3 or input_values.shape[1] != self.config.num_leads:
+            raise ValueError(
+                f"{type(self).__name__} expects input_values of shape (batch_size, {self.config.num_leads}, "
+                f"sequence_length), leads before samples; got {tuple(input_values.shape)}."
+            )
