@@ -1,0 +1,160 @@
+"""AUROC and AUPRC of multi-label predictions, and their bootstrap intervals, in plain NumPy."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .checks import check_label_names, finite_array
+from .ranking import score_resamples
+
+
+def multilabel_scores(
+    targets: ArrayLike, scores: ArrayLike, label_names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Compute AUROC and AUPRC of every label and their macro means.
+
+    AUROC counts a tie as half a win and AUPRC is average precision, both as in scikit-learn. They depend on the order
+    of the scores alone: logits and probabilities score the same unless rounding makes probabilities equal.
+
+    Args:
+        targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
+        scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
+        label_names (`Sequence[str]`, *optional*, defaults to `"0"`, `"1"`, ...): One name a label.
+
+    Returns:
+        `dict[str, Any]`, ready for JSON unless every label is undefined:
+            - **macro_auroc**, **macro_auprc** (`float`): Means over the labels with both classes; nan without any.
+            - **per_label** (`dict`): By label name, a dict of `auroc` and `auprc` (`float`, or `None` where undefined)
+              and `num_positives` (`int`).
+            - **undefined** (`list[str]`): The labels with one class only, which the means leave out.
+
+    Raises:
+        ValueError: if the shapes differ or are not 2-D, there is no record or label, a target is not 0 or 1, a score
+            is not finite, or the label names repeat or differ in number from the labels.
+    """
+    positive, ranked = _check_multilabel(targets, scores)
+    names = check_label_names(label_names, positive.shape[1])
+    auroc, auprc = (values[0] for values in score_resamples(positive, ranked))
+    return {
+        "macro_auroc": float(_defined_mean(auroc, axis=0)),
+        "macro_auprc": float(_defined_mean(auprc, axis=0)),
+        "per_label": {
+            name: {"auroc": _none_if_nan(auroc[i]), "auprc": _none_if_nan(auprc[i]), "num_positives": int(count)}
+            for i, (name, count) in enumerate(zip(names, positive.sum(axis=0), strict=True))
+        },
+        "undefined": [name for name, value in zip(names, auroc, strict=True) if np.isnan(value)],
+    }
+
+
+def bootstrap_scores(
+    targets: ArrayLike,
+    scores: ArrayLike,
+    indices: ArrayLike | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Compute percentile intervals of AUROC and AUPRC by resampling records with replacement.
+
+    A label that a resample holds one class of is left out of that resample's macro mean. Resamples are not redrawn
+    until each label is there, as the PTB-XL benchmark does: that draws rare positives more often than they are, and
+    hardly ends with many rare labels. To follow that protocol, give its resamples as `indices`.
+
+    Either way the resamples' AUPRC of a rare label lies high: a positive drawn twice nearly doubles the precision at
+    its rank, and one not drawn takes its label out. With many rare labels the macro AUPRC may lie below its interval.
+
+    The same seed draws the same resamples for any model on the same records, so that the difference of two models'
+    `samples` is a paired comparison.
+
+    Args:
+        targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
+        scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
+        indices (`ArrayLike` of shape `(num_resamples, num_records)`, *optional*): The records of each resample;
+            overrides `num_resamples` and `seed`.
+        num_resamples (`int`, *optional*, defaults to 1000): How many resamples to draw.
+        seed (`int`, *optional*, defaults to 0): Seed of the draw.
+        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
+
+    Returns:
+        `dict[str, Any]`:
+            - **macro_auroc**, **macro_auprc** (`dict`): `point` (the score of the data as given), `mean`, `lower` and
+              `upper` (`float`), and `samples` (`np.ndarray` of shape `(num_resamples,)`).
+            - **per_label** (`dict`): `auroc` and `auprc`, each a dict of the same keys with one value a label: shape
+              `(num_labels,)`, `samples` `(num_resamples, num_labels)`, in the order of the columns.
+
+        Undefined values are nan; means and intervals are over the resamples in which a value is defined.
+
+    Raises:
+        ValueError: as `multilabel_scores` does, or if the indices are not whole numbers of existing records in the
+            right shape, `num_resamples` is below 1, or `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, for instance 0.95; got {confidence}.")
+    positive, ranked = _check_multilabel(targets, scores)
+    draws = _draw(len(positive), num_resamples, seed) if indices is None else _check_indices(indices, len(positive))
+    points, samples = score_resamples(positive, ranked), score_resamples(positive, ranked, draws)
+    intervals: dict[str, Any] = {"macro_auroc": {}, "macro_auprc": {}, "per_label": {}}
+    for name, point, sample in zip(("auroc", "auprc"), points, samples, strict=True):
+        intervals["per_label"][name] = _interval(point[0], sample, confidence)
+        macro_point, macro_samples = _defined_mean(point[0], axis=0), _defined_mean(sample, axis=1)
+        intervals[f"macro_{name}"] = _interval(macro_point, macro_samples, confidence)
+    return intervals
+
+
+def _interval(point: np.ndarray, samples: np.ndarray, confidence: float) -> dict[str, np.ndarray]:
+    """Summarise resamples, which run along the first axis of `samples`."""
+    tail = (1 - confidence) / 2
+    with _undefined_as_nan():
+        lower, upper = np.nanquantile(samples, [tail, 1 - tail], axis=0)
+    mean = _defined_mean(samples, axis=0)
+    return {"point": point, "mean": mean, "lower": lower, "upper": upper, "samples": samples}
+
+
+def _defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Average over the values that are not nan; nan where there is none."""
+    with _undefined_as_nan():
+        return np.nanmean(values, axis=axis)
+
+
+def _undefined_as_nan() -> warnings.catch_warnings:
+    """Keep NumPy from warning that a mean or quantile of nothing is nan, which is what we mean by undefined."""
+    return warnings.catch_warnings(action="ignore", category=RuntimeWarning)
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _draw(num_records: int, num_resamples: int, seed: int) -> np.ndarray:
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples must be at least 1; got {num_resamples}.")
+    return np.random.default_rng(seed).integers(num_records, size=(num_resamples, num_records), dtype=np.int32)
+
+
+def _check_multilabel(targets: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return checked targets as bool and scores as float64."""
+    classes, values = np.asarray(targets), finite_array("scores", scores)
+    if classes.ndim != 2 or classes.shape != values.shape or not classes.size:
+        raise ValueError(
+            f"Got targets of shape {classes.shape} and scores of shape {values.shape}; "
+            "both must be (num_records, num_labels) and not empty."
+        )
+    wrong = classes[~np.isin(classes, (0, 1))]
+    if wrong.size:
+        raise ValueError(f"targets must be 0 or 1; got {wrong.size} others, the first of them {wrong[0]}.")
+    return classes.astype(bool), values
+
+
+def _check_indices(indices: ArrayLike, num_records: int) -> np.ndarray:
+    draws = np.asarray(indices)
+    if draws.ndim != 2 or draws.shape[1] != num_records or not draws.size:
+        raise ValueError(f"indices must be of shape (num_resamples, {num_records}); got {draws.shape}.")
+    if not np.issubdtype(draws.dtype, np.integer) or draws.min() < 0 or draws.max() >= num_records:
+        raise ValueError(
+            f"indices must be whole numbers from 0 to {num_records - 1}; "
+            f"got {draws.dtype} from {draws.min()} to {draws.max()}."
+        )
+    return draws

@@ -1,0 +1,55 @@
+"""Macro AUROC and AUPRC as an `evaluate` metric.
+
+`evaluate` copies this file elsewhere before it loads it, hence the absolute import of the package.
+"""
+
+from typing import Any
+
+import datasets
+import evaluate
+
+from modeling_enecg.evaluation.metrics import multilabel_scores
+
+_DESCRIPTION = """
+Macro AUROC and macro AUPRC (average precision) of multi-label ECG predictions.
+Labels with one class only are left out of the means.
+"""
+
+_INPUTS_DESCRIPTION = """
+Args:
+    predictions: one list of scores (logits or probabilities) a record, one score a label.
+    references: one list of 0 or 1 a record, one a label.
+
+Returns:
+    macro_auroc, macro_auprc: means over the labels with both classes; nan if there is none.
+"""
+
+
+class MultilabelECG(evaluate.Metric):
+    """`evaluate` metric over `multilabel_scores`.
+
+    Use it directly or through `evaluate.load("modeling_enecg/evaluation/multilabel_ecg.py")`:
+
+    ```python
+    metric = MultilabelECG()
+    metric.add_batch(predictions=logits, references=targets)  # both of shape (num_records, num_labels)
+    metric.compute()  # {"macro_auroc": ..., "macro_auprc": ...}
+    ```
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS_DESCRIPTION,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Sequence(datasets.Value("float64")),
+                    "references": datasets.Sequence(datasets.Value("int64")),
+                }
+            ),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        scores = multilabel_scores(references, predictions)
+        return {name: scores[name] for name in ("macro_auroc", "macro_auprc")}
