@@ -1,0 +1,198 @@
+"""PTB-XL as a `datasets` builder: 21,799 12-lead ECGs of 10 seconds with 71 SCP statements and 10 stratified folds.
+
+    builder = PTBXL(config_name="100hz", data_dir="ptb-xl-1.0.3")
+    builder.download_and_prepare(num_proc=4)
+    record = builder.as_dataset(split="train")[0]
+    signal_in_mv = signal_array(record) / 1000
+
+As a script it writes the same as Parquet files with a dataset card, which `load_dataset(folder, "100hz")` reads:
+
+    python dataset_scripts/ptbxl.py --data_dir ptb-xl-1.0.3 --output_dir ptbxl-parquet
+
+Source: Wagner, Strodthoff, Bousseljot, Samek, Schaeffter, "PTB-XL, a large publicly available electrocardiography
+dataset", version 1.0.3, PhysioNet, 2022, doi 10.13026/kfzx-aw45; Scientific Data 7, 154 (2020).
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from dataset_scripts.ptbxl_metadata import METADATA_FEATURES, PTBXLError, Row, input_fingerprint, read_metadata
+from dataset_scripts.wfdb16 import NUM_LEADS, SAMPLE_DTYPE, read_records
+
+SECONDS = 10
+CHUNK_SIZE = 256  # records a table: 30 MB of signals at 500 Hz, and what one process is handed at a time
+SPLIT_FOLDS = {"train": range(1, 9), "validation": range(9, 10), "test": range(10, 11)}
+
+FEATURES = datasets.Features({**METADATA_FEATURES, "signal": datasets.Value("binary")})
+
+CITATION = """\
+@article{wagner2020ptbxl,
+  title = {{PTB-XL}, a large publicly available electrocardiography dataset},
+  author = {Wagner, Patrick and Strodthoff, Nils and Bousseljot, Ralf-Dieter and Kreiseler, Dieter and \
+Lunze, Fatima I. and Samek, Wojciech and Schaeffter, Tobias},
+  journal = {Scientific Data},
+  volume = {7},
+  number = {154},
+  year = {2020},
+  doi = {10.1038/s41597-020-0495-6}
+}"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class PTBXLConfig(datasets.BuilderConfig):
+    """Which of the two sampling rates is read, and what happens to a faulty record.
+
+    Attributes:
+        sampling_rate (`int`): In Hz; 100 in the config `"100hz"`, 500 in `"500hz"`.
+        filename_column (`str`): The column of `ptbxl_database.csv` that names the records of this rate.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` stops at the first faulty record; `"skip"`
+            leaves it out, logs it and lists it in `PTBXL.skipped_records()`.
+    """
+
+    sampling_rate: int = 100
+    filename_column: str = "filename_lr"
+    on_error: str = "raise"
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a lead."""
+        return SECONDS * self.sampling_rate
+
+    def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
+        """Name the cache folder after the options and the state of the input files.
+
+        Raises:
+            ValueError: if `on_error` is neither `"raise"` nor `"skip"`.
+        """
+        if self.on_error not in ("raise", "skip"):  # here, because builders set fields after `__post_init__`
+            raise ValueError(f"on_error is {self.on_error!r}; expected 'raise' or 'skip'.")
+        config_id = super().create_config_id(config_kwargs, custom_features)
+        return f"{config_id}-{input_fingerprint(self.data_dir, self.filename_column)}" if self.data_dir else config_id
+
+
+class PTBXL(datasets.ArrowBasedBuilder):
+    """Builds PTB-XL from a copy of its release.
+
+    The splits follow the release's recommendation: folds 1-8 `train`, 9 `validation`, 10 `test`. The columns are those
+    of `ptbxl_database.csv`, with empty values as None, and
+
+    - `signal`: the bytes of a C-contiguous int16 array of shape `(12, 1000)` at 100 Hz or `(12, 5000)` at 500 Hz, in
+      microvolts, leads in the order I, II, III, aVR, aVL, aVF, V1-V6; `signal_array` makes the array;
+    - `age`: in years; the release gives 300 for every patient over 89, here 90.0 with `age_over_89` true;
+    - `scp_codes`: a list of `{"code", "likelihood"}`;
+    - `all`, `diagnostic`, `subdiagnostic`, `superdiagnostic`, `form`, `rhythm`: the labels of each task of the PTB-XL
+      benchmark, as `modeling_enecg.labels` defines them.
+
+    A build is served from the cache until an option, a CSV file or the size or time of a record file changes.
+
+    Args:
+        config_name (`str`, *optional*, defaults to `"100hz"`): `"100hz"` or `"500hz"`.
+        data_dir (`str` or `Path`): PTB-XL's folder.
+        cache_dir (`str`, *optional*): Where the Arrow files go; `datasets`' cache by default.
+        on_error (`str`, *optional*, defaults to `"raise"`): See `PTBXLConfig`.
+    """
+
+    BUILDER_CONFIG_CLASS = PTBXLConfig
+    BUILDER_CONFIGS: list[PTBXLConfig] = [
+        PTBXLConfig(name="100hz", version="1.0.3", sampling_rate=100, filename_column="filename_lr"),
+        PTBXLConfig(name="500hz", version="1.0.3", sampling_rate=500, filename_column="filename_hr"),
+    ]
+    DEFAULT_CONFIG_NAME = "100hz"
+
+    config: PTBXLConfig
+
+    def skipped_records(self) -> list[dict[str, Any]]:
+        """Return the faulty records that a prepared dataset leaves out.
+
+        Returns:
+            `list[dict[str, Any]]`: `ecg_id`, `field` and `reason` of each, as in `PTBXLError`.
+        """
+        files = sorted(Path(self._output_dir).glob("skipped-*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=f"PTB-XL: 12-lead ECGs of {SECONDS} s at {self.config.sampling_rate} Hz, int16 microvolts.",
+            features=FEATURES,
+            homepage="https://physionet.org/content/ptb-xl/1.0.3/",
+            license="cc-by-4.0",
+            citation=CITATION,
+        )
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        if self.config.data_dir is None:
+            raise PTBXLError(None, "data_dir", "not given; expected the folder of PTB-XL")
+        list_dir = None if dl_manager.is_streaming else self._output_dir
+        if list_dir is not None:
+            for leftover in Path(list_dir).glob("skipped-*.jsonl"):  # of a build that was killed
+                leftover.unlink()
+        rows, errors = read_metadata(self.config.data_dir)
+        self._leave_out(errors, list_dir, "metadata")
+        generators = []
+        for split, folds in SPLIT_FOLDS.items():
+            members = [row for row in rows if row["strat_fold"] in folds]
+            chunks = [members[start : start + CHUNK_SIZE] for start in range(0, len(members), CHUNK_SIZE)]
+            if chunks:  # `datasets` cannot load a split without records
+                generators.append(datasets.SplitGenerator(split, gen_kwargs={"chunks": chunks, "list_dir": list_dir}))
+        return generators
+
+    def _generate_tables(self, chunks: list[list[Row]], list_dir: str | None) -> Iterator[tuple[int, pa.Table]]:
+        for index, rows in enumerate(chunks):
+            paths = [os.path.join(self.config.data_dir, row[self.config.filename_column]) for row in rows]
+            signals, faults = read_records(paths, self.config.sampling_rate, self.config.num_samples)
+            errors = [
+                PTBXLError(rows[position]["ecg_id"], fault.field, f"{fault.reason} ({fault.file})")
+                for position, fault in sorted(faults.items())
+            ]
+            self._leave_out(errors, list_dir, f"{rows[0]['ecg_id']:05d}")
+            sound = [position for position in range(len(rows)) if position not in faults]
+            yield index, _table([rows[position] for position in sound], signals[sound] if faults else signals)
+
+    def _leave_out(self, errors: list[PTBXLError], list_dir: str | None, name: str) -> None:
+        """Raise the first error, or with `on_error="skip"` log them all and list them in a file of that name."""
+        if errors and self.config.on_error == "raise":
+            raise errors[0]
+        for error in errors:
+            logger.warning("Skipped a record. %s", error)
+        if errors and list_dir is not None:
+            lines = [json.dumps({"ecg_id": e.ecg_id, "field": e.field, "reason": e.reason}) + "\n" for e in errors]
+            Path(list_dir, f"skipped-{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def signal_array(row: Mapping[str, Any]) -> np.ndarray:
+    """Return a record's signal.
+
+    Args:
+        row (`Mapping[str, Any]`): A row of the dataset, with its `signal`.
+
+    Returns:
+        `np.ndarray` of shape `(12, 1000)` at 100 Hz or `(12, 5000)` at 500 Hz: int16, 1 unit = 1 µV, leads in the
+        order of `STANDARD_LEADS`, read-only.
+    """
+    return np.frombuffer(row["signal"], dtype=SAMPLE_DTYPE).reshape(NUM_LEADS, -1)
+
+
+def _table(rows: list[Row], signals: np.ndarray) -> pa.Table:
+    """Join metadata and signals of shape `(num_records, 12, num_samples)`; the signals are not copied."""
+    table = pa.Table.from_pylist(rows, schema=METADATA_FEATURES.arrow_schema)
+    offsets = np.arange(len(signals) + 1, dtype=np.int32) * signals[0:1].nbytes
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(signals)]
+    column = pa.BinaryArray.from_buffers(pa.binary(), len(signals), buffers)
+    return table.append_column("signal", column)
+
+
+if __name__ == "__main__":
+    from dataset_scripts.ptbxl_parquet import main
+
+    main()

@@ -1,0 +1,139 @@
+"""Writes PTB-XL as a folder of Parquet files with a dataset card, for `load_dataset(folder, "100hz")` or the Hub."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetInfo
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from dataset_scripts.ptbxl import CITATION, PTBXL, SPLIT_FOLDS
+from dataset_scripts.ptbxl_metadata import PTBXLError
+from modeling_enecg.labels import SCP_STATEMENTS, TASK_LABELS
+from modeling_enecg.leads import STANDARD_LEADS
+
+CONFIG_NAMES = tuple(config.name for config in PTBXL.BUILDER_CONFIGS)
+CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "ptbxl_dataset.md"
+
+
+def write_parquet(
+    data_dir: str | Path,
+    output_dir: str | Path,
+    config_names: Sequence[str] = CONFIG_NAMES,
+    num_proc: int | None = None,
+    on_error: str = "raise",
+) -> Path:
+    """Convert a copy of PTB-XL's release into `<config>/<split>-00000-of-0000N.parquet` files and a dataset card.
+
+    The folder appears at once when complete; a failure or an interruption leaves none.
+
+    Args:
+        data_dir (`str` or `Path`): PTB-XL's folder.
+        output_dir (`str` or `Path`): The folder to write; it must not exist or be empty.
+        config_names (`Sequence[str]`, *optional*, defaults to both): Any of `"100hz"` and `"500hz"`. The first is the
+            dataset's default.
+        num_proc (`int`, *optional*, defaults to 1): Number of processes.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` or `"skip"`, see `PTBXLConfig`.
+
+    Returns:
+        `Path`: The folder written.
+
+    Raises:
+        FileExistsError: if `output_dir` is a file or a folder that is not empty.
+        PTBXLError: if a file or, with `on_error="raise"`, a record of the release is faulty.
+    """
+    target = Path(output_dir).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} exists and is not an empty folder; choose another output_dir or empty it.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        complete = Path(scratch, "dataset")
+        builders = []
+        for name in config_names:
+            builder = PTBXL(
+                config_name=name, data_dir=data_dir, cache_dir=os.path.join(scratch, "cache"), on_error=on_error
+            )
+            prepared = Path(scratch, "prepared", name)
+            builder.download_and_prepare(str(prepared), file_format="parquet", num_proc=num_proc)
+            _move_shards(prepared, complete / name, splits=builder.info.splits)
+            builders.append(builder)
+        dataset_card(builders).save(complete / "README.md")
+        if target.exists():
+            target.rmdir()
+        complete.rename(target)
+    return target
+
+
+def _move_shards(prepared: Path, folder: Path, splits: Iterable[str]) -> None:
+    """Move Parquet files to their names in a script-free dataset, in the order `datasets` wrote them."""
+    folder.mkdir(parents=True)
+    for split in splits:
+        shards = sorted(prepared.glob(f"*-{split}*.parquet"))
+        for index, shard in enumerate(shards):
+            shard.rename(folder / f"{split}-{index:05d}-of-{len(shards):05d}.parquet")
+
+
+def dataset_card(builders: Sequence[PTBXL]) -> DatasetCard:
+    """Return the dataset card of prepared builders, one for each config; the first is the default config."""
+    data = DatasetCardData(
+        license="cc-by-4.0",
+        pretty_name="PTB-XL",
+        tags=["ecg", "electrocardiogram", "12-lead", "cardiology", "physionet"],
+    )
+    infos: dict[str, DatasetInfo] = {builder.config.name: builder.info for builder in builders}
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    MetadataConfigs(
+        {
+            name: {"data_files": [{"split": split, "path": f"{name}/{split}-*"} for split in info.splits]}
+            | ({"default": True} if name == builders[0].config.name else {})
+            for name, info in infos.items()
+        }
+    ).to_dataset_card_data(data)
+    return DatasetCard.from_template(
+        data,
+        template_path=str(CARD_TEMPLATE),
+        configs=[_describe_config(builder) for builder in builders],
+        splits=list(SPLIT_FOLDS),
+        leads=STANDARD_LEADS,
+        statements=SCP_STATEMENTS,
+        tasks=TASK_LABELS,
+        citation=CITATION,
+    )
+
+
+def _describe_config(builder: PTBXL) -> dict[str, Any]:
+    return {
+        "name": builder.config.name,
+        "sampling_rate": builder.config.sampling_rate,
+        "num_samples": builder.config.num_samples,
+        "num_records": {split: info.num_examples for split, info in builder.info.splits.items()},
+        "skipped": builder.skipped_records(),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line `python dataset_scripts/ptbxl.py`."""
+    parser = argparse.ArgumentParser(description="Convert a copy of PTB-XL into Parquet files with a dataset card.")
+    parser.add_argument("--data_dir", required=True, help="PTB-XL's folder, with ptbxl_database.csv")
+    parser.add_argument("--output_dir", required=True, help="folder to write; it must not exist or be empty")
+    parser.add_argument(
+        "--config_name", action="append", choices=CONFIG_NAMES, help="sampling rate, repeatable; both by default"
+    )
+    parser.add_argument("--num_proc", type=int, default=1, help="number of processes; 1 by default")
+    parser.add_argument(
+        "--on_error", choices=("raise", "skip"), default="raise", help="stop at a faulty record, or leave it out"
+    )
+    options = parser.parse_args(arguments)
+    config_names = list(dict.fromkeys(options.config_name or CONFIG_NAMES))
+    try:
+        folder = write_parquet(
+            options.data_dir, options.output_dir, config_names, num_proc=options.num_proc, on_error=options.on_error
+        )
+    except (PTBXLError, FileExistsError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(f"Wrote {folder}")

@@ -1,0 +1,84 @@
+import csv
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset_scripts.ptbxl import PTBXL
+from dataset_scripts.ptbxl_metadata import COLUMNS
+from modeling_enecg.labels import SCP_STATEMENTS
+from modeling_enecg.leads import STANDARD_LEADS
+
+RATES = {"lr": 100, "hr": 500}
+
+
+@pytest.fixture(scope="session")
+def sound_release(tmp_path_factory) -> Path:
+    """A folder in PTB-XL's layout, not to be changed: noise as records 1 to 12 at both rates, folds 1 to 10, 1, 2."""
+    folder = tmp_path_factory.mktemp("sound") / "ptbxl"
+    rows = []
+    for ecg_id in range(1, 13):
+        for end, rate in RATES.items():
+            signal = np.random.default_rng(ecg_id).integers(-2000, 2000, size=(12, 10 * rate)).astype("<i2")
+            write_record(folder / f"records{rate}" / "00000" / f"{ecg_id:05d}_{end}", signal, rate)
+        rows.append(describe_record(ecg_id))
+    write_csv(folder / "ptbxl_database.csv", list(COLUMNS), rows)
+    columns = ["", "description", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass"]
+    statements = [
+        {"": s.code, "diagnostic_class": s.superclass, "diagnostic_subclass": s.subclass} | dict.fromkeys(s.kinds, 1.0)
+        for s in SCP_STATEMENTS
+    ]
+    write_csv(folder / "scp_statements.csv", columns, statements)
+    return folder
+
+
+@pytest.fixture
+def release(sound_release, tmp_path) -> Path:
+    """A copy of `sound_release` to change at will."""
+    return Path(shutil.copytree(sound_release, tmp_path / "ptbxl"))
+
+
+@pytest.fixture
+def build(tmp_path) -> Callable[..., PTBXL]:
+    """A function that prepares a PTB-XL dataset, with a cache of its own for each test."""
+
+    def build(data_dir: Path, config_name: str = "100hz", num_proc: int | None = None, **options: str) -> PTBXL:
+        options = {"cache_dir": str(tmp_path / "cache")} | options
+        builder = PTBXL(config_name=config_name, data_dir=str(data_dir), **options)
+        builder.download_and_prepare(num_proc=num_proc)
+        return builder
+
+    return build
+
+
+def describe_record(ecg_id: int) -> dict[str, object]:
+    filenames = {f"filename_{end}": f"records{rate}/00000/{ecg_id:05d}_{end}" for end, rate in RATES.items()}
+    return filenames | {
+        "ecg_id": ecg_id,
+        "patient_id": f"{1000 + ecg_id}.0",
+        "age": 30.0 + ecg_id,
+        "sex": ecg_id % 2,
+        "device": "CS-12   E",
+        "scp_codes": str({"NORM": 100.0, "SR": 0.0} if ecg_id % 2 else {"IMI": 35.0, "AFIB": 0.0}),
+        "validated_by_human": True,
+        "strat_fold": (ecg_id - 1) % 10 + 1,
+    }
+
+
+def write_record(path: Path, signal: np.ndarray, rate: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".dat").write_bytes(signal.T.tobytes())
+    lines = [f"{path.name} 12 {rate} {signal.shape[1]}"]
+    for name, lead in zip(STANDARD_LEADS, signal, strict=True):
+        checksum = int(lead.sum(dtype=np.int64)) % 65536
+        lines.append(f"{path.name}.dat 16 1000.0(0)/mV 16 0 {lead[0]} {checksum} 0 {name.upper()}")
+    path.with_suffix(".hea").write_text("\n".join(lines) + "\n")
+
+
+def write_csv(file: Path, columns: list[str], rows: Iterable[dict[str, object]]) -> None:
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
