@@ -58,6 +58,29 @@ def new_file(path: str | Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+@contextmanager
+def added_files(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary folder to write files in, and move them into `folder` once all are written.
+
+    Files of the same names are replaced one by one; after an error while writing they are untouched.
+
+    Args:
+        folder (`str` or `Path`): Where the files are to appear; made if needed.
+
+    Yields:
+        `Path`: The folder to write in.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".new.", dir=target))
+    try:
+        yield aside
+        for path in sorted(aside.iterdir()):
+            os.replace(path, target / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, wholly or not at all."""
     with new_file(path) as aside:

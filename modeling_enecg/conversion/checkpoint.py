@@ -11,7 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 # Published training checkpoints carry validation scores as NumPy scalars: plain numbers, safe to rebuild.
-_SAFE_GLOBALS: list[Any] = [np.dtype, np.float64(0).__reduce__()[0], *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]
+_SAFE_GLOBALS: list[Any] = [
+    np.dtype,
+    np.float64(0).__reduce__()[0],
+    *(type(np.dtype(code)) for code in "?bhilqBHILQefd"),
+]
 
 
 class ConversionError(ValueError):

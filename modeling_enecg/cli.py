@@ -1,0 +1,101 @@
+"""The `enecg` command: convert published checkpoints, predict recordings."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from .conversion import CONVERTERS, convert_checkpoint
+from .io import read_ecg
+from .labels import describe
+from .leads import STANDARD_LEADS
+from .plotting import plot_ecg
+from .prediction import Predictor, leading_findings
+from .version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; every mistake in its input ends in one line on standard error and exit status 1."""
+    options = _parser().parse_args(arguments)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"enecg {options.command}: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="enecg", description="12-lead ECG foundation models. Research prototype, not a medical device."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    convert = commands.add_parser("convert", help="turn a published checkpoint into a model folder")
+    convert.add_argument("name", choices=sorted(CONVERTERS), help="the backbone")
+    convert.add_argument("checkpoint", help="the published file, or a .safetensors with upstream's key names")
+    convert.add_argument("output_dir", help="the folder to make")
+    convert.add_argument("--hyperparameters", metavar="FILE.json", help="upstream's architecture; default: published")
+    convert.set_defaults(run=_convert)
+
+    predict = commands.add_parser("predict", help="predict recordings")
+    predict.add_argument("model", help="folder or Hub id of an EnECG model")
+    predict.add_argument("records", nargs="+", metavar="record", help="WFDB record, with or without .hea or .dat")
+    predict.add_argument("--json", action="store_true", help="print JSON, one list of all records")
+    predict.add_argument("--plot", metavar="FILE.png", help="draw the 12-lead ECG of one record with its findings")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _convert(options: argparse.Namespace) -> None:
+    hyperparameters = None
+    if options.hyperparameters:
+        hyperparameters = json.loads(Path(options.hyperparameters).read_text(encoding="utf-8"))
+    report = convert_checkpoint(options.name, options.checkpoint, options.output_dir, hyperparameters)
+    print(f"{options.output_dir}: {report['num_parameters']:,} parameters of {options.name}.")
+    for reason in sorted(set(report["dropped"].values())):
+        keys = [key for key, why in report["dropped"].items() if why == reason]
+        print(f"Left out {len(keys)} entries ({keys[0]}{', ...' if len(keys) > 1 else ''}): {reason}.")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    if options.plot and len(options.records) > 1:
+        raise ValueError("--plot draws one record; give one.")
+    predictor = Predictor(options.model)
+    results = []
+    for path in options.records:
+        record = read_ecg(path)
+        tasks = predictor(record)
+        results.append({"record": str(path), "tasks": tasks})
+        if options.plot:
+            findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(tasks)]
+            order = [lead for lead in STANDARD_LEADS if lead in record.lead_names]
+            rows = [record.lead_names.index(lead) for lead in order]
+            plot_ecg(record.signal_mv[rows], record.sampling_rate, order, options.plot, Path(path).name, findings)
+    if options.json:
+        print(json.dumps(results, indent=2))
+    else:
+        for result in results:
+            _print_result(result)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    print(result["record"])
+    for name, task in result["tasks"].items():
+        print(f"  {name}")
+        unit = f" {task['unit']}" if task.get("unit") else ""
+        for label, value in sorted(task["outputs"].items(), key=lambda output: -output[1]):
+            print(f"    {value:8.3f}{unit}  {label:12} {describe(label)}")
+        if len(task["gate_weights"]) > 1:
+            weights = ", ".join(f"{expert} {weight:.2f}" for expert, weight in task["gate_weights"].items())
+            print(f"    gate: {weights}")
+    print("Research prototype, not a medical device.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Scores of a model's tasks, whatever their type: plain ones for training, with intervals for reports."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..configuration_enecg import Task
+from ..losses import MISSING
+from ..modeling_enecg import output_probabilities
+from .metrics import bootstrap_scores, multilabel_scores
+from .regression import regression_scores
+from .singlelabel import singlelabel_scores
+
+
+def predicted_outputs(task: Task, logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, or a regression's values, in float64, where logits that differ rarely become equal."""
+    return output_probabilities(task, torch.from_numpy(np.asarray(logits, dtype=np.float64))).numpy()
+
+
+def has_targets(task: Task, targets: np.ndarray) -> np.ndarray:
+    """Return which records have all of a task's targets, as a bool array of shape `(num_records,)`."""
+    given = ~(np.isnan(targets.astype(np.float64)) | (targets == MISSING))
+    return given if given.ndim == 1 else given.all(axis=1)
+
+
+def score_predictions(
+    tasks: Sequence[Task], logits: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Score every task without intervals.
+
+    Args:
+        tasks (`Sequence[Task]`): The tasks.
+        logits (`Mapping[str, np.ndarray]`): Each task's logits of shape `(num_records, num_outputs)`.
+        targets (`Mapping[str, np.ndarray]`): Each task's labels as in `task_loss`; records without are left out.
+
+    Returns:
+        `dict[str, float]`: `macro_auroc` and `macro_auprc`, the means over the classification tasks; for several tasks
+            also each task's scores as `<task>_<metric>`.
+    """
+    scores = {task.name: _point_scores(task, logits[task.name], targets[task.name]) for task in tasks}
+    result = {}
+    for metric in ("macro_auroc", "macro_auprc"):
+        values = [score[metric] for score in scores.values() if metric in score]
+        if values:
+            result[metric] = float(np.mean(values))
+    if len(tasks) > 1:
+        result |= {f"{name}_{metric}": value for name, score in scores.items() for metric, value in score.items()}
+    return result
+
+
+def _point_scores(task: Task, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    given = has_targets(task, targets)
+    return _metrics(task)(targets[given], predicted_outputs(task, logits[given]))
+
+
+def _metrics(task: Task) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    """Return the function from targets and outputs to a task's metrics."""
+    scores: Callable[[np.ndarray, np.ndarray], dict[str, Any]] = {
+        "multi_label_classification": multilabel_scores,
+        "single_label_classification": singlelabel_scores,
+        "regression": lambda targets, outputs: regression_scores(targets.reshape(outputs.shape), outputs),
+    }[task.problem_type]
+    return lambda targets, outputs: {
+        name: value for name, value in scores(targets, outputs).items() if isinstance(value, float)
+    }
+
+
+def evaluate_task(
+    task: Task,
+    targets: np.ndarray,
+    outputs: np.ndarray,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Score one task with bootstrap intervals over records.
+
+    Args:
+        task (`Task`): The task.
+        targets (`np.ndarray`): Its labels as in `task_loss`; records without are left out.
+        outputs (`np.ndarray` of shape `(num_records, num_outputs)`): Probabilities, or a regression's values.
+        num_resamples (`int`, *optional*, defaults to 1000): Bootstrap resamples.
+        seed (`int`, *optional*, defaults to 0): Seed of the draw.
+        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside an interval.
+
+    Returns:
+        `dict[str, Any]`, ready for JSON: each metric as `point`, `lower` and `upper` (None where undefined);
+            `num_records`; and for classification `per_label`, from a label to `auroc`, `auprc` and `num_positives`,
+            and `undefined`, the labels that occur in none or all of the records and are left out of macro means.
+    """
+    given = has_targets(task, targets)
+    targets, outputs = targets[given], outputs[given]
+    if task.is_regression:
+        return {
+            "num_records": len(targets),
+            **_bootstrap(_metrics(task), targets, outputs, num_resamples, seed, confidence),
+        }
+    if task.problem_type == "single_label_classification":
+        plain = _bootstrap(_metrics(task), targets, outputs, num_resamples, seed, confidence)
+        targets = targets[:, None] == np.arange(task.num_outputs)
+    else:
+        plain = {}
+    points = multilabel_scores(targets, outputs, task.labels)
+    intervals = bootstrap_scores(targets, outputs, num_resamples=num_resamples, seed=seed, confidence=confidence)
+    return {
+        "num_records": len(targets),
+        **plain,
+        **{metric: _figure(intervals[metric]) for metric in ("macro_auroc", "macro_auprc")},
+        "per_label": {
+            label: {
+                "num_positives": points["per_label"][label]["num_positives"],
+                **{
+                    metric: _figure({key: values[key][index] for key in ("point", "lower", "upper")})
+                    for metric, values in intervals["per_label"].items()
+                },
+            }
+            for index, label in enumerate(task.labels)
+        },
+        "undefined": points["undefined"],
+    }
+
+
+def _bootstrap(
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
+    targets: np.ndarray,
+    outputs: np.ndarray,
+    num_resamples: int,
+    seed: int,
+    confidence: float,
+) -> dict[str, dict[str, float | None]]:
+    draws = np.random.default_rng(seed).integers(len(targets), size=(num_resamples, len(targets)))
+    samples = [metrics(targets[draw], outputs[draw]) for draw in draws]
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    figures = {}
+    for name, point in metrics(targets, outputs).items():
+        lower, upper = np.nanquantile([sample[name] for sample in samples], tails)
+        figures[name] = _figure({"point": point, "lower": lower, "upper": upper})
+    return figures
+
+
+def _figure(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return point and interval as plain numbers, None for nan."""
+    return {key: None if np.isnan(values[key]) else float(values[key]) for key in ("point", "lower", "upper")}

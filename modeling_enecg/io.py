@@ -1,0 +1,63 @@
+"""Reading ECG files into signals in millivolts."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import wfdb
+
+from .leads import standard_lead_names
+
+_MV_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
+
+
+class ECGFileError(ValueError):
+    """A file that is not a readable ECG."""
+
+
+class ECGRecord(NamedTuple):
+    """A recording as read from a file.
+
+    Attributes:
+        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): Amplitudes in mV, float64.
+        sampling_rate (`float`): Samples a second (Hz).
+        lead_names (`list[str]`): The standard name of each lead.
+    """
+
+    signal_mv: np.ndarray
+    sampling_rate: float
+    lead_names: list[str]
+
+
+def read_ecg(path: str | Path) -> ECGRecord:
+    """Read a WFDB record.
+
+    Args:
+        path (`str` or `Path`): The record, with or without the ending `.hea` or `.dat`.
+
+    Returns:
+        [`ECGRecord`]
+
+    Raises:
+        ECGFileError: if the record is missing, damaged or of another format, a lead or unit is unknown, or a sample is
+            missing.
+    """
+    path = Path(path)
+    record = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+    if not Path(f"{record}.hea").is_file():
+        raise ECGFileError(f"{path}: no WFDB header at {record}.hea.")
+    try:
+        content = wfdb.rdrecord(str(record))
+    except (OSError, ValueError, IndexError, KeyError, TypeError, wfdb.io.header.HeaderSyntaxError) as error:
+        raise ECGFileError(f"{path}: cannot be read as a WFDB record: {error}") from error
+    unknown = sorted({unit for unit in content.units if unit not in _MV_PER_UNIT})
+    if unknown:
+        raise ECGFileError(f"{path}: unknown units {', '.join(unknown)}; expected {', '.join(_MV_PER_UNIT)}.")
+    signal = (content.p_signal * [_MV_PER_UNIT[unit] for unit in content.units]).T
+    if not np.isfinite(signal).all():
+        raise ECGFileError(f"{path}: {np.count_nonzero(~np.isfinite(signal))} samples are marked as missing.")
+    try:
+        names = standard_lead_names(content.sig_name)
+    except ValueError as error:
+        raise ECGFileError(f"{path}: {error}") from error
+    return ECGRecord(np.ascontiguousarray(signal), float(content.fs), names)

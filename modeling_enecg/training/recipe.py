@@ -1,0 +1,202 @@
+"""Recipes: one YAML file and overrides in, a checked `Recipe` out."""
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..labels import TASK_NAMES
+from .arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments, StageArguments
+
+STAGES: dict[str, type[StageArguments]] = {
+    "linear_probing": LinearProbingArguments,
+    "fine_tuning": FineTuningArguments,
+    "post_training": PostTrainingArguments,
+}
+
+# Set by the run itself, from the recipe's own fields.
+_RESERVED = {
+    "output_dir",
+    "seed",
+    "use_cpu",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "ddp_backend",
+    "remove_unused_columns",
+    "dataloader_drop_last",
+    "label_names",
+    "restore_callback_states_from_checkpoint",
+}
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed as written."""
+
+
+@dataclass
+class Recipe:
+    """What to train on what, and how; the fields of a recipe file.
+
+    Raises:
+        RecipeError: if a value is not legal.
+    """
+
+    data_dir: str = field(metadata={"help": "Folder of PTB-XL, or of records in its layout."})
+    output_dir: str = field(metadata={"help": "Where the run writes; the same command resumes it."})
+    experts: dict[str, dict[str, Any]] = field(
+        metadata={"help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights)."}
+    )
+    stages: dict[str, Any] = field(metadata={"help": f"Stages in order, of {', '.join(STAGES)}, with settings."})
+    tasks: list[str] = field(metadata={"help": f"PTB-XL label tasks, of {', '.join(TASK_NAMES)}."})
+    sampling_rate: int = field(default=500, metadata={"help": "Rate of the records to read, 100 or 500 Hz."})
+    on_error: str = field(default="raise", metadata={"help": "What to do with a bad record: raise or skip."})
+    head_hidden_sizes: list[int] | None = field(
+        default=None, metadata={"help": "Hidden layers of the heads; by default linear for one expert."}
+    )
+    class_weights: str = field(default="none", metadata={"help": "none, or balanced: negatives / positives."})
+    feature_store: bool = field(
+        default=True, metadata={"help": "Compute frozen experts' features once; off only to compare."}
+    )
+    num_resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples of the intervals."})
+    confidence: float = field(default=0.95, metadata={"help": "Confidence of the intervals."})
+    seed: int = field(default=42, metadata={"help": "Seed of weights, order, dropout and stochastic depth."})
+    num_processes: int | None = field(
+        default=None, metadata={"help": "Refuse to run with another number of processes than this."}
+    )
+    num_proc: int | None = field(default=None, metadata={"help": "Processes that read and prepare the records."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data and features are kept."})
+
+    def __post_init__(self) -> None:
+        _check_choice("sampling_rate", self.sampling_rate, (100, 500))
+        _check_choice("on_error", self.on_error, ("raise", "skip"))
+        _check_choice("class_weights", self.class_weights, ("none", "balanced"))
+        for task in self.tasks:
+            _check_choice("tasks", task, TASK_NAMES)
+        for name, expert in self.experts.items():
+            if not isinstance(expert, dict) or set(expert) not in ({"path"}, {"config"}):
+                raise RecipeError(f"experts.{name}: give either path or config; got {expert}.")
+        self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
+        for name, settings in self.stages.items():
+            _check_choice("stages", name, tuple(STAGES))
+            _check_fields(settings, STAGES[name], f"stages.{name}.", _RESERVED)
+        for name in ("experts", "tasks", "stages"):
+            if not getattr(self, name):
+                raise RecipeError(f"{name}: at least one is needed.")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply overrides.
+
+    Args:
+        path (`str` or `Path`): A YAML file with the fields of [`Recipe`].
+        overrides (`Sequence[str]`): `--key value` or `--key=value` pairs; a key with dots reaches inside, as in
+            `--stages.post_training.learning_rate 1e-4`; a stage set to `null` is left out. Values are YAML.
+
+    Raises:
+        RecipeError: if the file cannot be read, or a key is unknown, missing, or has the wrong type of value.
+    """
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe {path} must be a mapping of keys to values.")
+    for key, value in _parse_overrides(overrides):
+        _override(content, key.split("."), value, key)
+    _check_fields(content, Recipe, "")
+    missing = [item.name for item in fields(Recipe) if item.default is MISSING and item.name not in content]
+    if missing:
+        raise RecipeError(f"The recipe lacks {', '.join(missing)}; add it, or pass --{missing[0]} VALUE.")
+    return Recipe(**content)
+
+
+def describe_fields() -> str:
+    """Return one line of help a recipe field."""
+    return "\n".join(f"  --{item.name:18} {item.metadata['help']}" for item in fields(Recipe))
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also reads `5e-4` as the number that YAML 1.2 says it is."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
+    pairs = []
+    remaining = list(arguments)
+    while remaining:
+        key, equals, text = remaining.pop(0).partition("=")
+        if not key.startswith("--") or len(key) == 2:
+            raise RecipeError(f"Expected --key value, got {key!r}.")
+        if not equals:
+            if not remaining:
+                raise RecipeError(f"{key} lacks a value.")
+            text = remaining.pop(0)
+        try:
+            pairs.append((key[2:], yaml.load(text, _Loader)))
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{key}: cannot read the value {text!r}: {error}") from error
+    return pairs
+
+
+def _override(content: dict[str, Any], keys: Sequence[str], value: Any, full_key: str) -> None:
+    if len(keys) == 1:
+        content[keys[0]] = value
+        return
+    inner = content.setdefault(keys[0], {})
+    if not isinstance(inner, dict):
+        raise RecipeError(f"--{full_key}: {keys[0]} holds {inner!r} and has nothing inside.")
+    _override(inner, keys[1:], value, full_key)
+
+
+def _check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        raise RecipeError(f"{key}: {value!r} is not one of {', '.join(map(str, choices))}.{_suggest(value, choices)}")
+
+
+def _check_fields(values: Any, schema: type, prefix: str, reserved: typing.Collection[str] = ()) -> None:
+    """Refuse keys that the dataclass `schema` does not have, and values of another type."""
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{prefix.rstrip('.')}: expected settings, got {values!r}.")
+    hints = typing.get_type_hints(schema)
+    known = [item.name for item in fields(schema) if item.init and item.name not in reserved]
+    for key, value in values.items():
+        if key in reserved:
+            raise RecipeError(f"{prefix}{key} is set by the run itself; leave it out.")
+        if key not in known:
+            raise RecipeError(f"Unknown key {prefix}{key}.{_suggest(key, known)}")
+        if not _fits(value, hints[key]):
+            raise RecipeError(f"{prefix}{key}: {value!r} is not of the type {_type_name(hints[key])}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML can stand for a type hint."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if hint is Any:
+        return True
+    plain = origin or hint
+    if plain is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if plain is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, plain)
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _suggest(given: Any, known: Sequence[Any]) -> str:
+    close = get_close_matches(str(given), [str(choice) for choice in known], n=1)
+    return f" Did you mean {close[0]}?" if close else ""

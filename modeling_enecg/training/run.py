@@ -1,0 +1,359 @@
+"""Follow a recipe from records to a trained model and its report; the same call resumes a run that was killed."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import yaml
+from accelerate import PartialState
+from huggingface_hub.constants import HF_HOME
+from transformers import AutoFeatureExtractor, set_seed
+from transformers.utils import logging
+
+from ..backbones import backbone_class
+from ..configuration_enecg import Task
+from ..evaluation.report import SplitPredictions, write_report
+from ..feature_extraction_ecg import ECGFeatureExtractor
+from ..feature_extraction_enecg import EnECGFeatureExtractor
+from ..files import added_files, write_text
+from ..modeling_enecg import EnECGModel
+from .arguments import StageArguments
+from .data import FeatureRecords, SignalRecords, Split, balanced_class_weights, labelled, load_splits, ptbxl_tasks
+from .feature_store import stored_features
+from .recipe import STAGES, Recipe, RecipeError
+from .trainers import TRAINERS, EnECGTrainer, LinearProbingTrainer
+
+logger = logging.get_logger(__name__)
+
+SPLITS = ("train", "validation", "test")
+# A run may go on with other values of these: they do not change what it computes.
+_FREE_FIELDS = ("data_dir", "output_dir", "cache_dir", "num_processes", "num_proc")
+_VERSIONS = ("enecg", "torch", "transformers", "accelerate", "datasets", "numpy", "scipy")
+
+
+def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
+    """Train, evaluate and report as a recipe says.
+
+    Args:
+        recipe (`Recipe`): What to do.
+        name (`str`, *optional*, defaults to `"enecg"`): What the model card calls the model.
+
+    Returns:
+        `dict[str, Any]`: The content of `metrics.json`.
+
+    Raises:
+        RecipeError: if the processes are not as wanted, the output folder holds another run, or a batch does not fit.
+        PTBXLError: if a record is bad, unless the recipe skips such records.
+    """
+    state = _start_processes(recipe)
+    output_dir = Path(recipe.output_dir).absolute()
+    with state.main_process_first():
+        _check_same_run(recipe, output_dir, is_main=state.is_main_process)
+    if (output_dir / "metrics.json").exists():
+        logger.warning("The run in %s is complete; nothing is left to do.", recipe.output_dir)
+        return json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
+    run = _Run(recipe, output_dir)
+    trainer = run.train()
+    predictions = {split: _predict(trainer, run.splits[split], run.dataset(trainer, split)) for split in SPLITS[1:]}
+    metrics: dict[str, Any] = {}
+    if state.is_main_process:
+        metrics = run.report(name, predictions)
+    state.wait_for_everyone()
+    return metrics
+
+
+class _Run:
+    """A recipe's model, data and stages.
+
+    Attributes:
+        tasks (`list[Task]`): The tasks.
+        model (`EnECGModel`): The model, which the stages train in turn.
+        splits (`dict[str, Split]`): The records with a label of the tasks.
+    """
+
+    def __init__(self, recipe: Recipe, output_dir: Path):
+        self.recipe = recipe
+        self.output_dir = output_dir
+        self.tasks = ptbxl_tasks(recipe.tasks)
+        set_seed(recipe.seed)
+        self.model = build_model(recipe, self.tasks)
+        self.extractor = build_extractor(recipe, self.model)
+        self.all_splits = load_splits(recipe, self.extractor, self.tasks)
+        self.rows = {name: labelled(split) for name, split in self.all_splits.items()}
+        self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
+        _check_splits(self.splits)
+        if recipe.class_weights == "balanced":
+            self._balance_classes()
+
+    def _balance_classes(self) -> None:
+        for task, fields in zip(self.model.tasks.values(), self.model.config.tasks, strict=True):
+            task.class_weights = balanced_class_weights(self.splits["train"].labels[task.name])
+            fields["class_weights"] = task.class_weights
+
+    def train(self) -> EnECGTrainer:
+        """Run every stage that is not done yet, and return the last one's trainer."""
+        trainer = None
+        for index, stage in enumerate(self.recipe.stages):
+            is_last = index == len(self.recipe.stages) - 1
+            trainer = self._run_stage(stage, self.output_dir if is_last else self.output_dir / stage)
+        assert trainer is not None  # a recipe has at least one stage
+        return trainer
+
+    def _run_stage(self, stage: str, model_dir: Path) -> EnECGTrainer:
+        folder = self.output_dir / stage
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.output_dir / "logs" / stage)
+        arguments = stage_arguments(self.recipe, stage, folder / "checkpoints", len(self.splits["train"]))
+        trainer_class = TRAINERS[stage]
+        uses_store = self.recipe.feature_store and issubclass(trainer_class, LinearProbingTrainer)
+        datasets = {name: self._features(name) if uses_store else SignalRecords(self.splits[name]) for name in SPLITS}
+        trainer = trainer_class(self.model, arguments, datasets["train"], datasets["validation"])
+        history_path = folder / "history.json"
+        if history_path.exists():
+            self._load_weights(model_dir)
+            return trainer
+        logger.warning("Stage %s: %d records, %d processes.", stage, len(datasets["train"]), arguments.world_size)
+        start = time.monotonic()
+        trainer.train(resume_from_checkpoint=last_complete_checkpoint(folder / "checkpoints", arguments.world_size))
+        if arguments.process_index == 0:
+            self._save(model_dir)
+            write_text(history_path, json.dumps(_stage_history(trainer, time.monotonic() - start), indent=2) + "\n")
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        PartialState().wait_for_everyone()
+        return trainer
+
+    def _features(self, split: str) -> FeatureRecords:
+        store = Path(self.recipe.cache_dir or Path(HF_HOME) / "enecg") / "features"
+        self.model.to(PartialState().device)
+        features = stored_features(self.model, self.all_splits[split], store)
+        # Indexing makes a copy in memory only where a record lacks labels.
+        rows, labels = self.rows[split], self.splits[split].labels
+        is_whole = len(rows) == len(self.all_splits[split])
+        return FeatureRecords(
+            features if is_whole else {name: values[rows] for name, values in features.items()}, labels
+        )
+
+    def dataset(self, trainer: EnECGTrainer, split: str) -> Any:
+        """Return a split in the form that the trainer was given."""
+        if isinstance(trainer.eval_dataset, FeatureRecords):
+            return self._features(split)
+        return SignalRecords(self.splits[split])
+
+    def _save(self, folder: Path) -> None:
+        with added_files(folder) as aside:
+            self.model.save_pretrained(aside)
+            self.extractor.save_pretrained(aside)
+
+    def _load_weights(self, folder: Path) -> None:
+        done = EnECGModel.from_pretrained(folder)
+        self.model.load_state_dict(done.state_dict())
+
+    def report(self, name: str, predictions: Mapping[str, SplitPredictions]) -> dict[str, Any]:
+        """Write everything that a run leaves behind beside the model."""
+        stages = {
+            stage: json.loads((self.output_dir / stage / "history.json").read_text(encoding="utf-8"))
+            for stage in self.recipe.stages
+        }
+        info = self._info(name, stages)
+        write_text(self.output_dir / "run_info.json", json.dumps(info, indent=2) + "\n")
+        return write_report(
+            self.output_dir,
+            self.tasks,
+            list(self.model.experts),
+            predictions,
+            {stage: history["log"] for stage, history in stages.items()},
+            info,
+            self.recipe.num_resamples,
+            self.recipe.confidence,
+        )
+
+    def _info(self, name: str, stages: Mapping[str, Any]) -> dict[str, Any]:
+        counts = {split: len(records) for split, records in self.splits.items()}
+        is_small = counts["test"] < 1000
+        recipe = {key: value for key, value in asdict(self.recipe).items() if key not in _FREE_FIELDS}
+        return {
+            "name": name,
+            "experts": {
+                expert: Path(source["path"]).name if "path" in source else "random weights"
+                for expert, source in self.recipe.experts.items()
+            },
+            "dataset": {
+                "name": _dataset_name(Path(self.recipe.data_dir)),
+                "sampling_rate": self.recipe.sampling_rate,
+                "num_records": counts,
+                "note": "A smoke signal on few records, not a result." if is_small else "",
+            },
+            "stages": {
+                stage: {key: history[key] for key in history if key != "log"} for stage, history in stages.items()
+            },
+            "num_parameters": self.model.num_parameters(),
+            "num_resamples": self.recipe.num_resamples,
+            "confidence": self.recipe.confidence,
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({os.cpu_count()} cores)",
+            "num_processes": PartialState().num_processes,
+            "versions": {"python": platform.python_version(), **{package: version(package) for package in _VERSIONS}},
+            "recipe": recipe,
+        }
+
+
+def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
+    """Build a recipe's model: experts from folders, the Hub, or random weights, with new heads."""
+    experts: dict[str, Any] = {}
+    for name, source in recipe.experts.items():
+        if "path" in source:
+            experts[name] = str(source["path"])
+        else:
+            fields = dict(source["config"])
+            model_class = backbone_class(fields.pop("model_type", None))
+            unknown = sorted(set(fields) - set(model_class.config_class.__dataclass_fields__))
+            if unknown:
+                raise RecipeError(f"experts.{name}.config: {model_class.config_class.__name__} has no {unknown}.")
+            experts[name] = model_class(model_class.config_class(**fields))
+    return EnECGModel.from_experts(experts, tasks, head_hidden_sizes=recipe.head_hidden_sizes)
+
+
+def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    """Return the feature extractor of a model: one for all experts, or one each where their inputs differ."""
+    settings = {}
+    for name, expert in model.backbones.items():
+        source = recipe.experts[name]
+        if "path" in source:
+            extractor = AutoFeatureExtractor.from_pretrained(source["path"])
+        else:
+            extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
+        settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
+    first = next(iter(settings.values()))
+    if all(other == first for other in settings.values()):
+        return ECGFeatureExtractor(**first)
+    return EnECGFeatureExtractor(settings)
+
+
+def stage_arguments(recipe: Recipe, stage: str, folder: Path, num_records: int) -> StageArguments:
+    """Return a stage's training arguments for this machine and number of processes.
+
+    Raises:
+        RecipeError: if the global batch cannot be divided, or is larger than the training fold.
+    """
+    settings = recipe.stages[stage]
+    batch_size = settings.get("global_batch_size", STAGES[stage].global_batch_size)
+    shares = PartialState().num_processes * settings.get("gradient_accumulation_steps", 1)
+    key = f"stages.{stage}.global_batch_size"
+    if batch_size % shares:
+        raise RecipeError(
+            f"{key}: {batch_size} records cannot be divided among {shares} processes x accumulation steps."
+        )
+    if batch_size > num_records:
+        raise RecipeError(f"{key}: {batch_size} exceeds the {num_records} labelled training records; lower it.")
+    use_cpu = not torch.cuda.is_available()
+    return STAGES[stage](
+        **settings,
+        output_dir=str(folder),
+        seed=recipe.seed,
+        per_device_train_batch_size=batch_size // shares,
+        per_device_eval_batch_size=batch_size // shares,
+        use_cpu=use_cpu,
+        ddp_backend="gloo" if use_cpu and PartialState().num_processes > 1 else None,
+    )
+
+
+def last_complete_checkpoint(folder: Path, num_processes: int) -> str | None:
+    """Return the newest checkpoint that was written to its end, or None: a kill may leave an incomplete one."""
+    rng_states = (
+        ["rng_state.pth"] if num_processes == 1 else [f"rng_state_{rank}.pth" for rank in range(num_processes)]
+    )
+    complete = [
+        path
+        for path in folder.glob("checkpoint-*")
+        if all((path / name).is_file() for name in ("trainer_state.json", *rng_states))
+    ]
+    newest = max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return None if newest is None else str(newest)
+
+
+def _start_processes(recipe: Recipe) -> PartialState:
+    """Join the processes of the launcher, and refuse to run as fewer than were asked for."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    use_cpu = not torch.cuda.is_available()
+    state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if use_cpu and launched > 1 else {}))
+    wanted = recipe.num_processes or launched
+    if state.num_processes != wanted:
+        raise RecipeError(
+            f"Asked for {wanted} processes, but running as {state.num_processes}. On CPUs use `torchrun "
+            "--nproc_per_node N train.py ...`: `accelerate launch --cpu --num_processes N` starts one process only."
+        )
+    if use_cpu and state.num_processes == 1 and torch.get_num_threads() < (os.cpu_count() or 1):
+        logger.warning(
+            "torch uses %d of %d cores; give accelerate launch --num_cpu_threads_per_process for more.",
+            torch.get_num_threads(),
+            os.cpu_count(),
+        )
+    return state
+
+
+def _check_same_run(recipe: Recipe, output_dir: Path, is_main: bool) -> None:
+    """Write the recipe into a new output folder, or refuse one that was begun with another recipe."""
+    path = output_dir / "recipe.yaml"
+    content = asdict(recipe)
+    if not path.exists():
+        if output_dir.exists() and any(output_dir.iterdir()):
+            raise RecipeError(f"output_dir: {recipe.output_dir} holds other files; choose a new folder.")
+        if is_main:
+            write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    changed = [key for key in content if key not in _FREE_FIELDS and content[key] != before.get(key)]
+    if changed:
+        raise RecipeError(
+            f"output_dir: {recipe.output_dir} holds a run with another {', '.join(changed)}; "
+            "resume with the same recipe, or choose a new folder."
+        )
+
+
+def _check_splits(splits: Mapping[str, Split]) -> None:
+    empty = [name for name in SPLITS if name not in splits or not len(splits[name])]
+    if empty:
+        raise RecipeError(
+            f"data_dir: no records with a label of the tasks in the {' and '.join(empty)} split "
+            "(folds 1-8 train, 9 validation, 10 test)."
+        )
+
+
+def _stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
+    """Return what is worth keeping of a stage that has ended."""
+    log = trainer.state.log_history
+    scores = [(entry["eval_macro_auroc"], entry["epoch"]) for entry in log if "eval_macro_auroc" in entry]
+    best = max(scores, key=lambda pair: (pair[0], -pair[1])) if scores else (None, None)
+    return {
+        "num_trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "num_epochs": round(trainer.state.epoch or 0),
+        "best_epoch": None if best[1] is None else round(best[1]),
+        "best_macro_auroc": best[0],
+        "seconds": round(seconds, 1),
+        "log": log,
+    }
+
+
+def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:
+    output = trainer.predict(dataset)
+    logits, gate_weights = cast(tuple[Any, Any], output.predictions)
+    records = split.records.select_columns(["ecg_id", "patient_id"]).to_pandas()
+    return SplitPredictions(records, cast(dict[str, np.ndarray], output.label_ids), logits, gate_weights)
+
+
+def _dataset_name(data_dir: Path) -> str:
+    """Name the data, and say so where they are simulated."""
+    readme = data_dir / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    return "simulated records in the layout of PTB-XL" if re.search(r"\bsimulated\b", text, re.I) else "PTB-XL"
+
+
+__all__ = ["build_extractor", "build_model", "last_complete_checkpoint", "run_recipe", "stage_arguments"]

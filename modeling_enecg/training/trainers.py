@@ -1,0 +1,155 @@
+"""One thin `Trainer` subclass a way of training."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+
+from ..evaluation import score_predictions
+from ..modeling_enecg import EnECGModel
+from .arguments import StageArguments
+
+
+class EnECGTrainer(Trainer):
+    """Train an [`EnECGModel`]; subclasses say what is trainable.
+
+    Args:
+        model ([`EnECGModel`]): The model, which is configured for this way of training.
+        args ([`StageArguments`]): Settings of the stage.
+        train_dataset (`Dataset`): Items that `torch.utils.data.default_collate` joins to the model's arguments.
+        eval_dataset (`Dataset`): The same of the validation fold, which picks the best epoch.
+    """
+
+    model: EnECGModel
+    args: StageArguments
+
+    def __init__(self, model: EnECGModel, args: StageArguments, train_dataset: Dataset, eval_dataset: Dataset):
+        self.configure_model(model, args)
+        patience = args.early_stopping_patience
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=default_collate,
+            compute_metrics=validation_metrics(model),
+            callbacks=None if patience is None else [EarlyStoppingCallback(patience)],
+        )
+
+    def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
+        """Set what is trainable and how it is regularised."""
+        raise NotImplementedError
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Give whole batches only: several processes then share each batch as one process would hold it.
+
+        Evaluation and prediction see every record.
+        """
+        self.args.dataloader_drop_last = True
+        loader = super().get_train_dataloader()
+        self.args.dataloader_drop_last = False
+        return loader
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make an optimizer whose learning rate decays from the heads down to the experts' first layers."""
+        if self.optimizer is None:
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            groups = parameter_groups(
+                self.model, self.args.learning_rate, self.args.weight_decay, self.args.layer_decay
+            )
+            self.optimizer = optimizer_class(groups, **options)
+        return super().create_optimizer(model)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return 0: transformers' estimate is for token sequences and does not hold here."""
+        return 0
+
+
+class LinearProbingTrainer(EnECGTrainer):
+    """Train heads and gates on frozen experts, which stay in eval mode."""
+
+    def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
+        """Freeze the experts."""
+        model.freeze_experts()
+        model.set_head_dropout(args.dropout)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Leave the frozen experts out of checkpoints: they may be a thousand times larger than the heads."""
+        own = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {name: value for name, value in own.items() if not name.startswith("experts.")})
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Accept that a checkpoint has no experts, and nothing else."""
+        lacking = [name for name in load_result.missing_keys if not name.startswith("experts.")]
+        if lacking or load_result.unexpected_keys:
+            raise RuntimeError(
+                f"A checkpoint does not fit the model: lacks {lacking}, has {load_result.unexpected_keys}."
+            )
+
+
+class FineTuningTrainer(EnECGTrainer):
+    """Train all weights; with `drop_path_rate` above 0 this is the second stage of post-training."""
+
+    def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
+        """Unfreeze the experts and set stochastic depth."""
+        model.unfreeze_experts()
+        model.set_drop_path_rate(args.drop_path_rate)
+        model.set_head_dropout(args.dropout)
+
+
+def validation_metrics(model: EnECGModel) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Return a function that scores an evaluation for logs, early stopping and the choice of the best epoch."""
+    tasks = list(model.tasks.values())
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits, _gate_weights = cast(tuple[Any, Any], prediction.predictions)
+        return score_predictions(tasks, logits, cast(dict[str, Any], prediction.label_ids))
+
+    return compute
+
+
+def parameter_groups(
+    model: EnECGModel, learning_rate: float, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters by learning rate and weight decay.
+
+    Heads and gates learn at `learning_rate`; an expert's last layer group at `layer_decay` times that, the one below
+    at `layer_decay` squared, and so on. Vectors (biases, norms) and embeddings have no weight decay.
+
+    Args:
+        model ([`EnECGModel`]): The model.
+        learning_rate (`float`): Learning rate of heads and gates.
+        weight_decay (`float`): Weight decay of matrices.
+        layer_decay (`float`): Factor from one layer group to the one below.
+
+    Returns:
+        `list[dict]`: Parameter groups of a torch optimizer.
+    """
+    depths = {
+        f"experts.{name}.{prefix}": len(groups) - index
+        for name, expert in model.backbones.items()
+        for groups in [expert.layer_groups()]
+        for index, prefixes in enumerate(groups)
+        for prefix in prefixes
+    }
+    by_settings: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            depth = next((depth for prefix, depth in depths.items() if name.startswith(prefix)), 0)
+            decays = parameter.ndim > 1 and "embeddings" not in name.rsplit(".", 1)[-1]
+            settings = (learning_rate * layer_decay**depth, weight_decay if decays else 0.0)
+            by_settings.setdefault(settings, []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in by_settings.items()
+    ]
+
+
+TRAINERS: dict[str, type[EnECGTrainer]] = {
+    "linear_probing": LinearProbingTrainer,
+    "fine_tuning": FineTuningTrainer,
+    "post_training": FineTuningTrainer,
+}
+
+__all__ = ["TRAINERS", "EnECGTrainer", "FineTuningTrainer", "LinearProbingTrainer", "parameter_groups"]
