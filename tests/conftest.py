@@ -1,17 +1,56 @@
 import csv
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import PreTrainedConfig
 
 from dataset_scripts.ptbxl import PTBXL
 from dataset_scripts.ptbxl_metadata import COLUMNS
+from dataset_scripts.simulate_ptbxl import simulate_ptbxl
+from modeling_enecg import BACKBONES, ECGBackboneModel, ECGFounderConfig, STMEMConfig
 from modeling_enecg.labels import SCP_STATEMENTS
 from modeling_enecg.leads import STANDARD_LEADS
 
 RATES = {"lr": 100, "hr": 500}
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """The folder of upstream inputs and outputs, one sub-folder a backbone."""
+    if "ENECG_PARITY_DIR" not in os.environ:
+        pytest.skip("ENECG_PARITY_DIR is not set")
+    return Path(os.environ["ENECG_PARITY_DIR"])
+
+
+@pytest.fixture
+def tiny_configs() -> dict[str, PreTrainedConfig]:
+    """A small architecture of every backbone, by model type, for input of shape (batch_size, 12, 150)."""
+    configs = (
+        ECGFounderConfig(sequence_length=150, stem_size=16, hidden_sizes=[16, 24], depths=[2, 2], group_width=8),
+        STMEMConfig(
+            sequence_length=150,
+            patch_size=15,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            head_dim=4,
+            intermediate_size=32,
+        ),
+    )
+    return {config.model_type: config for config in configs}
+
+
+@pytest.fixture
+def tiny_experts(tiny_configs) -> dict[str, ECGBackboneModel]:
+    """A small ECGFounder and a small ST-MEM with random weights."""
+    torch.manual_seed(0)
+    names = ("ecgfounder", "stmem")
+    return {name: BACKBONES[f"enecg-{name}"](tiny_configs[f"enecg-{name}"]).eval() for name in names}
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +121,15 @@ def write_csv(file: Path, columns: list[str], rows: Iterable[dict[str, object]])
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> Path:
+    """200 simulated records in PTB-XL's layout, not to be changed."""
+    return simulate_ptbxl(tmp_path_factory.mktemp("simulated") / "ptbxl", num_records=200, seed=0)
+
+
+@pytest.fixture(scope="session")
+def training_cache(tmp_path_factory) -> Path:
+    """Where the tests of training keep prepared records."""
+    return tmp_path_factory.mktemp("training_cache")

@@ -8,7 +8,8 @@ import pytest
 import wfdb
 from scipy.signal import find_peaks
 
-from dataset_scripts.simulate_ptbxl import DIAGNOSES, RHYTHMS, scp_codes, simulate_ptbxl, simulate_record
+from dataset_scripts.ecg_simulator import RHYTHMS, simulate_record
+from dataset_scripts.simulate_ptbxl import DIAGNOSES, scp_codes, simulate_ptbxl
 from modeling_enecg.labels import SCP_STATEMENTS, task_labels
 from modeling_enecg.leads import STANDARD_LEADS
 

@@ -121,7 +121,8 @@ class _Run:
         if history_path.exists():
             self._load_weights(model_dir)
             return trainer
-        logger.warning("Stage %s: %d records, %d processes.", stage, len(datasets["train"]), arguments.world_size)
+        if arguments.process_index == 0:
+            logger.warning("Stage %s: %d records, %d processes.", stage, len(datasets["train"]), arguments.world_size)
         start = time.monotonic()
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(folder / "checkpoints", arguments.world_size))
         if arguments.process_index == 0:

@@ -1,0 +1,45 @@
+# make demo · make test · make check · make bench: each sets up a virtual environment of the project's own first.
+
+PYTHON ?= python3
+# The CPU build where the package index has one; set TORCH for another build, for instance TORCH="torch==2.13.0+cu130".
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+# Small models: more processes with one thread each are fastest.
+TEST_WORKERS ?= 2
+
+.PHONY: demo test check format bench clean
+
+demo: $(VENV)/.ready
+	rm -rf $(DEMO)
+	$(BIN)/python dataset_scripts/simulate_ptbxl.py --output_dir $(DEMO)/data --num_records 600
+	$(BIN)/accelerate launch train.py configs/demo.yaml \
+		--data_dir $(DEMO)/data --output_dir $(DEMO)/model --cache_dir $(DEMO)/cache
+	$(BIN)/enecg predict $(DEMO)/model $(DEMO)/data/records500/00000/00001_hr --plot $(DEMO)/prediction.png
+	@echo "Report: $(DEMO)/model/README.md · figures: $(DEMO)/model/figures · 12-lead plot: $(DEMO)/prediction.png"
+
+test: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+
+check: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.ready
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+clean:
+	rm -rf $(VENV) runs
+
+# torch comes first: chosen by another package it would be the newest build, with gigabytes of CUDA.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

@@ -1,0 +1,300 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoFeatureExtractor
+
+from modeling_enecg import (
+    BACKBONES,
+    ECGFeatureExtractor,
+    ECGFounderConfig,
+    EnECGConfig,
+    EnECGFeatureExtractor,
+    EnECGModel,
+    STMEMConfig,
+)
+from modeling_enecg.leads import STANDARD_LEADS, derive_limb_leads
+
+PUBLISHED_SETTINGS = {
+    model_type: model_class.config_class().feature_extractor_settings()
+    for model_type, model_class in BACKBONES.items()
+}
+
+
+@pytest.fixture(params=sorted(BACKBONES))
+def extractor(request):
+    """The feature extractor of each published backbone."""
+    return ECGFeatureExtractor(**PUBLISHED_SETTINGS[request.param])
+
+
+def ecg(num_samples=5000, rate=500, num_leads=12, seed=0):
+    """A beat-like signal in mV with baseline wander, mains hum and noise."""
+    rng = np.random.default_rng(seed)
+    seconds = np.arange(num_samples) / rate
+    beats = np.exp(-0.5 * (((seconds % 0.8) - 0.3) / 0.02) ** 2)
+    slow = 0.3 * np.sin(2 * np.pi * 0.2 * seconds) + 0.05 * np.sin(2 * np.pi * 50 * seconds)
+    noise = 0.02 * rng.normal(size=(num_leads, num_samples))
+    return rng.uniform(-1.5, 1.5, size=(num_leads, 1)) * beats + slow + noise
+
+
+def prepare(extractor, signals, **options):
+    return extractor(signals, **({"sampling_rate": 500} | options))["input_values"]
+
+
+def assert_near(ours, theirs, tolerance=1e-5):
+    np.testing.assert_allclose(ours, np.asarray(theirs), atol=tolerance, rtol=0)
+
+
+def test_stmem_pre_processing_equals_upstreams(parity_dir):
+    upstream = load_file(parity_dir / "stmem" / "preprocess.safetensors")
+    extractor = ECGFeatureExtractor(**STMEMConfig().feature_extractor_settings())
+    ours = prepare(extractor, upstream["raw"].numpy())[0]
+    assert_near(ours, upstream["f64.center.output"])
+    assert_near(ours, upstream["output"])
+
+
+def test_ecgfounder_pre_processing_equals_upstreams(parity_dir):
+    upstream = load_file(parity_dir / "ecgfounder" / "preprocess.safetensors")
+    extractor = ECGFeatureExtractor(**ECGFounderConfig().feature_extractor_settings())
+    assert_near(prepare(extractor, upstream["raw"].numpy())[0], upstream["output_float32"])
+
+
+def test_linear_resampling_equals_ecgfounders(parity_dir):
+    upstream = load_file(parity_dir / "ecgfounder" / "preprocess.safetensors")
+    extractor = ECGFeatureExtractor(steps=[{"name": "resample", "method": "linear"}])
+    ours = prepare(extractor, upstream["raw"].numpy()[:, :4000], sampling_rate=400)[0]
+    assert_near(ours, upstream["resampled_first4000_as_400hz_to_5000"], 1e-6)
+
+
+@pytest.mark.parametrize("method", ["fourier", "polyphase", "linear"])
+def test_resampling_keeps_a_slow_wave(method):
+    extractor = ECGFeatureExtractor(250, 1000, ["I"], steps=[{"name": "resample", "method": method}])
+    signal = np.sin(2 * np.pi * 2 * np.arange(2000) / 500)[None]
+    wanted = np.sin(2 * np.pi * 2 * np.arange(1000) / 250)
+    resampled = prepare(extractor, signal)[0, 0]
+    assert resampled.shape == wanted.shape
+    # The polyphase filter sees zeros beyond the ends; linear interpolation stretches by one sample.
+    np.testing.assert_allclose(resampled[50:-50], wanted[50:-50], atol=0.03)
+
+
+def test_a_saved_extractor_does_the_same_after_loading(extractor, tmp_path):
+    extractor.save_pretrained(tmp_path)
+    loaded = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert type(loaded) is ECGFeatureExtractor
+    assert loaded.to_dict() == extractor.to_dict()
+    signal = ecg()
+    np.testing.assert_array_equal(prepare(loaded, signal), prepare(extractor, signal))
+
+
+def test_the_saved_file_names_every_step_in_order(extractor, tmp_path):
+    extractor.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert [step["name"] for step in saved["steps"]] == [step["name"] for step in extractor.steps]
+    assert saved["lead_names"] == list(STANDARD_LEADS)
+
+
+@pytest.mark.parametrize("rate", [100, 250, 360, 500, 977, 1000, 257.5])
+@pytest.mark.parametrize("seconds", [2, 10, 13.7])
+def test_any_rate_and_length_gives_the_same_shape(extractor, rate, seconds):
+    values = prepare(extractor, ecg(int(seconds * rate), rate), sampling_rate=rate)
+    assert values.shape == (1, 12, extractor.sequence_length)
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+    assert 0.2 < values.std() < 1.5  # standardised, then perhaps cropped, or filled up with zeros
+
+
+def test_a_short_record_is_filled_up_at_the_end():
+    extractor = ECGFeatureExtractor(sequence_length=8, lead_names=["I"], steps=[{"name": "crop_or_pad"}])
+    np.testing.assert_array_equal(prepare(extractor, np.ones((1, 5))), [[[1, 1, 1, 1, 1, 0, 0, 0]]])
+
+
+def test_a_long_record_is_cut_to_its_middle():
+    extractor = ECGFeatureExtractor(sequence_length=4, lead_names=["I"], steps=[{"name": "crop_or_pad"}])
+    np.testing.assert_array_equal(prepare(extractor, np.arange(9.0)[None]), [[[2, 3, 4, 5]]])
+
+
+def test_leads_are_ordered_by_name(extractor):
+    signal = ecg()
+    order = np.random.default_rng(3).permutation(12)
+    names = [STANDARD_LEADS[row] for row in order]
+    np.testing.assert_array_equal(prepare(extractor, signal[order], lead_names=names), prepare(extractor, signal))
+
+
+def test_eight_leads_serve_where_the_others_follow(extractor):
+    rows = dict(zip(STANDARD_LEADS, ecg(), strict=True))
+    rows |= derive_limb_leads(rows["I"], rows["II"])
+    eight = [name for name in STANDARD_LEADS if name not in ("III", "aVR", "aVL", "aVF")]
+    values = prepare(extractor, np.stack([rows[name] for name in eight]), lead_names=eight)
+    twelve = prepare(extractor, np.stack([rows[name] for name in STANDARD_LEADS]))
+    np.testing.assert_array_equal(values, twelve)
+
+
+def test_records_of_different_lengths_form_a_batch(extractor):
+    signals = [ecg(5000), ecg(3000, seed=1), ecg(7000, seed=2)]
+    batch = prepare(extractor, signals)
+    assert batch.shape[0] == 3
+    for index, signal in enumerate(signals):
+        np.testing.assert_array_equal(batch[index], prepare(extractor, signal)[0])
+
+
+def test_one_array_of_several_records_is_a_batch(extractor):
+    signals = np.stack([ecg(), ecg(seed=1)])
+    np.testing.assert_array_equal(prepare(extractor, signals), prepare(extractor, list(signals)))
+
+
+def test_integers_are_taken_as_numbers():
+    extractor = ECGFeatureExtractor(sequence_length=4, lead_names=["I"])
+    signal = np.array([[0, 1, 0, 5]], dtype=np.int16)
+    np.testing.assert_array_equal(prepare(extractor, signal), prepare(extractor, signal.astype(float)))
+
+
+def test_the_callers_signal_is_not_changed(extractor):
+    signal = ecg()
+    before = signal.copy()
+    prepare(extractor, signal)
+    np.testing.assert_array_equal(signal, before)
+
+
+def test_tensors_are_returned_on_request(extractor):
+    inputs = extractor(ecg(), sampling_rate=500, return_tensors="pt")
+    assert list(inputs) == ["input_values"]
+    assert inputs["input_values"].dtype == torch.float32
+    assert inputs.to(torch.bfloat16)["input_values"].dtype == torch.bfloat16
+
+
+def test_a_missing_sampling_rate_warns_and_means_the_extractors_own(caplog):
+    # A rate of its own, for the warning is given once.
+    extractor = ECGFeatureExtractor(sampling_rate=123, sequence_length=300)
+    signal = ecg(400, 123)
+    with caplog.at_level(logging.WARNING):
+        values = extractor(signal)["input_values"]
+    assert "taken to have 123 Hz" in caplog.text
+    np.testing.assert_array_equal(values, prepare(extractor, signal, sampling_rate=123))
+
+
+@pytest.mark.parametrize("sampling_rate", [0, -500, float("nan")])
+def test_a_senseless_sampling_rate_is_refused(extractor, sampling_rate):
+    with pytest.raises(ValueError, match="positive number of Hz"):
+        extractor(ecg(), sampling_rate=sampling_rate)
+
+
+def with_value(value):
+    signal = ecg()
+    signal[[3, 7], 100] = value
+    return signal
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [
+        (with_value(np.nan), r"Signal 0 has 2 values that are NaN or infinite \(rows 3, 7\)"),
+        (with_value(np.inf), r"Signal 0 has 2 values that are NaN or infinite \(rows 3, 7\)"),
+        (ecg() * 1000, r"Are these µV \(divide by 1000\)"),
+        (np.round(ecg() * 200).astype(np.int16), "ADC units"),
+        (ecg() / 1000, r"Are these V \(multiply by 1000\)"),
+        (ecg(num_leads=8), r"has 8 leads; this extractor expects 12: I, II, .*lead_names"),
+        (ecg().T, r"has 5000 leads; this extractor expects 12"),
+        (ecg()[:, :1], r"has shape \(12, 1\); expected \(num_leads, num_samples\)"),
+        (ecg()[0], r"expected \(num_leads, num_samples\)"),
+        (ecg().astype(complex), "expected real numbers in mV"),
+        (ecg().astype(str), "expected real numbers in mV"),
+    ],
+    ids=["nan", "inf", "µV", "ADC", "V", "8 leads", "transposed", "one sample", "one lead", "complex", "text"],
+)
+def test_what_is_no_ecg_in_millivolts_is_refused_with_the_reason(extractor, signal, message):
+    with pytest.raises(ValueError, match=message):
+        extractor(signal, sampling_rate=500)
+
+
+def test_an_error_names_the_record_of_the_batch(extractor):
+    with pytest.raises(ValueError, match="Signal 1 has 2 values that are NaN"):
+        extractor([ecg(), with_value(np.nan)], sampling_rate=500)
+
+
+def test_a_large_offset_is_no_unit_error(extractor):
+    assert np.isfinite(prepare(extractor, ecg() + 200.0)).all()
+
+
+def test_a_lead_that_the_extractor_needs_is_named(extractor):
+    with pytest.raises(ValueError, match="Missing leads V6"):
+        prepare(extractor, ecg()[:11], lead_names=STANDARD_LEADS[:11])
+
+
+def test_an_unknown_step_is_refused_with_the_choice():
+    with pytest.raises(ValueError, match=r"Unknown step \{'name': 'filter'\}; its name must be one of resample"):
+        ECGFeatureExtractor(steps=[{"name": "filter"}])
+
+
+def test_a_record_of_zeros_gives_zeros(extractor):
+    np.testing.assert_array_equal(prepare(extractor, np.zeros((12, 5000))), 0)
+
+
+@pytest.mark.parametrize("scope", ["record", "lead"])
+def test_standardising_something_flat_gives_zeros(scope):
+    extractor = ECGFeatureExtractor(sequence_length=64, steps=[{"name": "standardize", "scope": scope}])
+    np.testing.assert_array_equal(prepare(extractor, np.full((12, 64), 0.5)), 0)
+
+
+@pytest.mark.xfail(strict=True, reason="what a filter leaves of a constant, 1e-15 mV, is standardised to noise of 5")
+def test_a_record_of_one_constant_gives_nothing_to_stmem():
+    extractor = ECGFeatureExtractor(**STMEMConfig().feature_extractor_settings())
+    assert np.abs(prepare(extractor, np.full((12, 5000), 0.3))).max() < 0.1
+
+
+def test_scopes_standardise_the_record_or_each_lead():
+    signal = ecg(400)
+    by_record, by_lead = (
+        prepare(ECGFeatureExtractor(sequence_length=400, steps=[{"name": "standardize", "scope": scope}]), signal)[0]
+        for scope in ("record", "lead")
+    )
+    assert_near(by_record, (signal - signal.mean()) / signal.std())
+    assert_near(by_lead, (signal - signal.mean(1, keepdims=True)) / signal.std(1, keepdims=True))
+
+
+@pytest.fixture
+def ensemble_extractor():
+    return EnECGFeatureExtractor(
+        {"founder": PUBLISHED_SETTINGS["enecg-ecgfounder"], "stmem": PUBLISHED_SETTINGS["enecg-stmem"]}
+    )
+
+
+def test_an_ensemble_gets_each_experts_own_view(ensemble_extractor):
+    signals = [ecg(), ecg(4000, seed=1)]
+    views = prepare(ensemble_extractor, signals)
+    assert [view.shape for view in views] == [(2, 12, 5000), (2, 12, 2250)]
+    for view, settings in zip(views, ensemble_extractor.experts.values(), strict=True):
+        np.testing.assert_array_equal(view, prepare(ECGFeatureExtractor(**settings), signals))
+
+
+def test_every_view_of_an_ensemble_moves_to_a_dtype(ensemble_extractor):
+    inputs = ensemble_extractor(ecg(), sampling_rate=500, return_tensors="pt").to(torch.bfloat16)
+    assert [view.dtype for view in inputs["input_values"]] == [torch.bfloat16, torch.bfloat16]
+
+
+def test_a_saved_ensemble_extractor_does_the_same_after_loading(ensemble_extractor, tmp_path):
+    ensemble_extractor.save_pretrained(tmp_path)
+    loaded = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert type(loaded) is EnECGFeatureExtractor
+    assert list(loaded.experts) == ["founder", "stmem"]
+    for ours, theirs in zip(prepare(loaded, ecg()), prepare(ensemble_extractor, ecg()), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_extractor_and_ensemble_fit_each_other(tiny_experts):
+    task = {"name": "sex", "problem_type": "multi_label_classification", "labels": ["female"]}
+    model = EnECGModel.from_experts(tiny_experts, [task])
+    settings = {name: expert.config.feature_extractor_settings() for name, expert in tiny_experts.items()}
+    inputs = EnECGFeatureExtractor(settings)([ecg(), ecg(seed=1)], sampling_rate=500, return_tensors="pt")
+    with torch.inference_mode():
+        assert model(**inputs).logits["sex"].shape == (2, 1)
+
+
+def test_an_ensemble_folder_may_hold_either_kind_of_extractor(tmp_path, ensemble_extractor):
+    # One expert's ensemble has a plain extractor; the file itself says which class it is.
+    EnECGConfig().save_pretrained(tmp_path)
+    for extractor in (ECGFeatureExtractor(), ensemble_extractor):
+        extractor.save_pretrained(tmp_path)
+        assert type(AutoFeatureExtractor.from_pretrained(tmp_path)) is type(extractor)

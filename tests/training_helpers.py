@@ -1,0 +1,92 @@
+"""Small recipes and stages for the tests of training, and the subprocesses that follow them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modeling_enecg.training.arguments import StageArguments
+
+ROOT = Path(__file__).parents[1]
+TRAIN = ROOT / "train.py"
+
+ECGFOUNDER = {
+    "model_type": "enecg-ecgfounder",
+    "sampling_rate": 100,
+    "sequence_length": 1000,
+    "stem_size": 8,
+    "hidden_sizes": [8, 16],
+    "depths": [1, 1],
+    "group_width": 8,
+}
+STMEM = {
+    "model_type": "enecg-stmem",
+    "sampling_rate": 100,
+    "sequence_length": 1000,
+    "patch_size": 100,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 32,
+}
+LINEAR_PROBING = {"num_train_epochs": 2, "global_batch_size": 16}
+POST_TRAINING = {"num_train_epochs": 3, "global_batch_size": 16}
+
+
+def recipe_fields(data_dir: Path, output_dir: Path, cache_dir: Path, **changes: Any) -> dict[str, Any]:
+    """The fields of a recipe that runs in seconds, with some changed."""
+    return {
+        "data_dir": str(data_dir),
+        "output_dir": str(output_dir),
+        "cache_dir": str(cache_dir),
+        "experts": {"ecgfounder": {"config": dict(ECGFOUNDER)}},
+        "stages": {"linear_probing": dict(LINEAR_PROBING), "post_training": dict(POST_TRAINING)},
+        "tasks": ["superdiagnostic"],
+        "sampling_rate": 100,
+        "num_resamples": 50,
+    } | changes
+
+
+def write_recipe(path: Path, fields: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(fields, sort_keys=False))
+    return path
+
+
+def stage_arguments(folder: Path, arguments_class: type[StageArguments], **settings: Any) -> StageArguments:
+    """Arguments of a stage that a trainer can be given directly."""
+    defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16, "num_train_epochs": 1}
+    return arguments_class(
+        output_dir=str(folder),
+        use_cpu=True,
+        report_to="none",
+        seed=1,
+        **(defaults | {"disable_tqdm": True} | settings),
+    )
+
+
+def losses(trainer: Any) -> list[float]:
+    """The losses that a trainer logged, in the order of time: training's of an epoch, then validation's."""
+    return [entry[key] for entry in trainer.state.log_history for key in ("loss", "eval_loss") if key in entry]
+
+
+def start_train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [*launcher, str(TRAIN), str(config), *overrides],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.executable,)) -> tuple[int, str]:
+    """Run `train.py` to its end; return the exit status and what it printed."""
+    process = start_train(config, *overrides, launcher=launcher)
+    output = process.communicate(timeout=180)[0]
+    return process.returncode, output
