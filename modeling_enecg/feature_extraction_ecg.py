@@ -170,6 +170,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 no ECG in mV has.
         """
         rate = self._checked_rate(sampling_rate)
+        if not len(signals):
+            raise ValueError("Got no signal; pass an array of shape (num_leads, num_samples), or a list of them.")
         records = [signals] if np.ndim(signals[0]) == 1 else list(signals)
         values = [self._prepare(np.asarray(signal), rate, lead_names, index) for index, signal in enumerate(records)]
         return BatchFeature({"input_values": np.stack(values)}, tensor_type=return_tensors)
@@ -197,7 +199,12 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         signal = signal.astype(np.float64)
         for step in self.steps:
             arguments = {key: value for key, value in step.items() if key != "name"}
-            signal = STEPS[step["name"]](signal, rate, self, **arguments)
+            try:
+                signal = STEPS[step["name"]](signal, rate, self, **arguments)
+            except ValueError as error:
+                raise ValueError(
+                    f"Signal {index} of {signal.shape[-1]} samples at {rate:g} Hz fails in the step {step}: {error}"
+                ) from error
             if step["name"] == "resample":
                 rate = self.sampling_rate
         return signal.astype(np.float32)

@@ -4,6 +4,7 @@ Xu et al., "EnECG: Efficient Ensemble Learning for Electrocardiogram Multi-task 
 One expert is a legal ensemble: its gate is the constant 1.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -156,7 +157,7 @@ class EnECGModel(PreTrainedModel):
     @classmethod
     def from_experts(
         cls,
-        experts: Mapping[str, str | ECGBackboneModel],
+        experts: Mapping[str, str | os.PathLike[str] | ECGBackboneModel],
         tasks: Sequence[Mapping[str, Any] | Task],
         **config_fields: Any,
     ) -> "EnECGModel":
@@ -176,7 +177,8 @@ class EnECGModel(PreTrainedModel):
             OSError: if a folder or Hub id cannot be loaded.
         """
         loaded = {
-            name: _load_backbone(expert) if isinstance(expert, str) else expert for name, expert in experts.items()
+            name: _load_backbone(os.fspath(expert)) if isinstance(expert, str | os.PathLike) else expert
+            for name, expert in experts.items()
         }
         config = EnECGConfig(
             experts={name: _own_fields(expert.config) for name, expert in loaded.items()},

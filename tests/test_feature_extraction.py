@@ -80,6 +80,17 @@ def test_resampling_keeps_a_slow_wave(method):
     np.testing.assert_allclose(resampled[50:-50], wanted[50:-50], atol=0.03)
 
 
+def test_steps_after_resampling_work_at_the_new_rate():
+    resample = {"name": "resample", "method": "fourier"}
+    highpass = {"name": "butterworth", "kind": "highpass", "cutoff_hz": 5.0, "order": 2}
+    at_once, first, second = (
+        ECGFeatureExtractor(250, 1000, steps=steps) for steps in ([resample, highpass], [resample], [highpass])
+    )
+    signal = ecg(2000)
+    resampled = prepare(first, signal)[0]
+    assert_near(prepare(at_once, signal), prepare(second, resampled, sampling_rate=250))
+
+
 def test_a_saved_extractor_does_the_same_after_loading(extractor, tmp_path):
     extractor.save_pretrained(tmp_path)
     loaded = AutoFeatureExtractor.from_pretrained(tmp_path)

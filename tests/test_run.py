@@ -302,7 +302,7 @@ def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path
 
 
 def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
-    """The best epoch, before the kill, is found in the new place."""
+    """The checkpoint of the best epoch, an early one, is found in the new place, even if no epoch is left to do."""
     stages = {"fine_tuning": {"num_train_epochs": 4, "global_batch_size": 16, "learning_rate": 0.01}}
     whole = follow(stages=stages, output_dir=str(tmp_path / "whole"))
     best = read_json(whole / "fine_tuning" / "history.json")["best_epoch"]
@@ -311,14 +311,14 @@ def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
     folder, moved = tmp_path / "before", tmp_path / "after"
     config = write_recipe(tmp_path / "tiny.yaml", recipe_fields(simulated, folder, training_cache, stages=stages))
     process = start_train(config)
-    checkpoint = folder / "fine_tuning" / "checkpoints" / "checkpoint-30" / "trainer_state.json"
+    checkpoint = folder / "fine_tuning" / "checkpoints" / "checkpoint-40" / "trainer_state.json"
     while not checkpoint.exists() and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     output = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL, output
     folder.rename(moved)
-    assert last_complete_checkpoint(moved / "fine_tuning" / "checkpoints", 1)
+    assert last_complete_checkpoint(moved / "fine_tuning" / "checkpoints", 1), "killed too late"
 
     follow(stages=stages, output_dir=str(moved))
     assert flatten(read_json(moved / "metrics.json")) == pytest.approx(flatten(read_json(whole / "metrics.json")))

@@ -6,9 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from transformers import set_seed
 
+from modeling_enecg import EnECGModel
+from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
+from modeling_enecg.training.data import Split, labelled, load_splits, ptbxl_tasks
+from modeling_enecg.training.run import build_extractor, build_model
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "train.py"
@@ -54,6 +60,25 @@ def recipe_fields(data_dir: Path, output_dir: Path, cache_dir: Path, **changes: 
 def write_recipe(path: Path, fields: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(fields, sort_keys=False))
     return path
+
+
+def tiny_recipe(data_dir: Path, cache_dir: Path, **changes: Any) -> Recipe:
+    return Recipe(**recipe_fields(data_dir, cache_dir / "run", cache_dir, **changes))
+
+
+def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
+    set_seed(seed)
+    return build_model(recipe, ptbxl_tasks(recipe.tasks))
+
+
+def tiny_splits(recipe: Recipe) -> dict[str, Split]:
+    """The records of a recipe that have a label, prepared for its model."""
+    splits = load_splits(recipe, build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks))
+    return {name: split.select(labelled(split)) for name, split in splits.items()}
+
+
+def first_records(split: Split, number: int) -> Split:
+    return split.select(np.arange(number))
 
 
 def stage_arguments(folder: Path, arguments_class: type[StageArguments], **settings: Any) -> StageArguments:
