@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from torch import nn
 from transformers import PreTrainedConfig
 
 PROBLEM_TYPES = ("multi_label_classification", "single_label_classification", "regression")
@@ -47,6 +48,10 @@ class Task:
                 f"Task {self.name!r}: problem_type must be one of {', '.join(PROBLEM_TYPES)}; "
                 f"got {self.problem_type!r}."
             )
+        for name in ("labels", "class_weights", "target_mean", "target_std"):
+            values = getattr(self, name)
+            if not isinstance(values, list | tuple) and (name == "labels" or values is not None):
+                raise ValueError(f"Task {self.name!r}: {name} must be a list; got {values!r}.")
         self.labels = list(self.labels)
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"Task {self.name!r}: labels must differ from each other; got {self.labels}.")
@@ -138,10 +143,12 @@ class EnECGConfig(PreTrainedConfig):
         return [Task.from_dict(task) for task in self.tasks]
 
 
-def check_module_name(name: str, what: str) -> None:
+def check_module_name(name: Any, what: str) -> None:
     """Raise a `ValueError` unless `name` can name a sub-module."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError(f"Illegal {what} name {name!r}: use letters, digits, _ and -, a letter first.")
+    if hasattr(nn.ModuleDict, name):
+        raise ValueError(f"Illegal {what} name {name!r}: torch needs it itself; choose another.")
 
 
 __all__ = ["EnECGConfig", "Task"]

@@ -22,6 +22,8 @@ logger = logging.get_logger(__name__)
 # very low voltage, and lie below ADC units and µV, and above volts.
 LARGEST_MV = 50.0
 SMALLEST_MV = 0.01
+# What filters leave of a constant is rounding, and far below this.
+FLAT_MV = 1e-9
 
 
 def resample(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", method: str) -> np.ndarray:
@@ -86,7 +88,7 @@ def standardize(
     axes = (-2, -1) if scope == "record" else (-1,)
     centred = signal - signal.mean(axis=axes, keepdims=True)
     deviation = signal.std(axis=axes, keepdims=True)
-    return np.divide(centred, deviation + epsilon, out=np.zeros_like(centred), where=deviation > 0)
+    return np.divide(centred, deviation + epsilon, out=np.zeros_like(centred), where=deviation > FLAT_MV)
 
 
 STEPS: dict[str, Callable[..., np.ndarray]] = {
@@ -138,8 +140,13 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         self.sequence_length = sequence_length
         self.lead_names = list(lead_names)
         self.padding_value = padding_value
-        default_steps = ({"name": "resample", "method": "fourier"}, {"name": "crop_or_pad"})
-        self.steps = [dict(step) for step in steps or (*default_steps, {"name": "standardize", "scope": "record"})]
+        if steps is None:
+            steps = [
+                {"name": "resample", "method": "fourier"},
+                {"name": "crop_or_pad"},
+                {"name": "standardize", "scope": "record"},
+            ]
+        self.steps = [dict(step) for step in steps]
         for step in self.steps:
             if step.get("name") not in STEPS:
                 raise ValueError(f"Unknown step {step}; its name must be one of {', '.join(STEPS)}.")

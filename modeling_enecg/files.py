@@ -30,7 +30,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield aside
-        aside.chmod(0o777 & ~_umask())
+        _open_to_others(aside)
         os.replace(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -75,6 +75,7 @@ def added_files(folder: str | Path) -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(prefix=".new.", dir=target))
     try:
         yield aside
+        _open_to_others(aside)
         for path in sorted(aside.iterdir()):
             os.replace(path, target / path.name)
     finally:
@@ -87,8 +88,10 @@ def write_text(path: str | Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
+def _open_to_others(folder: Path) -> None:
+    """Give a temporary folder and its files the modes that new ones have: colleagues must be able to read them."""
+    mask = os.umask(0)  # can only be read by setting it
     os.umask(mask)
-    return mask
+    folder.chmod(0o777 & ~mask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

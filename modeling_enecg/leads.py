@@ -3,6 +3,7 @@
 Signals are arrays of shape `(num_leads, num_samples)` in millivolts (mV).
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,7 @@ _ALIASES = {name.upper(): name for name in STANDARD_LEADS} | {
 def standard_lead_name(name: str) -> str:
     """Return the standard spelling of a lead name.
 
-    Case, blanks, a leading `lead` or `ECG` and the spellings `MDC_ECG_LEAD_I`, `DI`, `L1`, `C1` are understood.
+    Case, blanks, a leading `lead`, `ECG` or `MDC_ECG_LEAD_` and the spellings `DI`, `L1` and `C1` are understood.
 
     Args:
         name (`str`): A lead name as found in a file, for instance `"AVR"` or `"MDC_ECG_LEAD_V1"`.
@@ -47,10 +48,7 @@ def standard_lead_name(name: str) -> str:
     Raises:
         ValueError: if the name is none of the 12 standard leads.
     """
-    key = name.upper().replace("MDC_ECG_LEAD_", "")
-    for prefix in ("LEAD", "ECG"):
-        key = key.strip(" _-").removeprefix(prefix)
-    key = key.strip(" _-")
+    key = re.sub(r"^(MDC|ECG|LEAD|[ _-])+", "", name.upper()).strip(" _-")
     if key not in _ALIASES:
         raise ValueError(f"Unknown lead name {name!r}; expected one of {', '.join(STANDARD_LEADS)} or a usual alias.")
     return _ALIASES[key]

@@ -18,7 +18,7 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
         logits (`torch.FloatTensor` of shape `(batch_size, num_outputs)`): For a regression in the target's own unit.
         labels (`torch.Tensor`): Multi-label: 0 or 1, `(batch_size, num_outputs)`. Single-label: class indices,
             `(batch_size,)`. Regression: values in the target's own unit, `(batch_size,)` or
-            `(batch_size, num_outputs)`. Missing is NaN or -100.
+            `(batch_size, num_outputs)`. Missing is NaN; in a classification -100 as well.
 
     Returns:
         `torch.FloatTensor` of shape `()`.
@@ -33,7 +33,7 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
         labels = labels[:, None]
     _check_shape(task, labels, logits.shape)
     labels = labels.to(logits.dtype)
-    is_given = ~(labels.isnan() | (labels == MISSING))
+    is_given = ~labels.isnan() if task.is_regression else ~(labels.isnan() | (labels == MISSING))
     labels = torch.where(is_given, labels, 0.0)
     if task.is_regression:
         losses = ((logits - labels) / logits.new_tensor(task.target_std)) ** 2

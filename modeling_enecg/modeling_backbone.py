@@ -49,6 +49,12 @@ def drop_path_ramp(rate: float, num_blocks: int) -> list[float]:
     return [rate * block / max(num_blocks - 1, 1) for block in range(num_blocks)]
 
 
+def check_rate(name: str, rate: float) -> None:
+    """Raise a `ValueError` unless a rate of dropping something is in [0, 1)."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {rate}.")
+
+
 class RecordDropout(nn.Module):
     """Dropout that zeroes the same units on one process as on several; see `rand_for_records`.
 
@@ -113,8 +119,7 @@ class ECGBackboneModel(PreTrainedModel):
         Raises:
             ValueError: if `rate` is not in [0, 1).
         """
-        if not 0 <= rate < 1:
-            raise ValueError(f"drop_path_rate must be in [0, 1), got {rate}.")
+        check_rate("drop_path_rate", rate)
         self.config.drop_path_rate = rate
         blocks = self.residual_blocks
         for block, block_rate in zip(blocks, drop_path_ramp(rate, len(blocks)), strict=True):

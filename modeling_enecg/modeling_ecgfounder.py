@@ -17,7 +17,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .leads import STANDARD_LEADS
-from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, drop_path, drop_path_ramp
+from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, check_rate, drop_path, drop_path_ramp
 
 MAINS_HZ = 50.0
 
@@ -79,6 +79,11 @@ class ECGFounderConfig(PreTrainedConfig):
                     f"hidden_sizes entry {size} does not divide into groups: group_width {self.group_width} gives "
                     f"{groups} groups for {inner} inner channels."
                 )
+
+    def validate_rates(self) -> None:
+        """Refuse rates outside [0, 1)."""
+        for name in ("dropout", "drop_path_rate"):
+            check_rate(name, getattr(self, name))
 
     @property
     def feature_size(self) -> int:

@@ -18,7 +18,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .leads import STANDARD_LEADS
-from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, drop_path, drop_path_ramp
+from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, check_rate, drop_path, drop_path_ramp
 
 
 @strict
@@ -76,6 +76,11 @@ class STMEMConfig(PreTrainedConfig):
             raise ValueError(
                 f"sequence_length ({self.sequence_length}) must be a multiple of patch_size ({self.patch_size})."
             )
+
+    def validate_rates(self) -> None:
+        """Refuse rates outside [0, 1)."""
+        for name in ("hidden_dropout", "attention_dropout", "drop_path_rate"):
+            check_rate(name, getattr(self, name))
 
     @property
     def feature_size(self) -> int:

@@ -294,9 +294,9 @@ def test_a_single_label_loss_leaves_missing_labels_out(tiny_experts, inputs, lab
 
 @torch.inference_mode()
 def test_a_regression_loss_is_of_standardised_targets_without_missing_ones(tiny_experts, inputs):
-    labels = torch.tensor([70.0, NAN, 20.0, -100.0])
+    labels = torch.tensor([70.0, NAN, 20.0, -100.0])  # -100 may be a value, for instance of the heart's axis
     loss, logits = loss_and_logits(one_task(tiny_experts, AGE), inputs, {"age": labels})
-    given = [0, 2]
+    given = [0, 2, 3]
     wanted = torch.nn.functional.mse_loss(logits[given, 0], labels[given]) / 15.0**2
     torch.testing.assert_close(loss, wanted)
 
@@ -368,9 +368,10 @@ def test_labels_of_another_shape_are_refused(single, inputs, name, shape):
         single(inputs, labels={name: torch.zeros(shape)})
 
 
-@pytest.mark.parametrize("missing", [NAN, -100.0])
 @pytest.mark.parametrize(
-    ("task", "shape"), [(RHYTHM, (4, 3)), (SEX, (4,)), (AGE, (4,))], ids=lambda each: str(each)[:16]
+    ("task", "shape", "missing"),
+    [(RHYTHM, (4, 3), NAN), (RHYTHM, (4, 3), -100.0), (SEX, (4,), NAN), (SEX, (4,), -100.0), (AGE, (4,), NAN)],
+    ids=lambda each: str(each)[:16],
 )
 def test_a_batch_without_labels_gives_no_loss_and_no_gradient(tiny_experts, inputs, task, shape, missing):
     model = one_task(tiny_experts, task).train()
@@ -516,14 +517,12 @@ def test_an_illegal_task_is_refused_with_the_reason(task, message):
     [AGE | {"target_std": 15.0}, SEX | {"name": 5}, RHYTHM | {"labels": None}, RHYTHM | {"labels": "AFIB"}],
     ids=["std is a number", "name is a number", "labels are None", "labels are one string"],
 )
-@pytest.mark.xfail(strict=True, reason="fields of another type raise a TypeError, and a string is split into letters")
 def test_a_task_field_of_another_type_is_refused(task):
-    with pytest.raises(ValueError, match="Task"):
+    with pytest.raises(ValueError, match="[Tt]ask"):
         EnECGConfig(tasks=[task])
 
 
 @pytest.mark.parametrize("name", ["values", "type", "train"])
-@pytest.mark.xfail(strict=True, reason="torch's ModuleDict refuses names of its own attributes with a KeyError")
 def test_a_name_that_torch_needs_itself_works_or_is_refused_as_illegal(tiny_experts, name):
     with contextlib.suppress(ValueError):
         EnECGModel.from_experts({name: tiny_experts["ecgfounder"]}, [SEX | {"name": name}])

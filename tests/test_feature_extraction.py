@@ -249,7 +249,6 @@ def test_standardising_something_flat_gives_zeros(scope):
     np.testing.assert_array_equal(prepare(extractor, np.full((12, 64), 0.5)), 0)
 
 
-@pytest.mark.xfail(strict=True, reason="what a filter leaves of a constant, 1e-15 mV, is standardised to noise of 5")
 def test_a_record_of_one_constant_gives_nothing_to_stmem():
     extractor = ECGFeatureExtractor(**STMEMConfig().feature_extractor_settings())
     assert np.abs(prepare(extractor, np.full((12, 5000), 0.3))).max() < 0.1

@@ -83,14 +83,16 @@ def first_records(split: Split, number: int) -> Split:
 
 def stage_arguments(folder: Path, arguments_class: type[StageArguments], **settings: Any) -> StageArguments:
     """Arguments of a stage that a trainer can be given directly."""
-    defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16, "num_train_epochs": 1}
-    return arguments_class(
-        output_dir=str(folder),
-        use_cpu=True,
-        report_to="none",
-        seed=1,
-        **(defaults | {"disable_tqdm": True} | settings),
-    )
+    defaults = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 16,
+        "per_device_eval_batch_size": 16,
+        "num_train_epochs": 1,
+        "seed": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return arguments_class(**(defaults | settings), use_cpu=True)
 
 
 def losses(trainer: Any) -> list[float]:

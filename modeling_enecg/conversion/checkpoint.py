@@ -1,6 +1,7 @@
 """Reading published checkpoint files without running anything that they contain."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,10 @@ def read_checkpoint(path: str | Path, weights_key: str) -> dict[str, torch.Tenso
     weights = content.get(weights_key, content)
     if not isinstance(weights, Mapping) or not weights:
         raise ConversionError(f"{path} has no weights under {weights_key!r}.")
-    not_tensors = [key for key, value in weights.items() if not isinstance(value, torch.Tensor)]
+    not_tensors = [key for key, value in weights.items() if not isinstance(key, str) or not torch.is_tensor(value)]
     if not_tensors:
         raise ConversionError(
-            f"{path} has no weights under {weights_key!r}, and its entries {not_tensors[:5]} are not tensors."
+            f"{path} has no weights under {weights_key!r}, and its entries {not_tensors[:5]} are not named tensors."
         )
     return dict(weights)
 
@@ -64,9 +65,18 @@ def _read_torch(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(_SAFE_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged pickle fails in every way there is
         raise ConversionError(
-            f"{path} cannot be read as weights only: {reason} Nothing in it was executed. "
+            f"{path} cannot be read as weights only: {_reason(error)}. Nothing in it was executed. "
             "If it is a torch checkpoint, save its state dict as .safetensors and convert that."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong with a torch file, without torch's advice to load it unsafely."""
+    forbidden = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+    if forbidden:
+        return f"it holds {forbidden[1]}, which is neither a tensor nor a plain value"
+    if isinstance(error, pickle.UnpicklingError | EOFError | LookupError):
+        return "it is damaged, or no torch file"
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
+from huggingface_hub.errors import StrictDataclassError
 
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..files import new_folder
@@ -70,7 +70,7 @@ def convert_checkpoint(
     converter = CONVERTERS[name]
     upstream = read_checkpoint(checkpoint, converter.weights_key)
     fields = converter.adapt(_translate(hyperparameters or {}, converter.hyperparameters), upstream)
-    model = converter.model_class(_config(converter.model_class.config_class, fields))
+    model = _build(converter.model_class, fields)
     weights, dropped = rename_weights(upstream, converter, set(model.state_dict()))
     _fill(model, weights)
     report = {
@@ -156,10 +156,10 @@ def _translate(upstream: Mapping[str, Any], names: Mapping[str, str | None]) -> 
     return fields
 
 
-def _config(config_class: type[PreTrainedConfig], fields: dict[str, Any]) -> PreTrainedConfig:
+def _build(model_class: type[ECGBackboneModel], fields: dict[str, Any]) -> ECGBackboneModel:
     try:
-        return config_class(**fields)
-    except (ValueError, TypeError) as error:
+        return model_class(model_class.config_class(**fields))
+    except (StrictDataclassError, ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
         raise ConversionError(f"The hyperparameters are not a legal architecture: {error}") from error
 
 

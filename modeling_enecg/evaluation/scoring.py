@@ -21,8 +21,10 @@ def predicted_outputs(task: Task, logits: np.ndarray) -> np.ndarray:
 
 def has_targets(task: Task, targets: np.ndarray) -> np.ndarray:
     """Return which records have all of a task's targets, as a bool array of shape `(num_records,)`."""
-    given = ~(np.isnan(targets.astype(np.float64)) | (targets == MISSING))
-    return given if given.ndim == 1 else given.all(axis=1)
+    missing: np.ndarray = np.isnan(targets.astype(np.float64))
+    if not task.is_regression:
+        missing = missing | (targets == MISSING)
+    return np.logical_not(missing.reshape(len(targets), -1).any(axis=1))
 
 
 def score_predictions(
