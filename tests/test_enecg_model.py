@@ -518,7 +518,7 @@ def test_an_illegal_task_is_refused_with_the_reason(task, message):
     ids=["std is a number", "name is a number", "labels are None", "labels are one string"],
 )
 def test_a_task_field_of_another_type_is_refused(task):
-    with pytest.raises(ValueError, match="[Tt]ask"):
+    with pytest.raises(ValueError, match=r"[Tt]ask"):
         EnECGConfig(tasks=[task])
 
 

@@ -9,9 +9,9 @@ import torch
 import wfdb
 
 from modeling_enecg.training import feature_store, load_recipe, run_recipe
+from modeling_enecg.training.building import build_extractor
 from modeling_enecg.training.data import load_splits, ptbxl_tasks
 from modeling_enecg.training.feature_store import stored_features
-from modeling_enecg.training.run import build_extractor
 from tests.training_helpers import ECGFOUNDER, STMEM, recipe_fields, tiny_model, tiny_recipe, write_recipe
 
 BOTH = {

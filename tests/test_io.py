@@ -44,7 +44,9 @@ def test_either_file_of_a_record_names_it(simulated, ending):
 
 
 def test_a_dot_in_a_name_is_no_ending(write):
-    path = write("patient.7")
+    header = write().with_suffix(".hea")
+    path = header.with_name("patient.7")
+    header.rename(f"{path}.hea")
     assert read_ecg(path).signal_mv.shape == (3, 200)
     assert read_ecg(f"{path}.hea").signal_mv.shape == (3, 200)
 

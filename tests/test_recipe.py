@@ -3,9 +3,9 @@ import yaml
 
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
+from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.data import ptbxl_tasks
 from modeling_enecg.training.recipe import STAGES, describe_fields
-from modeling_enecg.training.run import build_extractor, build_model
 from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, write_recipe
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

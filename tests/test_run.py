@@ -25,7 +25,7 @@ from dataset_scripts.ptbxl_metadata import PTBXLError
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
 from modeling_enecg.labels import TASK_LABELS, task_labels
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
-from modeling_enecg.training.run import last_complete_checkpoint
+from modeling_enecg.training.stages import last_complete_checkpoint
 from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, start_train, train, write_recipe
 
 # Both stages are random: dropout in the first, dropout and stochastic depth (their defaults) in the second.

@@ -13,8 +13,8 @@ from transformers import set_seed
 from modeling_enecg import EnECGModel
 from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
+from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.data import Split, labelled, load_splits, ptbxl_tasks
-from modeling_enecg.training.run import build_extractor, build_model
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "train.py"

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from datasets.fingerprint import Hasher
 
 from dataset_scripts.ptbxl import PTBXL, signal_array
+from dataset_scripts.ptbxl_metadata import PTBXLError
 
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
@@ -153,7 +154,7 @@ class _InputColumns:
                 extractor(signal, self.sampling_rate, STANDARD_LEADS)["input_values"] for extractor in self.extractors
             ]
         except ValueError as error:
-            raise ValueError(f"Record ecg_id {row['ecg_id']}: {error}") from error
+            raise PTBXLError(row["ecg_id"], "signal", str(error)) from error
         return {f"input_{view}": values.tobytes() for view, values in enumerate(inputs)}
 
 

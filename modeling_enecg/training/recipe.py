@@ -160,7 +160,7 @@ def _override(content: dict[str, Any], keys: Sequence[str], value: Any, full_key
 
 def _check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
-        raise RecipeError(f"{key}: {value!r} is not one of {', '.join(map(str, choices))}.{_suggest(value, choices)}")
+        raise RecipeError(f"{key}: {value!r} is not one of {', '.join(map(str, choices))}.{suggest(value, choices)}")
 
 
 def _check_fields(values: Any, schema: type, prefix: str, reserved: typing.Collection[str] = ()) -> None:
@@ -173,7 +173,7 @@ def _check_fields(values: Any, schema: type, prefix: str, reserved: typing.Colle
         if key in reserved:
             raise RecipeError(f"{prefix}{key} is set by the run itself; leave it out.")
         if key not in known:
-            raise RecipeError(f"Unknown key {prefix}{key}.{_suggest(key, known)}")
+            raise RecipeError(f"Unknown key {prefix}{key}.{suggest(key, known)}")
         if not _fits(value, hints[key]):
             raise RecipeError(f"{prefix}{key}: {value!r} is not of the type {_type_name(hints[key])}.")
 
@@ -197,6 +197,7 @@ def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
-def _suggest(given: Any, known: Sequence[Any]) -> str:
+def suggest(given: Any, known: Sequence[Any]) -> str:
+    """Return a sentence that offers the known name closest to a wrong one, or nothing."""
     close = get_close_matches(str(given), [str(choice) for choice in known], n=1)
     return f" Did you mean {close[0]}?" if close else ""

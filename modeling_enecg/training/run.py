@@ -17,27 +17,25 @@ import torch
 import yaml
 from accelerate import PartialState
 from huggingface_hub.constants import HF_HOME
-from transformers import AutoFeatureExtractor, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
-from ..backbones import backbone_class
-from ..configuration_enecg import Task
 from ..evaluation.report import SplitPredictions, write_report
-from ..feature_extraction_ecg import ECGFeatureExtractor
-from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
-from .arguments import StageArguments
+from .building import build_extractor, build_model
 from .data import FeatureRecords, SignalRecords, Split, balanced_class_weights, labelled, load_splits, ptbxl_tasks
 from .feature_store import stored_features
-from .recipe import STAGES, Recipe, RecipeError
+from .processes import start_processes
+from .recipe import Recipe, RecipeError
+from .stages import last_complete_checkpoint, records_a_process, stage_arguments, stage_history
 from .trainers import TRAINERS, EnECGTrainer, LinearProbingTrainer
 
 logger = logging.get_logger(__name__)
 
 SPLITS = ("train", "validation", "test")
 # A run may go on with other values of these: they do not change what it computes.
-_FREE_FIELDS = ("data_dir", "output_dir", "cache_dir", "num_processes", "num_proc")
+_FREE_FIELDS = ("output_dir", "cache_dir", "num_processes", "num_proc")
 _VERSIONS = ("enecg", "torch", "transformers", "accelerate", "datasets", "numpy", "scipy")
 
 
@@ -55,14 +53,16 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
         RecipeError: if the processes are not as wanted, the output folder holds another run, or a batch does not fit.
         PTBXLError: if a record is bad, unless the recipe skips such records.
     """
-    state = _start_processes(recipe)
+    state = start_processes(recipe)
     output_dir = Path(recipe.output_dir).absolute()
-    with state.main_process_first():
-        _check_same_run(recipe, output_dir, is_main=state.is_main_process)
+    _check_same_run(recipe, output_dir)
     if (output_dir / "metrics.json").exists():
         logger.warning("The run in %s is complete; nothing is left to do.", recipe.output_dir)
         return json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
     run = _Run(recipe, output_dir)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_text(output_dir / "recipe.yaml", yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
     trainer = run.train()
     predictions = {split: _predict(trainer, run.splits[split], run.dataset(trainer, split)) for split in SPLITS[1:]}
     metrics: dict[str, Any] = {}
@@ -92,6 +92,8 @@ class _Run:
         self.rows = {name: labelled(split) for name, split in self.all_splits.items()}
         self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
         _check_splits(self.splits)
+        for stage in recipe.stages:
+            records_a_process(recipe, stage, len(self.splits["train"]))
         if recipe.class_weights == "balanced":
             self._balance_classes()
 
@@ -127,7 +129,7 @@ class _Run:
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(folder / "checkpoints", arguments.world_size))
         if arguments.process_index == 0:
             self._save(model_dir)
-            write_text(history_path, json.dumps(_stage_history(trainer, time.monotonic() - start), indent=2) + "\n")
+            write_text(history_path, json.dumps(stage_history(trainer, time.monotonic() - start), indent=2) + "\n")
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         PartialState().wait_for_everyone()
         return trainer
@@ -180,7 +182,7 @@ class _Run:
     def _info(self, name: str, stages: Mapping[str, Any]) -> dict[str, Any]:
         counts = {split: len(records) for split, records in self.splits.items()}
         is_small = counts["test"] < 1000
-        recipe = {key: value for key, value in asdict(self.recipe).items() if key not in _FREE_FIELDS}
+        recipe = {key: value for key, value in asdict(self.recipe).items() if key not in ("data_dir", *_FREE_FIELDS)}
         return {
             "name": name,
             "experts": {
@@ -206,112 +208,15 @@ class _Run:
         }
 
 
-def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
-    """Build a recipe's model: experts from folders, the Hub, or random weights, with new heads."""
-    experts: dict[str, Any] = {}
-    for name, source in recipe.experts.items():
-        if "path" in source:
-            experts[name] = str(source["path"])
-        else:
-            fields = dict(source["config"])
-            model_class = backbone_class(fields.pop("model_type", None))
-            unknown = sorted(set(fields) - set(model_class.config_class.__dataclass_fields__))
-            if unknown:
-                raise RecipeError(f"experts.{name}.config: {model_class.config_class.__name__} has no {unknown}.")
-            experts[name] = model_class(model_class.config_class(**fields))
-    return EnECGModel.from_experts(experts, tasks, head_hidden_sizes=recipe.head_hidden_sizes)
-
-
-def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
-    """Return the feature extractor of a model: one for all experts, or one each where their inputs differ."""
-    settings = {}
-    for name, expert in model.backbones.items():
-        source = recipe.experts[name]
-        if "path" in source:
-            extractor = AutoFeatureExtractor.from_pretrained(source["path"])
-        else:
-            extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
-        settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
-    first = next(iter(settings.values()))
-    if all(other == first for other in settings.values()):
-        return ECGFeatureExtractor(**first)
-    return EnECGFeatureExtractor(settings)
-
-
-def stage_arguments(recipe: Recipe, stage: str, folder: Path, num_records: int) -> StageArguments:
-    """Return a stage's training arguments for this machine and number of processes.
-
-    Raises:
-        RecipeError: if the global batch cannot be divided, or is larger than the training fold.
-    """
-    settings = recipe.stages[stage]
-    batch_size = settings.get("global_batch_size", STAGES[stage].global_batch_size)
-    shares = PartialState().num_processes * settings.get("gradient_accumulation_steps", 1)
-    key = f"stages.{stage}.global_batch_size"
-    if batch_size % shares:
-        raise RecipeError(
-            f"{key}: {batch_size} records cannot be divided among {shares} processes x accumulation steps."
-        )
-    if batch_size > num_records:
-        raise RecipeError(f"{key}: {batch_size} exceeds the {num_records} labelled training records; lower it.")
-    use_cpu = not torch.cuda.is_available()
-    return STAGES[stage](
-        **settings,
-        output_dir=str(folder),
-        seed=recipe.seed,
-        per_device_train_batch_size=batch_size // shares,
-        per_device_eval_batch_size=batch_size // shares,
-        use_cpu=use_cpu,
-        ddp_backend="gloo" if use_cpu and PartialState().num_processes > 1 else None,
-    )
-
-
-def last_complete_checkpoint(folder: Path, num_processes: int) -> str | None:
-    """Return the newest checkpoint that was written to its end, or None: a kill may leave an incomplete one."""
-    rng_states = (
-        ["rng_state.pth"] if num_processes == 1 else [f"rng_state_{rank}.pth" for rank in range(num_processes)]
-    )
-    complete = [
-        path
-        for path in folder.glob("checkpoint-*")
-        if all((path / name).is_file() for name in ("trainer_state.json", *rng_states))
-    ]
-    newest = max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
-    return None if newest is None else str(newest)
-
-
-def _start_processes(recipe: Recipe) -> PartialState:
-    """Join the processes of the launcher, and refuse to run as fewer than were asked for."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    use_cpu = not torch.cuda.is_available()
-    state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if use_cpu and launched > 1 else {}))
-    wanted = recipe.num_processes or launched
-    if state.num_processes != wanted:
-        raise RecipeError(
-            f"Asked for {wanted} processes, but running as {state.num_processes}. On CPUs use `torchrun "
-            "--nproc_per_node N train.py ...`: `accelerate launch --cpu --num_processes N` starts one process only."
-        )
-    if use_cpu and state.num_processes == 1 and torch.get_num_threads() < (os.cpu_count() or 1):
-        logger.warning(
-            "torch uses %d of %d cores; give accelerate launch --num_cpu_threads_per_process for more.",
-            torch.get_num_threads(),
-            os.cpu_count(),
-        )
-    return state
-
-
-def _check_same_run(recipe: Recipe, output_dir: Path, is_main: bool) -> None:
-    """Write the recipe into a new output folder, or refuse one that was begun with another recipe."""
+def _check_same_run(recipe: Recipe, output_dir: Path) -> None:
+    """Refuse an output folder that holds something else than this run."""
     path = output_dir / "recipe.yaml"
-    content = asdict(recipe)
     if not path.exists():
         if output_dir.exists() and any(output_dir.iterdir()):
             raise RecipeError(f"output_dir: {recipe.output_dir} holds other files; choose a new folder.")
-        if is_main:
-            write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    changed = [key for key in content if key not in _FREE_FIELDS and content[key] != before.get(key)]
+    changed = [key for key, value in asdict(recipe).items() if key not in _FREE_FIELDS and value != before.get(key)]
     if changed:
         raise RecipeError(
             f"output_dir: {recipe.output_dir} holds a run with another {', '.join(changed)}; "
@@ -328,21 +233,6 @@ def _check_splits(splits: Mapping[str, Split]) -> None:
         )
 
 
-def _stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
-    """Return what is worth keeping of a stage that has ended."""
-    log = trainer.state.log_history
-    scores = [(entry["eval_macro_auroc"], entry["epoch"]) for entry in log if "eval_macro_auroc" in entry]
-    best = max(scores, key=lambda pair: (pair[0], -pair[1])) if scores else (None, None)
-    return {
-        "num_trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "num_epochs": round(trainer.state.epoch or 0),
-        "best_epoch": None if best[1] is None else round(best[1]),
-        "best_macro_auroc": best[0],
-        "seconds": round(seconds, 1),
-        "log": log,
-    }
-
-
 def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:
     output = trainer.predict(dataset)
     logits, gate_weights = cast(tuple[Any, Any], output.predictions)
@@ -355,6 +245,3 @@ def _dataset_name(data_dir: Path) -> str:
     readme = data_dir / "README.md"
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     return "simulated records in the layout of PTB-XL" if re.search(r"\bsimulated\b", text, re.I) else "PTB-XL"
-
-
-__all__ = ["build_extractor", "build_model", "last_complete_checkpoint", "run_recipe", "stage_arguments"]

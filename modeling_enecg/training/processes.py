@@ -1,0 +1,31 @@
+"""Joining the processes of the launcher."""
+
+import os
+
+import torch
+from accelerate import PartialState
+from transformers.utils import logging
+
+from .recipe import Recipe, RecipeError
+
+logger = logging.get_logger(__name__)
+
+
+def start_processes(recipe: Recipe) -> PartialState:
+    """Join the processes of the launcher, and refuse to run as fewer than were asked for."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    use_cpu = not torch.cuda.is_available()
+    state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if use_cpu and launched > 1 else {}))
+    wanted = recipe.num_processes or launched
+    if state.num_processes != wanted:
+        raise RecipeError(
+            f"Asked for {wanted} processes, but running as {state.num_processes}. On CPUs use `torchrun "
+            "--nproc_per_node N train.py ...`: `accelerate launch --cpu --num_processes N` starts one process only."
+        )
+    if use_cpu and state.num_processes == 1 and torch.get_num_threads() < (os.cpu_count() or 1):
+        logger.warning(
+            "torch uses %d of %d cores; give accelerate launch --num_cpu_threads_per_process for more.",
+            torch.get_num_threads(),
+            os.cpu_count(),
+        )
+    return state

@@ -1,0 +1,79 @@
+"""One stage's settings on this machine, its checkpoints, and what is kept of it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from .arguments import StageArguments
+from .recipe import STAGES, Recipe, RecipeError
+from .trainers import EnECGTrainer
+
+
+def records_a_process(recipe: Recipe, stage: str, num_records: int) -> int:
+    """Return the batch size of one process and accumulation step.
+
+    Args:
+        recipe (`Recipe`): Gives the global batch size.
+        stage (`str`): One of its stages.
+        num_records (`int`): Number of training records.
+
+    Raises:
+        RecipeError: if the global batch cannot be divided, or is larger than the training fold.
+    """
+    settings = recipe.stages[stage]
+    batch_size = settings.get("global_batch_size", STAGES[stage].global_batch_size)
+    shares = PartialState().num_processes * settings.get("gradient_accumulation_steps", 1)
+    key = f"stages.{stage}.global_batch_size"
+    if batch_size < 1 or batch_size % shares:
+        raise RecipeError(
+            f"{key}: {batch_size} records cannot be shared by {shares} (processes x accumulation steps)."
+        )
+    if batch_size > num_records:
+        raise RecipeError(f"{key}: {batch_size} exceeds the {num_records} labelled training records; lower it.")
+    return batch_size // shares
+
+
+def stage_arguments(recipe: Recipe, stage: str, folder: Path, num_records: int) -> StageArguments:
+    """Return a stage's training arguments for this machine and number of processes; errors as above."""
+    use_cpu = not torch.cuda.is_available()
+    batch_size = records_a_process(recipe, stage, num_records)
+    return STAGES[stage](
+        **recipe.stages[stage],
+        output_dir=str(folder),
+        seed=recipe.seed,
+        per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=batch_size,
+        use_cpu=use_cpu,
+        ddp_backend="gloo" if use_cpu and PartialState().num_processes > 1 else None,
+    )
+
+
+def last_complete_checkpoint(folder: Path, num_processes: int) -> str | None:
+    """Return the newest checkpoint that was written to its end, or None: a kill may leave an incomplete one."""
+    rng_states = (
+        ["rng_state.pth"] if num_processes == 1 else [f"rng_state_{rank}.pth" for rank in range(num_processes)]
+    )
+    complete = [
+        path
+        for path in folder.glob("checkpoint-*")
+        if all((path / name).is_file() for name in ("trainer_state.json", *rng_states))
+    ]
+    newest = max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return None if newest is None else str(newest)
+
+
+def stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
+    """Return what is worth keeping of a stage that has ended."""
+    log = trainer.state.log_history
+    scores = [(entry["eval_macro_auroc"], entry["epoch"]) for entry in log if "eval_macro_auroc" in entry]
+    best = max(scores, key=lambda pair: (pair[0], -pair[1])) if scores else (None, None)
+    return {
+        "num_trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "num_epochs": round(trainer.state.epoch or 0),
+        "best_epoch": None if best[1] is None else round(best[1]),
+        "best_macro_auroc": best[0],
+        "seconds": round(seconds, 1),
+        "log": log,
+    }
