@@ -39,6 +39,7 @@ clean:
 
 # torch comes first: chosen by another package it would be the newest build, with gigabytes of CUDA.
 $(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): first torch, then the project and its tools. Once, some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"

@@ -64,7 +64,10 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     if state.is_main_process:
         write_text(output_dir / "recipe.yaml", yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
     trainer = run.train()
-    predictions = {split: _predict(trainer, run.splits[split], run.dataset(trainer, split)) for split in SPLITS[1:]}
+    last_stage = list(recipe.stages)[-1]
+    predictions = {
+        split: _predict(trainer, run.splits[split], run.dataset(last_stage, split)) for split in ("validation", "test")
+    }
     metrics: dict[str, Any] = {}
     if state.is_main_process:
         metrics = run.report(name, predictions)
@@ -115,16 +118,14 @@ class _Run:
         folder = self.output_dir / stage
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.output_dir / "logs" / stage)
         arguments = stage_arguments(self.recipe, stage, folder / "checkpoints", len(self.splits["train"]))
-        trainer_class = TRAINERS[stage]
-        uses_store = self.recipe.feature_store and issubclass(trainer_class, LinearProbingTrainer)
-        datasets = {name: self._features(name) if uses_store else SignalRecords(self.splits[name]) for name in SPLITS}
-        trainer = trainer_class(self.model, arguments, datasets["train"], datasets["validation"])
+        train, validation = (self.dataset(stage, split) for split in ("train", "validation"))
+        trainer = TRAINERS[stage](self.model, arguments, train, validation)
         history_path = folder / "history.json"
         if history_path.exists():
             self._load_weights(model_dir)
             return trainer
         if arguments.process_index == 0:
-            logger.warning("Stage %s: %d records, %d processes.", stage, len(datasets["train"]), arguments.world_size)
+            logger.warning("Stage %s: %d records, %d processes.", stage, len(train), arguments.world_size)
         start = time.monotonic()
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(folder / "checkpoints", arguments.world_size))
         if arguments.process_index == 0:
@@ -133,6 +134,12 @@ class _Run:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         PartialState().wait_for_everyone()
         return trainer
+
+    def dataset(self, stage: str, split: str) -> FeatureRecords | SignalRecords:
+        """Return a split as a stage takes it: experts that stay frozen need to run only once."""
+        if self.recipe.feature_store and issubclass(TRAINERS[stage], LinearProbingTrainer):
+            return self._features(split)
+        return SignalRecords(self.splits[split])
 
     def _features(self, split: str) -> FeatureRecords:
         store = Path(self.recipe.cache_dir or Path(HF_HOME) / "enecg") / "features"
@@ -144,12 +151,6 @@ class _Run:
         return FeatureRecords(
             features if is_whole else {name: values[rows] for name, values in features.items()}, labels
         )
-
-    def dataset(self, trainer: EnECGTrainer, split: str) -> Any:
-        """Return a split in the form that the trainer was given."""
-        if isinstance(trainer.eval_dataset, FeatureRecords):
-            return self._features(split)
-        return SignalRecords(self.splits[split])
 
     def _save(self, folder: Path) -> None:
         with added_files(folder) as aside:

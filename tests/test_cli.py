@@ -1,0 +1,365 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoFeatureExtractor, AutoModel
+
+from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel, Task, __version__
+from modeling_enecg.cli import main
+from modeling_enecg.labels import TASK_LABELS, describe
+from tests.training_helpers import ECGFOUNDER
+
+FINDINGS = list(TASK_LABELS["superdiagnostic"])
+COMMAND = Path(sys.executable).with_name("enecg")
+HYPERPARAMETERS = {
+    "in_channels": 12,
+    "base_filters": 8,
+    "ratio": 1,
+    "filter_list": [8, 16],
+    "m_blocks_list": [1, 1],
+    "kernel_size": 16,
+    "stride": 2,
+    "groups_width": 8,
+    "n_classes": 2,
+    "use_bn": False,
+    "use_do": False,
+}
+
+
+def tiny_expert(seed=0):
+    torch.manual_seed(seed)
+    fields = {key: value for key, value in ECGFOUNDER.items() if key != "model_type"}
+    return ECGFounderModel(ECGFounderConfig(**fields)).eval()
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """A small ensemble of two experts with a task of each type, not to be changed."""
+    tasks = [
+        Task("superdiagnostic", "multi_label_classification", FINDINGS),
+        Task("sex", "single_label_classification", ["male", "female"]),
+        Task("age", "regression", unit="years", target_mean=[60.0], target_std=[15.0]),
+    ]
+    model = EnECGModel.from_experts({"first": tiny_expert(0), "second": tiny_expert(1)}, tasks, head_hidden_sizes=[])
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    model.save_pretrained(folder)
+    ECGFeatureExtractor(**model.backbones["first"].config.feature_extractor_settings()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record(simulated):
+    return simulated / "records500" / "00000" / "00007_hr"
+
+
+@pytest.fixture
+def run(capsys):
+    """A function that runs the command in this process; it returns what was printed."""
+
+    def run(*arguments):
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def fail(capsys):
+    """A function that runs the command, checks that it fails in one line with status 1, and returns the line."""
+
+    def fail(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        message = str(caught.value.code)
+        assert not isinstance(caught.value.code, int)  # a text is printed to standard error, with status 1
+        assert message.startswith(f"enecg {arguments[0]}: ")
+        assert len(message.strip().splitlines()) == 1, message
+        assert capsys.readouterr().out == ""
+        return message
+
+    return fail
+
+
+def upstream_weights(expert):
+    """An expert's weights under the names of ECGFounder's published file, with its head and unused batch norms."""
+    weights = {}
+    for name, tensor in expert.state_dict().items():
+        name = name.replace("stem.", "first_conv.conv.").replace("stages.", "stage_list.")
+        name = name.replace(".squeeze_excitation.squeeze.", ".se_fc1.").replace(
+            ".squeeze_excitation.excite.", ".se_fc2."
+        )
+        parts = name.split(".")
+        if parts[0] == "stage_list":
+            parts.insert(2, "block_list")
+            if parts[4].startswith("conv"):
+                parts.insert(5, "conv")
+        weights[".".join(parts)] = tensor.clone()
+    return weights | {
+        "dense.weight": torch.zeros(2, 16),
+        "dense.bias": torch.zeros(2),
+        "first_bn.weight": torch.ones(8),
+    }
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A published checkpoint with its hyperparameters' file."""
+    path = tmp_path / "published.safetensors"
+    save_file(upstream_weights(tiny_expert()), path)
+    (tmp_path / "architecture.json").write_text(json.dumps(HYPERPARAMETERS))
+    return path
+
+
+def test_convert_makes_a_folder_that_the_auto_classes_load(run, checkpoint, tmp_path):
+    output = run(
+        *("convert", "ecgfounder", checkpoint, tmp_path / "model"),
+        *("--hyperparameters", tmp_path / "architecture.json"),
+    )
+    model, expert = AutoModel.from_pretrained(tmp_path / "model"), tiny_expert()
+    assert isinstance(model, ECGFounderModel)
+    assert AutoFeatureExtractor.from_pretrained(tmp_path / "model").sampling_rate == 500
+    assert f"{expert.num_parameters():,} parameters" in output
+    assert "Left out 2 entries (dense." in output
+    assert "Left out 1 entries (first_bn.weight)" in output
+    for name, weight in expert.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight), name
+
+
+def test_convert_takes_a_torch_file(run, checkpoint, tmp_path):
+    torch.save({"state_dict": load_file(checkpoint), "step": 7}, tmp_path / "published.pth")
+    run(
+        *("convert", "ecgfounder", tmp_path / "published.pth", tmp_path / "model"),
+        *("--hyperparameters", tmp_path / "architecture.json"),
+    )
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "architecture.json"),
+        ("{", "line 1"),
+        ('{"filter_lis": [8]}', "Did you mean 'filter_list'"),
+        ('["filter_list"]', "architecture.json"),
+        ("{}", "weights"),
+    ],
+    ids=["absent", "no_json", "unknown", "list", "other"],
+)
+def test_convert_refuses_other_hyperparameters(fail, checkpoint, tmp_path, content, message):
+    file = tmp_path / "architecture.json"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    assert message in fail("convert", "ecgfounder", checkpoint, tmp_path / "model", "--hyperparameters", file)
+    assert not (tmp_path / "model").exists()
+
+
+def test_convert_refuses_an_absent_checkpoint_and_a_folder_in_use(fail, checkpoint, tmp_path):
+    line = fail("convert", "ecgfounder", tmp_path / "absent.pth", tmp_path / "model")
+    assert "No checkpoint file at" in line
+    line = fail("convert", "ecgfounder", checkpoint, tmp_path, "--hyperparameters", tmp_path / "architecture.json")
+    assert "not an empty folder" in line
+
+
+def test_convert_refuses_an_unknown_backbone(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["convert", "ecgfinder", str(checkpoint), str(tmp_path / "model")])
+    assert caught.value.code == 2
+    assert "ecgfounder" in capsys.readouterr().err
+
+
+def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
+    lines = run("predict", model_dir, record).splitlines()
+    assert lines[0] == str(record)
+    results = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    for label in FINDINGS:
+        value = results["superdiagnostic"]["outputs"][label]
+        assert [line for line in lines if f"{value:8.3f}  {label} " in line and describe(label) in line]
+    values = [float(line.split()[0]) for line in lines[lines.index("  superdiagnostic") + 1 :][: len(FINDINGS)]]
+    assert values == sorted(values, reverse=True)
+    assert f"{results['age']['outputs']['age']:8.3f} years" in "\n".join(lines)
+    assert "gate: first 0.50, second 0.50" in "\n".join(lines)
+
+
+def test_predict_json_holds_probabilities_of_all_labels(run, model_dir, record):
+    (result,) = json.loads(run("predict", model_dir, record, "--json"))
+    assert result["record"] == str(record)
+    tasks = result["tasks"]
+    assert list(tasks) == ["superdiagnostic", "sex", "age"]
+    assert list(tasks["superdiagnostic"]["outputs"]) == FINDINGS
+    assert all(0 <= value <= 1 for value in tasks["superdiagnostic"]["outputs"].values())
+    assert sum(tasks["sex"]["outputs"].values()) == pytest.approx(1)
+    assert tasks["age"]["unit"] == "years"
+    for task in tasks.values():
+        assert sum(task["gate_weights"].values()) == pytest.approx(1)
+
+
+@torch.inference_mode()
+def test_predict_gives_what_the_model_gives(run, model_dir, record):
+    content = wfdb.rdrecord(str(record))
+    model, extractor = AutoModel.from_pretrained(model_dir), AutoFeatureExtractor.from_pretrained(model_dir)
+    inputs = extractor(content.p_signal.T, content.fs, content.sig_name, return_tensors="pt")
+    logits = model(**inputs).logits
+    tasks = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    given = list(tasks["superdiagnostic"]["outputs"].values())
+    assert given == pytest.approx(logits["superdiagnostic"][0].sigmoid().tolist(), abs=1e-6)
+    assert tasks["age"]["outputs"]["age"] == pytest.approx(logits["age"].item(), abs=1e-4)
+
+
+def test_predict_takes_several_records_under_any_of_their_names(run, model_dir, record, simulated):
+    other = simulated / "records100" / "00000" / "00008_lr"
+    results = json.loads(run("predict", model_dir, record, f"{record}.hea", f"{record}.dat", other, "--json"))
+    assert [result["record"] for result in results] == [str(record), f"{record}.hea", f"{record}.dat", str(other)]
+    assert results[0]["tasks"] == results[1]["tasks"] == results[2]["tasks"] != results[3]["tasks"]
+
+
+def test_predict_knows_leads_by_name(run, model_dir, record, tmp_path):
+    content = wfdb.rdrecord(str(record), physical=False)
+    order = [5, 0, 11, 1, 6, 7, 8, 9, 10, 2, 3, 4]
+    wfdb.wrsamp(
+        *("shuffled", content.fs, content.units, [content.sig_name[lead] for lead in order]),
+        d_signal=content.d_signal[:, order],
+        fmt=content.fmt,
+        adc_gain=content.adc_gain,
+        baseline=content.baseline,
+        write_dir=str(tmp_path),
+    )
+    results = json.loads(run("predict", model_dir, record, tmp_path / "shuffled", "--json"))
+    assert results[0]["tasks"] == results[1]["tasks"]
+
+
+def test_predict_draws_the_record(run, model_dir, record, tmp_path):
+    run("predict", model_dir, record, "--plot", tmp_path / "ecg.png")
+    with Image.open(tmp_path / "ecg.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 300
+        assert len(set(image.convert("L").get_flattened_data())) > 10
+
+
+def broken_record(tmp_path, record, kind):
+    for ending in (".hea", ".dat"):
+        shutil.copy(f"{record}{ending}", tmp_path)
+    path = tmp_path / record.name
+    signal = path.with_suffix(".dat")
+    if kind == "missing":
+        return tmp_path / "absent"
+    if kind == "truncated":
+        signal.write_bytes(signal.read_bytes()[:1000])
+    elif kind == "nan":
+        samples = np.fromfile(signal, dtype="<i2")
+        samples[100:140] = -32768
+        samples.tofile(signal)
+    elif kind == "header":
+        path.with_suffix(".hea").write_text("no header at all\n")
+    elif kind == "few_leads":
+        content = wfdb.rdrecord(str(path), channels=[0, 1, 2])
+        wfdb.wrsamp(
+            "few", 500, ["mV"] * 3, content.sig_name, content.p_signal, fmt=["16"] * 3, write_dir=str(tmp_path)
+        )
+        return tmp_path / "few"
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no WFDB header"),
+        ("truncated", "cannot be read"),
+        ("nan", "40 samples are marked as missing"),
+        ("header", "cannot be read"),
+        ("few_leads", "Missing leads V1"),
+    ],
+)
+def test_predict_refuses_a_bad_record_by_name(fail, model_dir, record, tmp_path, kind, message):
+    path = broken_record(tmp_path, record, kind)
+    line = fail("predict", model_dir, record, path)
+    assert message in line
+    assert path.name in line
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No look-up on the Hub, also where the network is there."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    "kind",
+    ["absolute", "relative", "empty", "backbone", "no_extractor", "no_weights", "damaged_weights", "damaged_config"],
+)
+def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "model"
+    if kind == "backbone":
+        tiny_expert().save_pretrained(folder)
+    elif kind == "empty":
+        folder.mkdir()
+    elif kind not in ("absolute", "relative"):
+        shutil.copytree(model_dir, folder)
+        name = {"no_extractor": "preprocessor_config.json", "damaged_config": "config.json"}.get(
+            kind, "model.safetensors"
+        )
+        (folder / name).unlink()
+        if kind.startswith("damaged"):
+            (folder / name).write_text("{damaged")
+    line = fail("predict", "no/model" if kind == "relative" else folder, record)
+    if kind == "backbone":
+        assert "'enecg-ecgfounder', which has no tasks" in line
+
+
+def test_predict_plots_one_record_only(fail, model_dir, record, tmp_path):
+    line = fail("predict", model_dir, record, record, "--plot", tmp_path / "ecg.png")
+    assert "--plot draws one record" in line
+    assert not (tmp_path / "ecg.png").exists()
+
+
+def test_predict_refuses_a_picture_format_that_is_none(fail, model_dir, record, tmp_path):
+    fail("predict", model_dir, record, "--plot", tmp_path / "ecg.doc")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["predict", "--help"], ["convert", "--help"]])
+def test_version_and_help_are_printed(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    output = capsys.readouterr().out
+    if arguments == ["--version"]:
+        assert output == f"enecg {__version__}\n"
+    else:
+        assert output.startswith("usage: enecg")
+    if arguments == ["--help"]:
+        assert "not a medical device" in output
+
+
+def test_a_command_is_needed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "usage: enecg" in capsys.readouterr().err
+
+
+def test_the_installed_command_predicts_and_fails_with_status_1(model_dir, record):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    for path, status in ((record, 0), (f"{record}_absent", 1)):
+        process = subprocess.run(
+            [COMMAND, "predict", model_dir, path], env=environment, capture_output=True, text=True
+        )
+        assert process.returncode == status, process.stderr
+        if status == 0:
+            assert process.stdout.splitlines()[0] == str(record)
+            assert "medical device" in process.stderr
+        else:
+            assert process.stdout == ""
+            assert process.stderr.startswith("enecg predict: ")
+            assert len(process.stderr.splitlines()) == 1
