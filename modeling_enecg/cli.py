@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from .conversion import CONVERTERS, convert_checkpoint
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.disable_progress_bar()
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"enecg {options.command}: {error}")
+    except (ValueError, OSError, SafetensorError) as error:
+        sys.exit(f"enecg {options.command}: {' '.join(str(error).split())}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +57,8 @@ def _convert(options: argparse.Namespace) -> None:
     hyperparameters = None
     if options.hyperparameters:
         hyperparameters = json.loads(Path(options.hyperparameters).read_text(encoding="utf-8"))
+        if not isinstance(hyperparameters, dict):
+            raise ValueError(f"{options.hyperparameters} must hold a mapping of names to values.")
     report = convert_checkpoint(options.name, options.checkpoint, options.output_dir, hyperparameters)
     print(f"{options.output_dir}: {report['num_parameters']:,} parameters of {options.name}.")
     for reason in sorted(set(report["dropped"].values())):
@@ -70,7 +73,10 @@ def _predict(options: argparse.Namespace) -> None:
     results = []
     for path in options.records:
         record = read_ecg(path)
-        tasks = predictor(record)
+        try:
+            tasks = predictor(record)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         results.append({"record": str(path), "tasks": tasks})
         if options.plot:
             findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(tasks)]

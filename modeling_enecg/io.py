@@ -50,6 +50,8 @@ def read_ecg(path: str | Path) -> ECGRecord:
         content = wfdb.rdrecord(str(record))
     except (OSError, ValueError, IndexError, KeyError, TypeError, wfdb.io.header.HeaderSyntaxError) as error:
         raise ECGFileError(f"{path}: cannot be read as a WFDB record: {error}") from error
+    if content.p_signal is None or not content.p_signal.size:
+        raise ECGFileError(f"{path}: the record has no samples.")
     unknown = sorted({unit for unit in content.units if unit not in _MV_PER_UNIT})
     if unknown:
         raise ECGFileError(f"{path}: unknown units {', '.join(unknown)}; expected {', '.join(_MV_PER_UNIT)}.")

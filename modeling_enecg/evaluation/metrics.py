@@ -107,7 +107,7 @@ def bootstrap_scores(
 def _interval(point: np.ndarray, samples: np.ndarray, confidence: float) -> dict[str, np.ndarray]:
     """Summarise resamples, which run along the first axis of `samples`."""
     tail = (1 - confidence) / 2
-    with _undefined_as_nan():
+    with undefined_as_nan():
         lower, upper = np.nanquantile(samples, [tail, 1 - tail], axis=0)
     mean = _defined_mean(samples, axis=0)
     return {"point": point, "mean": mean, "lower": lower, "upper": upper, "samples": samples}
@@ -115,11 +115,11 @@ def _interval(point: np.ndarray, samples: np.ndarray, confidence: float) -> dict
 
 def _defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
     """Average over the values that are not nan; nan where there is none."""
-    with _undefined_as_nan():
+    with undefined_as_nan():
         return np.nanmean(values, axis=axis)
 
 
-def _undefined_as_nan() -> warnings.catch_warnings:
+def undefined_as_nan() -> warnings.catch_warnings:
     """Keep NumPy from warning that a mean or quantile of nothing is nan, which is what we mean by undefined."""
     return warnings.catch_warnings(action="ignore", category=RuntimeWarning)
 

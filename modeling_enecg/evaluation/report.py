@@ -111,7 +111,7 @@ def _draw_figures(
     paths = [folder / "training_curves.png"]
     plot_training_curves(history, paths[0])
     for task in tasks:
-        if not task.is_regression:
+        if "per_label" in metrics["test"][task.name]:
             paths.append(folder / f"per_label_{task.name}.png")
             scores = metrics["test"][task.name]["per_label"]
             plot_per_label(

@@ -9,7 +9,7 @@ import torch
 from ..configuration_enecg import Task
 from ..losses import MISSING
 from ..modeling_enecg import output_probabilities
-from .metrics import bootstrap_scores, multilabel_scores
+from .metrics import bootstrap_scores, multilabel_scores, undefined_as_nan
 from .regression import regression_scores
 from .singlelabel import singlelabel_scores
 
@@ -38,15 +38,17 @@ def score_predictions(
         targets (`Mapping[str, np.ndarray]`): Each task's labels as in `task_loss`; records without are left out.
 
     Returns:
-        `dict[str, float]`: `macro_auroc` and `macro_auprc`, the means over the classification tasks; for several tasks
-            also each task's scores as `<task>_<metric>`.
+        `dict[str, float]`: `macro_auroc` and `macro_auprc`, the means over the classification tasks that have them
+            (nan if none has); for several tasks also each task's scores as `<task>_<metric>`.
     """
     scores = {task.name: _point_scores(task, logits[task.name], targets[task.name]) for task in tasks}
+    classifications = [task.name for task in tasks if not task.is_regression]
     result = {}
     for metric in ("macro_auroc", "macro_auprc"):
-        values = [score[metric] for score in scores.values() if metric in score]
+        values = [score.get(metric, np.nan) for name, score in scores.items() if name in classifications]
         if values:
-            result[metric] = float(np.mean(values))
+            with undefined_as_nan():
+                result[metric] = float(np.nanmean(values))
     if len(tasks) > 1:
         result |= {f"{name}_{metric}": value for name, score in scores.items() for metric, value in score.items()}
     return result
@@ -54,7 +56,7 @@ def score_predictions(
 
 def _point_scores(task: Task, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     given = has_targets(task, targets)
-    return _metrics(task)(targets[given], predicted_outputs(task, logits[given]))
+    return _metrics(task)(targets[given], predicted_outputs(task, logits[given])) if given.any() else {}
 
 
 def _metrics(task: Task) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
@@ -89,11 +91,14 @@ def evaluate_task(
 
     Returns:
         `dict[str, Any]`, ready for JSON: each metric as `point`, `lower` and `upper` (None where undefined);
-            `num_records`; and for classification `per_label`, from a label to `auroc`, `auprc` and `num_positives`,
-            and `undefined`, the labels that occur in none or all of the records and are left out of macro means.
+            `num_records`, alone if it is 0; and for classification `per_label`, from a label to `auroc`, `auprc` and
+            `num_positives`, and `undefined`, the labels that occur in none or all of the records and are left out of
+            macro means.
     """
     given = has_targets(task, targets)
     targets, outputs = targets[given], outputs[given]
+    if not len(targets):
+        return {"num_records": 0}
     if task.is_regression:
         return {
             "num_records": len(targets),
@@ -137,7 +142,8 @@ def _bootstrap(
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     figures = {}
     for name, point in metrics(targets, outputs).items():
-        lower, upper = np.nanquantile([sample[name] for sample in samples], tails)
+        with undefined_as_nan():
+            lower, upper = np.nanquantile([sample[name] for sample in samples], tails)
         figures[name] = _figure({"point": point, "lower": lower, "upper": upper})
     return figures
 

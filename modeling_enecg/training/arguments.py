@@ -41,6 +41,21 @@ class StageArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = field(default=False)
     report_to: Any = field(default="tensorboard")
 
+    def __post_init__(self) -> None:
+        """Complete the settings as transformers does.
+
+        Raises:
+            ValueError: if settings contradict each other.
+        """
+        super().__post_init__()
+        schedule = self.lr_scheduler_kwargs if isinstance(self.lr_scheduler_kwargs, dict) else {}
+        lowest = schedule.get("min_lr", 0)
+        if 0 < lowest >= self.learning_rate:
+            raise ValueError(
+                f"learning_rate ({self.learning_rate}) must be above lr_scheduler_kwargs.min_lr ({lowest}), to which "
+                "it falls."
+            )
+
 
 @dataclass
 class LinearProbingArguments(StageArguments):

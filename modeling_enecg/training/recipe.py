@@ -29,7 +29,6 @@ _RESERVED = {
     "per_device_eval_batch_size",
     "ddp_backend",
     "remove_unused_columns",
-    "dataloader_drop_last",
     "label_names",
     "restore_callback_states_from_checkpoint",
 }
@@ -81,6 +80,8 @@ class Recipe:
         for name, expert in self.experts.items():
             if not isinstance(expert, dict) or set(expert) not in ({"path"}, {"config"}):
                 raise RecipeError(f"experts.{name}: give either path or config; got {expert}.")
+            if not isinstance(expert.get("config", {}), dict) or not isinstance(expert.get("path", ""), str):
+                raise RecipeError(f"experts.{name}: path is a folder or Hub id, config a mapping; got {expert}.")
         self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
         for name, settings in self.stages.items():
             _check_choice("stages", name, tuple(STAGES))

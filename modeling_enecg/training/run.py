@@ -28,7 +28,7 @@ from .data import FeatureRecords, SignalRecords, Split, balanced_class_weights, 
 from .feature_store import stored_features
 from .processes import start_processes
 from .recipe import Recipe, RecipeError
-from .stages import last_complete_checkpoint, records_a_process, stage_arguments, stage_history
+from .stages import last_complete_checkpoint, stage_arguments, stage_history
 from .trainers import TRAINERS, EnECGTrainer, LinearProbingTrainer
 
 logger = logging.get_logger(__name__)
@@ -95,8 +95,10 @@ class _Run:
         self.rows = {name: labelled(split) for name, split in self.all_splits.items()}
         self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
         _check_splits(self.splits)
-        for stage in recipe.stages:
-            records_a_process(recipe, stage, len(self.splits["train"]))
+        self.arguments = {
+            stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", len(self.splits["train"]))
+            for stage in recipe.stages
+        }
         if recipe.class_weights == "balanced":
             self._balance_classes()
 
@@ -117,7 +119,7 @@ class _Run:
     def _run_stage(self, stage: str, model_dir: Path) -> EnECGTrainer:
         folder = self.output_dir / stage
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.output_dir / "logs" / stage)
-        arguments = stage_arguments(self.recipe, stage, folder / "checkpoints", len(self.splits["train"]))
+        arguments = self.arguments[stage]
         train, validation = (self.dataset(stage, split) for split in ("train", "validation"))
         trainer = TRAINERS[stage](self.model, arguments, train, validation)
         history_path = folder / "history.json"

@@ -11,43 +11,46 @@ from .recipe import STAGES, Recipe, RecipeError
 from .trainers import EnECGTrainer
 
 
-def records_a_process(recipe: Recipe, stage: str, num_records: int) -> int:
-    """Return the batch size of one process and accumulation step.
+def stage_arguments(recipe: Recipe, stage: str, folder: Path, num_records: int) -> StageArguments:
+    """Return a stage's training arguments for this machine and number of processes.
 
     Args:
-        recipe (`Recipe`): Gives the global batch size.
+        recipe (`Recipe`): Gives the stage's settings.
         stage (`str`): One of its stages.
+        folder (`Path`): Where checkpoints go.
         num_records (`int`): Number of training records.
 
     Raises:
-        RecipeError: if the global batch cannot be divided, or is larger than the training fold.
+        RecipeError: if the global batch cannot be divided or is larger than the training fold, or settings contradict
+            each other.
     """
+    batch_size = _records_a_process(recipe, stage, num_records)
+    use_cpu = not torch.cuda.is_available()
+    try:
+        return STAGES[stage](
+            **recipe.stages[stage],
+            output_dir=str(folder),
+            seed=recipe.seed,
+            per_device_train_batch_size=batch_size,
+            per_device_eval_batch_size=batch_size,
+            use_cpu=use_cpu,
+            ddp_backend="gloo" if use_cpu and PartialState().num_processes > 1 else None,
+        )
+    except ValueError as error:
+        raise RecipeError(f"stages.{stage}: {error}") from error
+
+
+def _records_a_process(recipe: Recipe, stage: str, num_records: int) -> int:
+    """Return the batch size of one process and accumulation step."""
     settings = recipe.stages[stage]
     batch_size = settings.get("global_batch_size", STAGES[stage].global_batch_size)
     shares = PartialState().num_processes * settings.get("gradient_accumulation_steps", 1)
     key = f"stages.{stage}.global_batch_size"
     if batch_size < 1 or batch_size % shares:
-        raise RecipeError(
-            f"{key}: {batch_size} records cannot be shared by {shares} (processes x accumulation steps)."
-        )
+        raise RecipeError(f"{key}: {batch_size} records cannot be shared by {shares} processes x accumulation steps.")
     if batch_size > num_records:
         raise RecipeError(f"{key}: {batch_size} exceeds the {num_records} labelled training records; lower it.")
     return batch_size // shares
-
-
-def stage_arguments(recipe: Recipe, stage: str, folder: Path, num_records: int) -> StageArguments:
-    """Return a stage's training arguments for this machine and number of processes; errors as above."""
-    use_cpu = not torch.cuda.is_available()
-    batch_size = records_a_process(recipe, stage, num_records)
-    return STAGES[stage](
-        **recipe.stages[stage],
-        output_dir=str(folder),
-        seed=recipe.seed,
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=batch_size,
-        use_cpu=use_cpu,
-        ddp_backend="gloo" if use_cpu and PartialState().num_processes > 1 else None,
-    )
 
 
 def last_complete_checkpoint(folder: Path, num_processes: int) -> str | None:
@@ -66,7 +69,8 @@ def last_complete_checkpoint(folder: Path, num_processes: int) -> str | None:
 
 def stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
     """Return what is worth keeping of a stage that has ended."""
-    log = trainer.state.log_history
+    # An undefined score is left out: JSON has no nan.
+    log = [{key: value for key, value in entry.items() if value == value} for entry in trainer.state.log_history]
     scores = [(entry["eval_macro_auroc"], entry["epoch"]) for entry in log if "eval_macro_auroc" in entry]
     best = max(scores, key=lambda pair: (pair[0], -pair[1])) if scores else (None, None)
     return {

@@ -1,11 +1,13 @@
 """One thin `Trainer` subclass a way of training."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sized
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, RandomSampler, default_collate
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..evaluation import score_predictions
 from ..modeling_enecg import EnECGModel
@@ -42,15 +44,20 @@ class EnECGTrainer(Trainer):
         """Set what is trainable and how it is regularised."""
         raise NotImplementedError
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Give whole batches only: several processes then share each batch as one process would hold it.
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RandomSampler:
+        """Draw as many records an epoch as fill whole batches.
 
-        Evaluation and prediction see every record.
+        Several processes and accumulation steps then share every batch as one process would hold it.
         """
-        self.args.dataloader_drop_last = True
-        loader = super().get_train_dataloader()
-        self.args.dataloader_drop_last = False
-        return loader
+        records: Sized = cast(Sized, self.train_dataset if train_dataset is None else train_dataset)
+        batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        return RandomSampler(records, num_samples=len(records) // batch_size * batch_size)
+
+    def _load_best_model(self) -> None:
+        """Load the best epoch from where the run lies now: it may have been moved since it was killed."""
+        checkpoint = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+        self.state.best_model_checkpoint = os.path.join(str(self.args.output_dir), checkpoint)
+        super()._load_best_model()
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Make an optimizer whose learning rate decays from the heads down to the experts' first layers."""
