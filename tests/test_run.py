@@ -4,10 +4,8 @@ import ast
 import json
 import os
 import shutil
-import signal
 import socket
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,7 @@ from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGMode
 from modeling_enecg.labels import TASK_LABELS, task_labels
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.stages import last_complete_checkpoint
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, start_train, train, write_recipe
+from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, train, train_and_kill, write_recipe
 
 # Both stages are random: dropout in the first, dropout and stochastic depth (their defaults) in the second.
 STAGES = {
@@ -276,15 +274,7 @@ def test_a_folder_with_other_files_is_refused(follow, tmp_path):
 def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path, stage, step, epochs_done):
     """Killed once the checkpoint of an epoch is whole; the next start takes up from there."""
     folder = tmp_path / "run"
-    marker = folder / stage / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
-    process = start_train(recipe_file, "--output_dir", str(folder))
-    deadline = time.monotonic() + 120
-    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    first_output = process.communicate()[0]
-    assert process.returncode == -signal.SIGKILL, first_output
-    assert not (folder / stage / "history.json").exists(), "killed too late: the stage had ended"
+    train_and_kill(folder, stage, step, recipe_file, "--output_dir", str(folder))
     probe = folder / "linear_probing" / "model.safetensors"
     probed_at = probe.stat().st_mtime_ns if stage == "post_training" else None
 
@@ -310,15 +300,8 @@ def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
 
     folder, moved = tmp_path / "before", tmp_path / "after"
     config = write_recipe(tmp_path / "tiny.yaml", recipe_fields(simulated, folder, training_cache, stages=stages))
-    process = start_train(config)
-    checkpoint = folder / "fine_tuning" / "checkpoints" / "checkpoint-40" / "trainer_state.json"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    output = process.communicate()[0]
-    assert process.returncode == -signal.SIGKILL, output
+    train_and_kill(folder, "fine_tuning", 40, config)
     folder.rename(moved)
-    assert last_complete_checkpoint(moved / "fine_tuning" / "checkpoints", 1), "killed too late"
 
     follow(stages=stages, output_dir=str(moved))
     assert flatten(read_json(moved / "metrics.json")) == pytest.approx(flatten(read_json(whole / "metrics.json")))

@@ -1,8 +1,11 @@
 """Small recipes and stages for the tests of training, and the subprocesses that follow them."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +120,23 @@ def train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.execut
     process = start_train(config, *overrides, launcher=launcher)
     output = process.communicate(timeout=180)[0]
     return process.returncode, output
+
+
+def train_and_kill(folder: Path, stage: str, step: int, config: Path, *overrides: str) -> None:
+    """Run `train.py` and kill it once the checkpoint of a step is whole, before the stage ends.
+
+    After the last checkpoint that window is short: a run that got past it is done again.
+    """
+    marker = folder / stage / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    for _attempt in range(5):
+        process = start_train(config, *overrides)
+        while not marker.exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        output = process.communicate()[0]
+        if marker.exists() and not (folder / stage / "history.json").exists():
+            assert process.returncode == -signal.SIGKILL, output
+            return
+        assert folder.exists(), output
+        shutil.rmtree(folder)
+    raise AssertionError("every run had ended the stage before it was killed")
