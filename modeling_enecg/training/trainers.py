@@ -1,17 +1,37 @@
 """One thin `Trainer` subclass a way of training."""
 
-import os
 from collections.abc import Callable, Sized
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch.utils.data import Dataset, RandomSampler, default_collate
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..evaluation import score_predictions
 from ..modeling_enecg import EnECGModel
 from .arguments import StageArguments
+
+
+class FindBestCheckpoint(TrainerCallback):
+    """Look for the best epoch's checkpoint where the run lies now: it may have been moved since it was killed."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Replace the absolute path that a resumed state remembers."""
+        path = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if path.is_dir():
+            state.best_model_checkpoint = str(path)
 
 
 class EnECGTrainer(Trainer):
@@ -29,7 +49,9 @@ class EnECGTrainer(Trainer):
 
     def __init__(self, model: EnECGModel, args: StageArguments, train_dataset: Dataset, eval_dataset: Dataset):
         self.configure_model(model, args)
-        patience = args.early_stopping_patience
+        callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
+        if args.early_stopping_patience is not None:
+            callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         super().__init__(
             model=model,
             args=args,
@@ -37,7 +59,7 @@ class EnECGTrainer(Trainer):
             eval_dataset=eval_dataset,
             data_collator=default_collate,
             compute_metrics=validation_metrics(model),
-            callbacks=None if patience is None else [EarlyStoppingCallback(patience)],
+            callbacks=callbacks,
         )
 
     def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
@@ -52,12 +74,6 @@ class EnECGTrainer(Trainer):
         records: Sized = cast(Sized, self.train_dataset if train_dataset is None else train_dataset)
         batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return RandomSampler(records, num_samples=len(records) // batch_size * batch_size)
-
-    def _load_best_model(self) -> None:
-        """Load the best epoch from where the run lies now: it may have been moved since it was killed."""
-        checkpoint = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-        self.state.best_model_checkpoint = os.path.join(str(self.args.output_dir), checkpoint)
-        super()._load_best_model()
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Make an optimizer whose learning rate decays from the heads down to the experts' first layers."""
