@@ -346,6 +346,17 @@ def test_fewer_processes_than_asked_for_are_refused(follow, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_launcher_that_starts_fewer_processes_than_asked_is_noticed(recipe_file, tmp_path):
+    """`accelerate launch --cpu --num_processes 2` starts one process, without a word."""
+    status, output = train(
+        *(recipe_file, "--output_dir", str(tmp_path / "run")),
+        launcher=(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
+    )
+    assert status != 0
+    assert "train.py: Asked for 2 processes, but running as 1." in output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_batch_larger_than_the_training_fold_is_refused(follow):
     with pytest.raises(RecipeError, match=r"stages.fine_tuning.global_batch_size: 256 exceeds the 1\d\d labelled"):
         follow(stages={"fine_tuning": {"num_train_epochs": 1}})

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-# Published training checkpoints carry validation scores as NumPy scalars: plain numbers, safe to rebuild.
+# Published training checkpoints carry scores as NumPy scalars and settings as a Namespace: plain values, safe to
+# rebuild.
 _SAFE_GLOBALS: list[Any] = [
+    Namespace,
     np.dtype,
     np.float64(0).__reduce__()[0],
     *(type(np.dtype(code)) for code in "?bhilqBHILQefd"),

@@ -1,7 +1,9 @@
 """Joining the processes of the launcher."""
 
 import os
+import re
 
+import psutil
 import torch
 from accelerate import PartialState
 from transformers.utils import logging
@@ -16,7 +18,7 @@ def start_processes(recipe: Recipe) -> PartialState:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     use_cpu = not torch.cuda.is_available()
     state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if use_cpu and launched > 1 else {}))
-    wanted = recipe.num_processes or launched
+    wanted = recipe.num_processes or _asked_of_accelerate() or launched
     if state.num_processes != wanted:
         raise RecipeError(
             f"Asked for {wanted} processes, but running as {state.num_processes}. On CPUs use `torchrun "
@@ -29,3 +31,16 @@ def start_processes(recipe: Recipe) -> PartialState:
             os.cpu_count(),
         )
     return state
+
+
+def _asked_of_accelerate() -> int | None:
+    """Return the `--num_processes` of the `accelerate launch` that started this process, if there is one.
+
+    With `--cpu` it starts a single process whatever it was asked for, and tells it nothing.
+    """
+    launcher = psutil.Process().parent()
+    command = launcher.cmdline() if launcher is not None else []
+    if "launch" not in command:
+        return None
+    asked = re.search(r"--num_processes[= ](\d+)", " ".join(command))
+    return int(asked[1]) if asked else None
