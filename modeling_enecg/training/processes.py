@@ -40,7 +40,7 @@ def _asked_of_accelerate() -> int | None:
     """
     launcher = psutil.Process().parent()
     command = launcher.cmdline() if launcher is not None else []
-    if "launch" not in command:
+    if not any(part.endswith("launch") for part in command):
         return None
     asked = re.search(r"--num_processes[= ](\d+)", " ".join(command))
     return int(asked[1]) if asked else None
