@@ -10,9 +10,14 @@ from .configuration_enecg import EnECGConfig, Task
 from .feature_extraction_ecg import ECGFeatureExtractor
 from .feature_extraction_enecg import EnECGFeatureExtractor
 from .modeling_backbone import ECGBackboneModel
+from .modeling_dlinear import DLinearConfig, DLinearModel
+from .modeling_ecgfm import ECGFMConfig, ECGFMModel
 from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
 from .modeling_enecg import EnECGModel, EnECGOutput
+from .modeling_moment import MomentConfig, MomentModel
 from .modeling_stmem import STMEMConfig, STMEMModel
+from .modeling_tempo import TempoConfig, TempoModel
+from .modeling_timesnet import TimesNetConfig, TimesNetModel
 from .version import __version__
 
 _MODELS: tuple[type[EnECGModel] | type[ECGBackboneModel], ...] = (EnECGModel, *BACKBONES.values())
@@ -24,7 +29,11 @@ AutoFeatureExtractor.register(EnECGConfig, EnECGFeatureExtractor, exist_ok=True)
 
 __all__ = [
     "BACKBONES",
+    "DLinearConfig",
+    "DLinearModel",
     "ECGBackboneModel",
+    "ECGFMConfig",
+    "ECGFMModel",
     "ECGFeatureExtractor",
     "ECGFounderConfig",
     "ECGFounderModel",
@@ -32,8 +41,14 @@ __all__ = [
     "EnECGFeatureExtractor",
     "EnECGModel",
     "EnECGOutput",
+    "MomentConfig",
+    "MomentModel",
     "STMEMConfig",
     "STMEMModel",
     "Task",
+    "TempoConfig",
+    "TempoModel",
+    "TimesNetConfig",
+    "TimesNetModel",
     "__version__",
 ]

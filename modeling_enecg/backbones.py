@@ -1,12 +1,18 @@
 """The backbones that can be an expert, by model type."""
 
 from .modeling_backbone import ECGBackboneModel
+from .modeling_dlinear import DLinearModel
+from .modeling_ecgfm import ECGFMModel
 from .modeling_ecgfounder import ECGFounderModel
+from .modeling_moment import MomentModel
 from .modeling_stmem import STMEMModel
+from .modeling_tempo import TempoModel
+from .modeling_timesnet import TimesNetModel
 
 # A table of our own: under `trust_remote_code` the Auto classes do not know these types inside a composite model.
 BACKBONES: dict[str, type[ECGBackboneModel]] = {
-    model_class.config_class.model_type: model_class for model_class in (ECGFounderModel, STMEMModel)
+    model_class.config_class.model_type: model_class
+    for model_class in (DLinearModel, ECGFMModel, ECGFounderModel, MomentModel, STMEMModel, TempoModel, TimesNetModel)
 }
 
 

@@ -109,6 +109,8 @@ class EnECGConfig(PreTrainedConfig):
 
     Args:
         experts (`dict[str, dict]`): From an expert's name to its backbone's configuration, with `model_type`.
+        expert_order (`list[str]`, *optional*, defaults to the order of `experts`): The experts' order in gate weights,
+            expert logits and lists of inputs; kept apart because JSON files sort their keys.
         tasks (`list[dict]`): The fields of each [`Task`].
         head_hidden_sizes (`list[int]`, *optional*): Hidden layers of every expert's head. By default none (a linear
             head) with one expert, and two of 256 with several, as in EnECG (arXiv 2511.22935).
@@ -119,12 +121,18 @@ class EnECGConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["expert_logits"]
 
     experts: dict[str, Any] = field(default_factory=dict)
+    expert_order: list[str] | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
     head_hidden_sizes: list[int] | None = None
     head_dropout: int | float = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in every task's fields and the head's default."""
+        """Put the experts in order, and fill in every task's fields and the head's default."""
+        if self.expert_order is None:
+            self.expert_order = list(self.experts)
+        if sorted(self.expert_order) != sorted(self.experts):
+            raise ValueError(f"expert_order {self.expert_order} does not name the experts {sorted(self.experts)}.")
+        self.experts = {name: self.experts[name] for name in self.expert_order}
         self.tasks = [asdict(Task.from_dict(task)) for task in self.tasks]
         if self.head_hidden_sizes is None:
             self.head_hidden_sizes = [] if len(self.experts) <= 1 else [256, 256]

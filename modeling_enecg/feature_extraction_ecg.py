@@ -105,7 +105,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     """Turn physical ECG signals into the `input_values` of one backbone.
 
     Args:
-        sampling_rate (`int`, *optional*, defaults to 500): Samples a second (Hz) that the backbone takes.
+        sampling_rate (`float`, *optional*, defaults to 500): Samples a second (Hz) that the backbone takes.
         sequence_length (`int`, *optional*, defaults to 5000): Samples that the backbone takes.
         lead_names (`list[str]`, *optional*, defaults to the 12 standard leads): Leads that it takes, in its order.
         steps (`list[dict]`, *optional*): What to do, in order: each a `name` of `STEPS` and that step's arguments.
@@ -128,7 +128,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     def __init__(
         self,
-        sampling_rate: int = 500,
+        sampling_rate: float = 500,
         sequence_length: int = 5000,
         lead_names: Sequence[str] = STANDARD_LEADS,
         steps: Sequence[Mapping[str, Any]] | None = None,

@@ -13,15 +13,23 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
     """Prepare each record once for every expert.
 
     Args:
-        experts (`Mapping[str, dict]`): From each expert's name, in the model's order, to the arguments of its
-            [`ECGFeatureExtractor`].
+        experts (`Mapping[str, dict]`): From each expert's name to the arguments of its [`ECGFeatureExtractor`].
+        expert_order (`Sequence[str]`, *optional*, defaults to the order of `experts`): The experts in the model's
+            order; kept apart because JSON files sort their keys.
     """
 
     model_input_names = ["input_values"]
 
-    def __init__(self, experts: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        experts: Mapping[str, Mapping[str, Any]] | None = None,
+        expert_order: Sequence[str] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        self.experts = {name: dict(settings) for name, settings in (experts or {}).items()}
+        experts = experts or {}
+        self.expert_order = list(experts if expert_order is None else expert_order)
+        self.experts = {name: dict(experts[name]) for name in self.expert_order}
 
     def extractors(self) -> dict[str, ECGFeatureExtractor]:
         """Return each expert's own feature extractor."""

@@ -1,11 +1,14 @@
 """What every ECG backbone shares: the input contract, stochastic depth, dropout and layer groups."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
 def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
@@ -78,6 +81,54 @@ class RecordDropout(nn.Module):
         return f"rate={self.rate}"
 
 
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Plain attention, for `ALL_ATTENTION_FUNCTIONS` where no faster one is wanted.
+
+    Args:
+        module (`nn.Module`): The attention module; its mode decides on dropout.
+        query (`torch.Tensor` of shape `(batch_size, num_heads, num_tokens, head_dim)`): Queries.
+        key (`torch.Tensor`): Keys, of the same shape.
+        value (`torch.Tensor`): Values, of the same shape.
+        attention_mask (`torch.BoolTensor`, *optional*): True where a query may look at a key.
+        scaling (`float`): Factor on the scores.
+        dropout (`float`, *optional*, defaults to 0.0): Dropout on the weights.
+        kwargs: What other implementations take; not used.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: `(batch_size, num_tokens, num_heads, head_dim)`, and the weights.
+    """
+    scores = query @ key.transpose(-1, -2) * scaling
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    weights = nn.functional.dropout(scores.softmax(dim=-1), p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+@dataclass
+class ForecastingOutput(BaseModelOutputWithPooling):
+    """Output of a backbone that also forecasts.
+
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): The tokens.
+        pooler_output (`torch.FloatTensor` of shape `(batch_size, feature_size)`): The features.
+        hidden_states (`tuple`, *optional*): What the layers give, where asked for.
+        attentions (`tuple`, *optional*): The attention weights, where asked for.
+        forecast (`torch.FloatTensor` of shape `(batch_size, num_leads, horizon)`, *optional*): The samples that follow
+            the input, in its unit; None where the model has no forecast.
+    """
+
+    forecast: torch.FloatTensor | None = None
+
+
 class ResidualBlock(GradientCheckpointingLayer):
     """A block whose residual branches are dropped at `drop_path_rate` in training."""
 
@@ -91,7 +142,8 @@ class ECGBackboneModel(PreTrainedModel):
     shape `(batch_size, num_tokens, hidden_size)` and `pooler_output` of shape `(batch_size, feature_size)`, and knows
     nothing of tasks. A record's output never depends on the other records of its batch.
 
-    A subclass implements `residual_blocks` and `layer_groups`.
+    A subclass implements `residual_blocks` and `layer_groups`, and names in `forecast_parameters` the prefixes of
+    parameters that only a forecast needs: training on features leaves them alone.
     """
 
     main_input_name = "input_values"
@@ -100,6 +152,7 @@ class ECGBackboneModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True  # a backbone without attention runs alike under any implementation
     accepts_loss_kwargs = False
+    forecast_parameters: tuple[str, ...] = ()
 
     @property
     def residual_blocks(self) -> list[ResidualBlock]:

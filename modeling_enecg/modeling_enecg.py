@@ -204,8 +204,10 @@ class EnECGModel(PreTrainedModel):
         self.experts.eval()
 
     def unfreeze_experts(self) -> None:
-        """Train the experts as well."""
-        self.experts.requires_grad_(True)
+        """Train the experts as well, but for what only their forecasts need."""
+        for expert in self.backbones.values():
+            for name, parameter in expert.named_parameters():
+                parameter.requires_grad_(not name.startswith(expert.forecast_parameters))
         self.train(self.training)
 
     def set_drop_path_rate(self, rate: float) -> None:

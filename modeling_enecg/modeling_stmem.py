@@ -18,7 +18,15 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .leads import STANDARD_LEADS
-from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, check_rate, drop_path, drop_path_ramp
+from .modeling_backbone import (
+    ECGBackboneModel,
+    RecordDropout,
+    ResidualBlock,
+    check_rate,
+    drop_path,
+    drop_path_ramp,
+    eager_attention_forward,
+)
 
 
 @strict
@@ -130,22 +138,6 @@ class STMEMEmbeddings(nn.Module):
         tokens = torch.cat([left[:, None, None].expand(shape), patches, right[:, None, None].expand(shape)], dim=2)
         tokens = tokens + self.lead_embeddings[:, None]
         return self.dropout(tokens.flatten(1, 2))
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Plain attention over `(batch_size, num_heads, num_tokens, head_dim)`; returns tokens first, then weights."""
-    weights = (query @ key.transpose(-1, -2) * scaling).softmax(dim=-1)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
 class STMEMAttention(nn.Module):

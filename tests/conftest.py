@@ -12,9 +12,10 @@ from transformers import PreTrainedConfig
 from dataset_scripts.ptbxl import PTBXL
 from dataset_scripts.ptbxl_metadata import COLUMNS
 from dataset_scripts.simulate_ptbxl import simulate_ptbxl
-from modeling_enecg import BACKBONES, ECGBackboneModel, ECGFounderConfig, STMEMConfig
+from modeling_enecg import BACKBONES, ECGBackboneModel
 from modeling_enecg.labels import SCP_STATEMENTS
 from modeling_enecg.leads import STANDARD_LEADS
+from tests.tiny_models import tiny_backbone_configs
 
 RATES = {"lr": 100, "hr": 500}
 
@@ -30,19 +31,7 @@ def parity_dir() -> Path:
 @pytest.fixture
 def tiny_configs() -> dict[str, PreTrainedConfig]:
     """A small architecture of every backbone, by model type, for input of shape (batch_size, 12, 150)."""
-    configs = (
-        ECGFounderConfig(sequence_length=150, stem_size=16, hidden_sizes=[16, 24], depths=[2, 2], group_width=8),
-        STMEMConfig(
-            sequence_length=150,
-            patch_size=15,
-            hidden_size=16,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            head_dim=4,
-            intermediate_size=32,
-        ),
-    )
-    return {config.model_type: config for config in configs}
+    return tiny_backbone_configs()
 
 
 @pytest.fixture

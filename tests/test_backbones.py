@@ -11,12 +11,27 @@ from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, STMEMCo
 from modeling_enecg.modeling_backbone import RecordDropout, drop_path, drop_path_ramp
 from modeling_enecg.modeling_stmem import sinusoid_positions
 
-PUBLISHED_SIZES = {"enecg-ecgfounder": 30_598_896, "enecg-stmem": 85_150_614}
+PUBLISHED_SIZES = {
+    "enecg-dlinear": 1_002,
+    "enecg-ecgfm": 90_373_120,
+    "enecg-ecgfounder": 30_598_896,
+    "enecg-moment": 18_887_360,
+    "enecg-stmem": 85_150_614,
+    "enecg-tempo": 94_031_618,
+    "enecg-timesnet": 1_131_269,
+}
+WITHOUT_BLOCKS = {"enecg-dlinear"}
 
 
 @pytest.fixture(params=sorted(BACKBONES))
 def model(request, tiny_configs):
     """A tiny model of each backbone in eval mode, with every parameter at work."""
+    return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
+
+
+@pytest.fixture(params=sorted(BACKBONES.keys() - WITHOUT_BLOCKS))
+def residual_model(request, tiny_configs):
+    """The same for the backbones that have residual blocks."""
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
@@ -36,7 +51,11 @@ def random_input(model, batch_size=3, seed=0):
 def gradients(model, input_values, seed=0):
     model.zero_grad()
     torch.manual_seed(seed)
-    model(input_values).pooler_output.pow(2).mean().backward()
+    output = model(input_values)
+    loss = output.pooler_output.pow(2).mean()
+    if getattr(output, "forecast", None) is not None:
+        loss = loss + output.forecast.pow(2).mean()
+    loss.backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
@@ -72,7 +91,7 @@ def test_outputs_have_the_contracts_shapes(model):
 @torch.inference_mode()
 def test_a_plain_tuple_is_returned_on_request(model):
     inputs = random_input(model)
-    tokens, pooled = model(inputs, return_dict=False)
+    tokens, pooled, *_forecast = model(inputs, return_dict=False)
     torch.testing.assert_close(tokens, model(inputs).last_hidden_state, rtol=0, atol=0)
     torch.testing.assert_close(pooled, model(inputs).pooler_output, rtol=0, atol=0)
 
@@ -131,16 +150,16 @@ def test_a_records_output_does_not_depend_on_its_batch_mates(model):
         torch.testing.assert_close(output.last_hidden_state[0], together.last_hidden_state[0], atol=1e-5, rtol=1e-5)
 
 
-def test_activation_checkpointing_gives_the_same_gradients(model):
-    model.set_drop_path_rate(0.5)
-    inputs = random_input(model, batch_size=6)
-    plain = gradients(model.train(), inputs)
+def test_activation_checkpointing_gives_the_same_gradients(residual_model):
+    residual_model.set_drop_path_rate(0.5)
+    inputs = random_input(residual_model, batch_size=6)
+    plain = gradients(residual_model.train(), inputs)
     calls = []
-    for block in model.residual_blocks:
+    for block in residual_model.residual_blocks:
         next(block.children()).register_forward_pre_hook(lambda *_: calls.append(1))
-    model.activation_checkpointing_enable()
-    checkpointed = gradients(model, inputs)
-    assert len(calls) == 2 * len(model.residual_blocks)  # every block ran again in the backward pass
+    residual_model.activation_checkpointing_enable()
+    checkpointed = gradients(residual_model, inputs)
+    assert len(calls) == 2 * len(residual_model.residual_blocks)  # every block ran again in the backward pass
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient, atol=1e-7, rtol=1e-5, msg=name)
 
@@ -221,26 +240,26 @@ def test_without_drop_path_training_equals_evaluation(model):
 
 
 @torch.inference_mode()
-def test_drop_path_acts_in_training_only_and_record_by_record(model):
-    model.set_drop_path_rate(0.5)
-    inputs = random_input(model, batch_size=1).expand(16, -1, -1)
+def test_drop_path_acts_in_training_only_and_record_by_record(residual_model):
+    residual_model.set_drop_path_rate(0.5)
+    inputs = random_input(residual_model, batch_size=1).expand(16, -1, -1)
     torch.manual_seed(0)
-    trained = model.train()(inputs).pooler_output
-    evaluated = model.eval()(inputs).pooler_output
+    trained = residual_model.train()(inputs).pooler_output
+    evaluated = residual_model.eval()(inputs).pooler_output
     assert 1 < len(trained.unique(dim=0)) <= 16
     torch.testing.assert_close(evaluated, evaluated[:1].expand_as(evaluated), atol=1e-5, rtol=1e-5)
-    model.set_drop_path_rate(0.0)
-    assert torch.equal(model(inputs).pooler_output, evaluated)
+    residual_model.set_drop_path_rate(0.0)
+    assert torch.equal(residual_model(inputs).pooler_output, evaluated)
 
 
 @torch.inference_mode()
-def test_a_dropped_branch_leaves_the_shortcut_alone(model):
-    block = model.residual_blocks[-1]
+def test_a_dropped_branch_leaves_the_shortcut_alone(residual_model):
+    block = residual_model.residual_blocks[-1]
     entering = []
     hook = block.register_forward_pre_hook(lambda _, args: entering.append(args[0]))
-    model(random_input(model, batch_size=1))
+    residual_model(random_input(residual_model, batch_size=1))
     hook.remove()
-    records = entering[0].expand(64, -1, -1)
+    records = entering[0][:1].expand(64, -1, -1)
     block.train()
     torch.manual_seed(0)
     block.drop_path_rate = 1 - 1e-9  # never keeps a branch

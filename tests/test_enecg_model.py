@@ -215,9 +215,28 @@ def test_the_same_backbone_may_be_two_experts(tiny_configs, inputs):
     assert not torch.equal(output.expert_logits["sex"][:, 0], output.expert_logits["sex"][:, 1])
 
 
+@torch.inference_mode()
+def test_experts_keep_their_order_through_files_that_sort_their_keys(tiny_configs, inputs, tmp_path):
+    """Weights of the gate and lists of inputs go by order: one changed on loading would mix experts up in silence."""
+    experts = {name: STMEMModel(tiny_configs["enecg-stmem"]) for name in ("zeta", "alpha", "mu")}
+    model = EnECGModel.from_experts(experts, [SEX])
+    torch.nn.init.normal_(model.gates["sex"].linear.weight)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert list(loaded.experts) == ["zeta", "alpha", "mu"]
+    views = [inputs, 2 * inputs, inputs.flip(-1)]
+    for name in ("logits", "gate_weights", "expert_logits"):
+        assert torch.equal(loaded(views)[name]["sex"], model(views)[name]["sex"])
+
+
+def test_an_expert_order_that_names_others_is_refused():
+    with pytest.raises(ValueError, match="expert_order"):
+        EnECGConfig(experts={"a": {}, "b": {}}, expert_order=["a", "c"])
+
+
 def test_a_folder_that_holds_no_backbone_is_refused(single, tmp_path):
     single.save_pretrained(tmp_path / "ensemble")
-    with pytest.raises(ValueError, match="No backbone has the model type 'enecg'; there are: enecg-ecgfounder"):
+    with pytest.raises(ValueError, match="No backbone has the model type 'enecg'; there are: enecg-"):
         EnECGModel.from_experts({"nested": str(tmp_path / "ensemble")}, [SEX])
     with pytest.raises(OSError, match="absent"):
         EnECGModel.from_experts({"absent": str(tmp_path / "absent")}, [SEX])

@@ -11,6 +11,7 @@ import pytest
 
 import modeling_enecg
 from modeling_enecg import BACKBONES, EnECGModel
+from tests.tiny_models import tiny_backbone_configs
 
 PACKAGE = Path(modeling_enecg.__file__).parent
 ROOTS = ("modeling_enecg", "feature_extraction_ecg", "feature_extraction_enecg")
@@ -76,14 +77,11 @@ def code_of(text):
 SAVE = """
 import json, pathlib, sys
 import numpy as np, torch
+from transformers import AutoConfig
 from modeling_enecg import *
 
 folder, signal = pathlib.Path(sys.argv[1]), np.random.default_rng(0).normal(size=(12, 5000))
-configs = [
-    ECGFounderConfig(sequence_length=150, stem_size=16, hidden_sizes=[16, 24], depths=[2, 2], group_width=8),
-    STMEMConfig(sequence_length=150, patch_size=15, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                head_dim=4, intermediate_size=32),
-]
+configs = [AutoConfig.for_model(**fields) for fields in json.loads((folder / "configs.json").read_text())]
 assert {config.model_type for config in configs} == set(BACKBONES)
 for model_class in (EnECGModel, *BACKBONES.values()):
     model_class.config_class.register_for_auto_class()
@@ -133,6 +131,8 @@ for name in wanted:
 def remote(tmp_path_factory):
     """Folders saved with their code, and what a process without the package makes of them."""
     folder = tmp_path_factory.mktemp("remote")
+    configs = [config.to_diff_dict() for config in tiny_backbone_configs().values()]
+    (folder / "configs.json").write_text(json.dumps(configs))
     environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment |= {"HF_MODULES_CACHE": str(folder / "home" / "modules")}
     for code, path in ((SAVE, str(PACKAGE.parent)), (LOAD, "")):

@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..files import new_folder
 from ..modeling_backbone import ECGBackboneModel
-from . import ecgfounder, stmem
+from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet
 from .checkpoint import ConversionError, read_checkpoint
 
 
@@ -29,6 +29,7 @@ class Converter:
         renames (`tuple`): Patterns of upstream keys and our names. `name[i]` is row `i` of the parameter `name`.
         drops (`tuple`): Patterns of upstream keys that are left out where the model has no place for them, and why.
         adapt (`Callable`): Completes our config fields, knowing the weights.
+        prepare (`Callable`): Brings upstream's state dict into its plain form, before anything else.
     """
 
     model_class: type[ECGBackboneModel]
@@ -39,9 +40,19 @@ class Converter:
     adapt: Callable[[dict[str, Any], dict[str, torch.Tensor]], dict[str, Any]] = field(
         default=lambda fields, weights: fields
     )
+    prepare: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = field(default=lambda weights: weights)
 
 
-CONVERTERS = {name: Converter(**module.CONVERTER) for name, module in (("ecgfounder", ecgfounder), ("stmem", stmem))}
+_MODULES = {
+    "dlinear": dlinear,
+    "ecgfm": ecgfm,
+    "ecgfounder": ecgfounder,
+    "moment": moment,
+    "stmem": stmem,
+    "tempo": tempo,
+    "timesnet": timesnet,
+}
+CONVERTERS = {name: Converter(**module.CONVERTER) for name, module in _MODULES.items()}
 
 
 def convert_checkpoint(
@@ -68,7 +79,7 @@ def convert_checkpoint(
     if name not in CONVERTERS:
         raise ConversionError(f"No converter for {name!r}; there are: {', '.join(CONVERTERS)}.")
     converter = CONVERTERS[name]
-    upstream = read_checkpoint(checkpoint, converter.weights_key)
+    upstream = converter.prepare(read_checkpoint(checkpoint, converter.weights_key))
     fields = converter.adapt(_translate(hyperparameters or {}, converter.hyperparameters), upstream)
     model = _build(converter.model_class, fields)
     weights, dropped = rename_weights(upstream, converter, set(model.state_dict()))
@@ -144,6 +155,9 @@ def _rename(key: str, renames: tuple[tuple[str, str], ...]) -> str:
 
 
 def _translate(upstream: Mapping[str, Any], names: Mapping[str, str | None]) -> dict[str, Any]:
+    upstream = {key: value for key, value in upstream.items() if key != "upstream_config"} | upstream.get(
+        "upstream_config", {}
+    )
     fields = {}
     for key, value in upstream.items():
         if key not in names:

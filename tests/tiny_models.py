@@ -1,0 +1,76 @@
+"""A small architecture of every backbone, for the tests that all of them must pass."""
+
+from transformers import PreTrainedConfig
+
+from modeling_enecg import (
+    DLinearConfig,
+    ECGFMConfig,
+    ECGFounderConfig,
+    MomentConfig,
+    STMEMConfig,
+    TempoConfig,
+    TimesNetConfig,
+)
+
+
+def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
+    """Return one config a model type, for 12 leads of `config.sequence_length` samples: 150, and 36 for TEMPO."""
+    configs = (
+        DLinearConfig(sequence_length=150, horizon=4, kernel_size=25),
+        TempoConfig(
+            sequence_length=36,  # the decomposition's weights grow with its square
+            horizon=5,
+            patch_size=12,
+            patch_stride=12,
+            trend_window=5,
+            hidden_size=8,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=16,
+            vocab_size=8,
+            max_position_embeddings=21,
+            prompt_token_ids=[[1, 2, 3], [1, 2, 4], [1, 2, 5]],
+        ),
+        TimesNetConfig(
+            sequence_length=150,
+            horizon=2,
+            hidden_size=6,
+            intermediate_size=4,
+            num_hidden_layers=3,
+            num_kernels=2,
+            top_k=2,
+        ),
+        ECGFMConfig(
+            sequence_length=150,
+            conv_dim=[16, 16],
+            conv_kernel=[3, 2],
+            conv_stride=[3, 2],
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=4,
+            hidden_size=24,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=32,
+        ),
+        MomentConfig(
+            sequence_length=150,
+            patch_size=15,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            head_dim=4,
+            intermediate_size=32,
+            dropout=0.0,
+        ),
+        ECGFounderConfig(sequence_length=150, stem_size=16, hidden_sizes=[16, 24], depths=[2, 2], group_width=8),
+        STMEMConfig(
+            sequence_length=150,
+            patch_size=15,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            head_dim=4,
+            intermediate_size=32,
+        ),
+    )
+    return {config.model_type: config for config in configs}
