@@ -1,4 +1,4 @@
-"""The `enecg` command: convert published checkpoints, predict recordings."""
+"""The `enecg` command: list and convert published checkpoints, predict recordings."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from .conversion import CONVERTERS, convert_checkpoint
+from .conversion.published import PUBLISHED
 from .io import read_ecg
 from .labels import describe
 from .leads import STANDARD_LEADS
@@ -44,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--hyperparameters", metavar="FILE.json", help="upstream's architecture; default: published")
     convert.set_defaults(run=_convert)
 
+    experts = commands.add_parser("experts", help="list the backbones and where their published weights are")
+    experts.set_defaults(run=_experts)
+
     predict = commands.add_parser("predict", help="predict recordings")
     predict.add_argument("model", help="folder or Hub id of an EnECG model")
     predict.add_argument("records", nargs="+", metavar="record", help="WFDB record, with or without .hea or .dat")
@@ -64,6 +68,14 @@ def _convert(options: argparse.Namespace) -> None:
     for reason in sorted(set(report["dropped"].values())):
         keys = [key for key, why in report["dropped"].items() if why == reason]
         print(f"Left out {len(keys)} entries ({keys[0]}{', ...' if len(keys) > 1 else ''}): {reason}.")
+
+
+def _experts(options: argparse.Namespace) -> None:
+    for weights in PUBLISHED:
+        print(f"{weights.name}: {weights.architecture}")
+        print(f"  {weights.num_parameters:,} parameters; {weights.input_size}")
+        print(f"  weights: {weights.source} ({weights.licence})")
+        print(f"  {weights.convert_command}")
 
 
 def _predict(options: argparse.Namespace) -> None:
