@@ -39,12 +39,16 @@ class Split:
     shapes: list[tuple[int, int]]
     labels: dict[str, np.ndarray]
 
+    def __post_init__(self) -> None:
+        # Decoding the other columns takes several times as long.
+        self._inputs = self.records.select_columns([f"input_{view}" for view in range(len(self.shapes))])
+
     def __len__(self) -> int:
         return len(self.records)
 
     def inputs(self, index: int) -> torch.Tensor | list[torch.Tensor]:
         """Return one record's `input_values`, without a batch axis: a tensor, or a list where experts differ."""
-        row = self.records[index]
+        row = self._inputs[index]
         values = [
             torch.frombuffer(bytearray(row[f"input_{view}"]), dtype=torch.float32).view(shape)
             for view, shape in enumerate(self.shapes)
