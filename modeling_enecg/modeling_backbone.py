@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from .leads import STANDARD_LEADS
 
 
 def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
@@ -111,6 +114,47 @@ def eager_attention_forward(
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
     weights = nn.functional.dropout(scores.softmax(dim=-1), p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+@strict
+class ECGBackboneConfig(PreTrainedConfig):
+    """What every backbone's configuration has.
+
+    Args:
+        num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
+        sampling_rate (`float`, *optional*, defaults to 500): Samples a second (Hz) of the input.
+        sequence_length (`int`, *optional*, defaults to 5000): Samples that the feature extractor gives.
+        drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last block; 0 at the first.
+    """
+
+    num_leads: int = 12
+    sampling_rate: int | float = 500
+    sequence_length: int = 5000
+    drop_path_rate: int | float = 0.0
+
+    def validate_rates(self) -> None:
+        """Refuse rates of dropout and stochastic depth outside [0, 1)."""
+        for name in self.__dataclass_fields__:
+            if name.endswith("dropout") or name == "drop_path_rate":
+                check_rate(name, getattr(self, name))
+
+    @property
+    def feature_size(self) -> int:
+        """Width of `pooler_output`."""
+        return cast(Any, self).hidden_size
+
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the feature extractor's steps, as they were in pre-training."""
+        raise NotImplementedError
+
+    def feature_extractor_settings(self) -> dict[str, Any]:
+        """Return the `ECGFeatureExtractor` arguments that give the model what it was pre-trained on."""
+        return {
+            "sampling_rate": self.sampling_rate,
+            "sequence_length": self.sequence_length,
+            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
+            "steps": self.preprocessing_steps(),
+        }
 
 
 @dataclass

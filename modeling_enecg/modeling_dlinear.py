@@ -12,17 +12,15 @@ from typing import Any
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .leads import STANDARD_LEADS
-from .modeling_backbone import ECGBackboneModel, ForecastingOutput, ResidualBlock, check_rate
+from .modeling_backbone import ECGBackboneConfig, ECGBackboneModel, ForecastingOutput, ResidualBlock
 
 
 @strict
-class DLinearConfig(PreTrainedConfig):
+class DLinearConfig(ECGBackboneConfig):
     """Architecture of a DLinear backbone; the defaults are EnECG's published model.
 
     Args:
@@ -48,13 +46,11 @@ class DLinearConfig(PreTrainedConfig):
 
     model_type = "enecg-dlinear"
 
-    num_leads: int = 12
     sampling_rate: int = 50
     sequence_length: int = 500
     horizon: int = 1
     kernel_size: int = 1001
     individual: bool = False
-    drop_path_rate: int | float = 0.0
 
     def validate_horizon(self) -> None:
         """Refuse a model that forecasts nothing."""
@@ -66,10 +62,6 @@ class DLinearConfig(PreTrainedConfig):
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be a positive odd number of samples, got {self.kernel_size}.")
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        check_rate("drop_path_rate", self.drop_path_rate)
-
     @property
     def hidden_size(self) -> int:
         """Width of a token of `last_hidden_state`: a lead's two forecasts."""
@@ -80,18 +72,13 @@ class DLinearConfig(PreTrainedConfig):
         """Width of `pooler_output`."""
         return self.num_leads * self.hidden_size
 
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments of the published pre-processing."""
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [
-                {"name": "standardize", "scope": "record"},
-                {"name": "resample", "method": "fourier"},
-                {"name": "crop_or_pad"},
-            ],
-        }
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the published pre-processing."""
+        return [
+            {"name": "standardize", "scope": "record"},
+            {"name": "resample", "method": "fourier"},
+            {"name": "crop_or_pad"},
+        ]
 
 
 class MovingAverage(nn.Module):

@@ -12,19 +12,17 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .leads import STANDARD_LEADS
 from .modeling_backbone import (
+    ECGBackboneConfig,
     ECGBackboneModel,
     RecordDropout,
     ResidualBlock,
-    check_rate,
     drop_path,
     drop_path_ramp,
     eager_attention_forward,
@@ -32,7 +30,7 @@ from .modeling_backbone import (
 
 
 @strict
-class ECGFMConfig(PreTrainedConfig):
+class ECGFMConfig(ECGBackboneConfig):
     """Architecture of an ECG-FM encoder; the defaults are the published model.
 
     Args:
@@ -72,7 +70,6 @@ class ECGFMConfig(PreTrainedConfig):
 
     model_type = "enecg-ecgfm"
 
-    num_leads: int = 12
     sampling_rate: int = 500
     sequence_length: int = 2500
     conv_dim: list[int] = field(default_factory=lambda: [256] * 4)
@@ -90,7 +87,6 @@ class ECGFMConfig(PreTrainedConfig):
     hidden_dropout: int | float = 0.0
     attention_dropout: int | float = 0.0
     activation_dropout: int | float = 0.0
-    drop_path_rate: int | float = 0.0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
 
@@ -110,33 +106,17 @@ class ECGFMConfig(PreTrainedConfig):
             if parts < 1 or self.hidden_size % parts:
                 raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of {name} ({parts}).")
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        dropouts = ("feat_proj_dropout", "hidden_dropout", "attention_dropout", "activation_dropout")
-        for name in (*dropouts, "drop_path_rate"):
-            check_rate(name, getattr(self, name))
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `pooler_output`."""
-        return self.hidden_size
-
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments of the published pre-processing.
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the published pre-processing.
 
         Each lead is standardised over the whole recording before the cut. Upstream cuts every 5 s segment and averages
         their predictions; here the middle one is taken.
         """
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [
-                {"name": "resample", "method": "linear"},
-                {"name": "standardize", "scope": "lead"},
-                {"name": "crop_or_pad"},
-            ],
-        }
+        return [
+            {"name": "resample", "method": "linear"},
+            {"name": "standardize", "scope": "lead"},
+            {"name": "crop_or_pad"},
+        ]
 
 
 class ECGFMConvolution(nn.Module):

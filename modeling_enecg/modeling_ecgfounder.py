@@ -11,19 +11,24 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .leads import STANDARD_LEADS
-from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, check_rate, drop_path, drop_path_ramp
+from .modeling_backbone import (
+    ECGBackboneConfig,
+    ECGBackboneModel,
+    RecordDropout,
+    ResidualBlock,
+    drop_path,
+    drop_path_ramp,
+)
 
 MAINS_HZ = 50.0
 
 
 @strict
-class ECGFounderConfig(PreTrainedConfig):
+class ECGFounderConfig(ECGBackboneConfig):
     """Architecture of an ECGFounder backbone; the defaults are the published 12-lead model.
 
     Args:
@@ -54,7 +59,6 @@ class ECGFounderConfig(PreTrainedConfig):
 
     model_type = "enecg-ecgfounder"
 
-    num_leads: int = 12
     sampling_rate: int = 500
     sequence_length: int = 5000
     stem_size: int = 64
@@ -66,7 +70,6 @@ class ECGFounderConfig(PreTrainedConfig):
     group_width: int = 16
     use_batch_norm: bool = False
     dropout: int | float = 0.0
-    drop_path_rate: int | float = 0.0
 
     def validate_stages(self) -> None:
         """Refuse stages that do not fit each other or the groups."""
@@ -80,38 +83,23 @@ class ECGFounderConfig(PreTrainedConfig):
                     f"{groups} groups for {inner} inner channels."
                 )
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        for name in ("dropout", "drop_path_rate"):
-            check_rate(name, getattr(self, name))
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `pooler_output`."""
-        return self.hidden_size
-
     @property
     def hidden_size(self) -> int:
         """Width of a token of `last_hidden_state`."""
         return self.hidden_sizes[-1]
 
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments of the published pre-processing."""
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the published pre-processing."""
         notch = {"name": "notch", "frequency_hz": MAINS_HZ, "quality": 30.0}
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [
-                {"name": "resample", "method": "fourier"},
-                *([notch] if self.sampling_rate > 2 * MAINS_HZ else []),
-                # Transfer-function form as published: second-order sections would differ in the last digits.
-                {"name": "butterworth", "kind": "bandpass", "cutoff_hz": [0.67, 40.0], "order": 4, "form": "ba"},
-                {"name": "remove_baseline", "window_s": 0.4},
-                {"name": "standardize", "scope": "record", "epsilon": 1e-8},
-                {"name": "crop_or_pad"},
-            ],
-        }
+        return [
+            {"name": "resample", "method": "fourier"},
+            *([notch] if self.sampling_rate > 2 * MAINS_HZ else []),
+            # Transfer-function form as published: second-order sections would differ in the last digits.
+            {"name": "butterworth", "kind": "bandpass", "cutoff_hz": [0.67, 40.0], "order": 4, "form": "ba"},
+            {"name": "remove_baseline", "window_s": 0.4},
+            {"name": "standardize", "scope": "record", "epsilon": 1e-8},
+            {"name": "crop_or_pad"},
+        ]
 
 
 class SamePadConv1d(nn.Conv1d):

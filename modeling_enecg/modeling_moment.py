@@ -12,21 +12,26 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .leads import STANDARD_LEADS
-from .modeling_backbone import ECGBackboneModel, RecordDropout, ResidualBlock, check_rate, drop_path, drop_path_ramp
+from .modeling_backbone import (
+    ECGBackboneConfig,
+    ECGBackboneModel,
+    RecordDropout,
+    ResidualBlock,
+    drop_path,
+    drop_path_ramp,
+)
 
 NORMALIZATION_EPSILON = 1e-5
 
 
 @strict
-class MomentConfig(PreTrainedConfig):
+class MomentConfig(ECGBackboneConfig):
     """Architecture of a MOMENT encoder; the defaults are the published MOMENT-1-small.
 
     Args:
@@ -72,7 +77,6 @@ class MomentConfig(PreTrainedConfig):
     }
     is_decoder = False
 
-    num_leads: int = 12
     sampling_rate: int | float = 51.2
     sequence_length: int = 512
     patch_size: int = 8
@@ -85,7 +89,6 @@ class MomentConfig(PreTrainedConfig):
     relative_attention_num_buckets: int = 32
     relative_attention_max_distance: int = 128
     dropout: int | float = 0.1
-    drop_path_rate: int | float = 0.0
     layer_norm_epsilon: float = 1e-6
 
     def validate_patches(self) -> None:
@@ -102,24 +105,9 @@ class MomentConfig(PreTrainedConfig):
         if self.hidden_size % 2:
             raise ValueError(f"hidden_size must be even, got {self.hidden_size}.")
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        for name in ("dropout", "drop_path_rate"):
-            check_rate(name, getattr(self, name))
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `pooler_output`."""
-        return self.hidden_size
-
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments that give the model a whole record in its own length."""
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [{"name": "resample", "method": "fourier"}, {"name": "crop_or_pad"}],
-        }
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps that give the model a whole record in its own length."""
+        return [{"name": "resample", "method": "fourier"}, {"name": "crop_or_pad"}]
 
 
 def normalize_leads(input_values: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:

@@ -10,19 +10,17 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .leads import STANDARD_LEADS
 from .modeling_backbone import (
+    ECGBackboneConfig,
     ECGBackboneModel,
     RecordDropout,
     ResidualBlock,
-    check_rate,
     drop_path,
     drop_path_ramp,
     eager_attention_forward,
@@ -30,7 +28,7 @@ from .modeling_backbone import (
 
 
 @strict
-class STMEMConfig(PreTrainedConfig):
+class STMEMConfig(ECGBackboneConfig):
     """Architecture of an ST-MEM encoder; the defaults are the published ViT-B with patches of 75 samples.
 
     Args:
@@ -62,7 +60,6 @@ class STMEMConfig(PreTrainedConfig):
 
     model_type = "enecg-stmem"
 
-    num_leads: int = 12
     sampling_rate: int = 250
     sequence_length: int = 2250
     patch_size: int = 75
@@ -74,7 +71,6 @@ class STMEMConfig(PreTrainedConfig):
     qkv_bias: bool = True
     hidden_dropout: int | float = 0.0
     attention_dropout: int | float = 0.0
-    drop_path_rate: int | float = 0.0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
 
@@ -85,30 +81,15 @@ class STMEMConfig(PreTrainedConfig):
                 f"sequence_length ({self.sequence_length}) must be a multiple of patch_size ({self.patch_size})."
             )
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        for name in ("hidden_dropout", "attention_dropout", "drop_path_rate"):
-            check_rate(name, getattr(self, name))
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `pooler_output`."""
-        return self.hidden_size
-
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments of the published pre-training and evaluation (centre crop)."""
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [
-                {"name": "resample", "method": "fourier"},
-                {"name": "crop_or_pad"},
-                {"name": "butterworth", "kind": "highpass", "cutoff_hz": 0.67, "order": 5},
-                {"name": "butterworth", "kind": "lowpass", "cutoff_hz": 40.0, "order": 5},
-                {"name": "standardize", "scope": "record"},
-            ],
-        }
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the published pre-training and evaluation (centre crop)."""
+        return [
+            {"name": "resample", "method": "fourier"},
+            {"name": "crop_or_pad"},
+            {"name": "butterworth", "kind": "highpass", "cutoff_hz": 0.67, "order": 5},
+            {"name": "butterworth", "kind": "lowpass", "cutoff_hz": 40.0, "order": 5},
+            {"name": "standardize", "scope": "record"},
+        ]
 
 
 class STMEMEmbeddings(nn.Module):

@@ -12,20 +12,19 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import GPT2Config, PreTrainedConfig
+from transformers import GPT2Config
 from transformers import initialization as init
 from transformers.masking_utils import create_causal_mask
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Attention, GPT2PreTrainedModel
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .leads import STANDARD_LEADS
 from .modeling_backbone import (
+    ECGBackboneConfig,
     ECGBackboneModel,
     ForecastingOutput,
     RecordDropout,
     ResidualBlock,
-    check_rate,
     drop_path,
     drop_path_ramp,
 )
@@ -41,7 +40,7 @@ VARIANCE_EPS = 1e-5
 
 
 @strict
-class TempoConfig(PreTrainedConfig):
+class TempoConfig(ECGBackboneConfig):
     """Architecture of a TEMPO backbone; the defaults are the published TEMPO-80M, given 12 leads.
 
     Args:
@@ -82,7 +81,6 @@ class TempoConfig(PreTrainedConfig):
 
     model_type = "enecg-tempo"
 
-    num_leads: int = 12
     sampling_rate: int | float = 33.6
     sequence_length: int = 336
     horizon: int = 96
@@ -102,7 +100,6 @@ class TempoConfig(PreTrainedConfig):
     forecast_from_prompt: bool = False
     hidden_dropout: int | float = 0.0
     attention_dropout: int | float = 0.0
-    drop_path_rate: int | float = 0.0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
 
@@ -137,11 +134,6 @@ class TempoConfig(PreTrainedConfig):
                 "take larger patches or a larger stride."
             )
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        for name in ("hidden_dropout", "attention_dropout", "drop_path_rate"):
-            check_rate(name, getattr(self, name))
-
     @property
     def num_patches(self) -> int:
         """Patches a component; one more than fit, as the last sample is repeated for `patch_stride` samples."""
@@ -154,21 +146,16 @@ class TempoConfig(PreTrainedConfig):
 
     @property
     def feature_size(self) -> int:
-        """Width of `pooler_output`."""
+        """Width of `pooler_output`: a lead's three components in a row."""
         return len(COMPONENTS) * self.hidden_size
 
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments of the ensemble of arXiv 2511.22935."""
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [
-                {"name": "standardize", "scope": "record"},
-                {"name": "resample", "method": "fourier"},
-                {"name": "crop_or_pad"},
-            ],
-        }
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the ensemble of arXiv 2511.22935."""
+        return [
+            {"name": "standardize", "scope": "record"},
+            {"name": "resample", "method": "fourier"},
+            {"name": "crop_or_pad"},
+        ]
 
 
 class TempoNormalization(nn.Module):

@@ -15,25 +15,23 @@ from typing import Any, Literal, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .leads import STANDARD_LEADS
 from .modeling_backbone import (
+    ECGBackboneConfig,
     ECGBackboneModel,
     ForecastingOutput,
     RecordDropout,
     ResidualBlock,
-    check_rate,
     drop_path,
     drop_path_ramp,
 )
 
 
 @strict
-class TimesNetConfig(PreTrainedConfig):
+class TimesNetConfig(ECGBackboneConfig):
     """Architecture of a TimesNet backbone; the defaults are EnECG's published sizes, but for 12 leads instead of one.
 
     Args:
@@ -71,7 +69,6 @@ class TimesNetConfig(PreTrainedConfig):
 
     model_type = "enecg-timesnet"
 
-    num_leads: int = 12
     sampling_rate: int = 50
     sequence_length: int = 500
     horizon: int = 1
@@ -85,7 +82,6 @@ class TimesNetConfig(PreTrainedConfig):
     standardize_input: bool = True
     num_time_features: int = 0
     hidden_dropout: int | float = 0.0
-    drop_path_rate: int | float = 0.0
     layer_norm_eps: float = 1e-5
 
     def validate_sizes(self) -> None:
@@ -104,28 +100,13 @@ class TimesNetConfig(PreTrainedConfig):
                 f"got {self.top_k}."
             )
 
-    def validate_rates(self) -> None:
-        """Refuse rates outside [0, 1)."""
-        for name in ("hidden_dropout", "drop_path_rate"):
-            check_rate(name, getattr(self, name))
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `pooler_output`."""
-        return self.hidden_size
-
-    def feature_extractor_settings(self) -> dict[str, Any]:
-        """Return the `ECGFeatureExtractor` arguments of the published pre-processing."""
-        return {
-            "sampling_rate": self.sampling_rate,
-            "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
-            "steps": [
-                {"name": "standardize", "scope": "record"},
-                {"name": "resample", "method": "fourier"},
-                {"name": "crop_or_pad"},
-            ],
-        }
+    def preprocessing_steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the published pre-processing."""
+        return [
+            {"name": "standardize", "scope": "record"},
+            {"name": "resample", "method": "fourier"},
+            {"name": "crop_or_pad"},
+        ]
 
 
 class TimesNetEmbeddings(nn.Module):

@@ -155,9 +155,12 @@ def _rename(key: str, renames: tuple[tuple[str, str], ...]) -> str:
 
 
 def _translate(upstream: Mapping[str, Any], names: Mapping[str, str | None]) -> dict[str, Any]:
-    upstream = {key: value for key, value in upstream.items() if key != "upstream_config"} | upstream.get(
-        "upstream_config", {}
-    )
+    """Give upstream's hyperparameters our names; some files keep the architecture in a section of its own."""
+    upstream = dict(upstream)
+    architecture = upstream.pop("upstream_config", {})
+    if not isinstance(architecture, Mapping):
+        raise ConversionError(f"upstream_config must hold a mapping of names to values; got {architecture!r}.")
+    upstream |= architecture
     fields = {}
     for key, value in upstream.items():
         if key not in names:
