@@ -12,10 +12,10 @@ from transformers import PreTrainedConfig
 from dataset_scripts.ptbxl import PTBXL
 from dataset_scripts.ptbxl_metadata import COLUMNS
 from dataset_scripts.simulate_ptbxl import simulate_ptbxl
-from modeling_enecg import BACKBONES, ECGBackboneModel
+from modeling_enecg import BACKBONES, ECGBackboneModel, EnECGModel
 from modeling_enecg.labels import SCP_STATEMENTS
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.tiny_models import tiny_backbone_configs
+from tests.tiny_models import TASKS, tiny_backbone_configs
 
 RATES = {"lr": 100, "hr": 500}
 
@@ -40,6 +40,19 @@ def tiny_experts(tiny_configs) -> dict[str, ECGBackboneModel]:
     torch.manual_seed(0)
     names = ("ecgfounder", "stmem")
     return {name: BACKBONES[f"enecg-{name}"](tiny_configs[f"enecg-{name}"]).eval() for name in names}
+
+
+@pytest.fixture
+def inputs() -> torch.Tensor:
+    """A batch for the tiny experts."""
+    return torch.randn(4, 12, 150, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def single(tiny_experts) -> EnECGModel:
+    """One expert with linear heads."""
+    torch.manual_seed(0)
+    return EnECGModel.from_experts({"founder": tiny_experts["ecgfounder"]}, TASKS)
 
 
 @pytest.fixture(scope="session")

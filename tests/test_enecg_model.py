@@ -1,25 +1,14 @@
 import contextlib
 import copy
-import math
 
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel
 
-from modeling_enecg import EnECGConfig, EnECGModel, STMEMModel, Task
+from modeling_enecg import BACKBONES, EnECGConfig, EnECGModel, STMEMModel, Task
 from modeling_enecg.modeling_backbone import RecordDropout
-
-RHYTHM = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR", "PACE"]}
-SEX = {"name": "sex", "problem_type": "single_label_classification", "labels": ["female", "male"]}
-AGE = {"name": "age", "problem_type": "regression", "target_mean": [60.0], "target_std": [15.0], "unit": "years"}
-TASKS = [RHYTHM, SEX, AGE]
-NAN = math.nan
-
-
-@pytest.fixture
-def inputs():
-    return torch.randn(4, 12, 150, generator=torch.Generator().manual_seed(1))
+from tests.tiny_models import AGE, RHYTHM, SEX, TASKS
 
 
 @pytest.fixture
@@ -31,18 +20,6 @@ def ensemble(tiny_experts):
         for gate in model.gates.values():
             gate.linear.weight.normal_()
     return model
-
-
-@pytest.fixture
-def single(tiny_experts):
-    """One expert with linear heads."""
-    torch.manual_seed(0)
-    return EnECGModel.from_experts({"founder": tiny_experts["ecgfounder"]}, TASKS)
-
-
-def one_task(tiny_experts, task, **fields):
-    torch.manual_seed(0)
-    return EnECGModel.from_experts({"founder": tiny_experts["ecgfounder"]}, [task | fields])
 
 
 def assert_same_output(ours, theirs, **tolerance):
@@ -215,6 +192,17 @@ def test_the_same_backbone_may_be_two_experts(tiny_configs, inputs):
     assert not torch.equal(output.expert_logits["sex"][:, 0], output.expert_logits["sex"][:, 1])
 
 
+@pytest.mark.parametrize("model_type", sorted(BACKBONES))
+def test_every_weight_that_an_unfrozen_expert_trains_gets_a_gradient(tiny_configs, model_type):
+    """A weight without one, such as a forecast's, would stop training on several processes."""
+    config = tiny_configs[model_type]
+    model = EnECGModel.from_experts({"expert": BACKBONES[model_type](config)}, [SEX])
+    model.unfreeze_experts()
+    inputs = torch.randn(4, config.num_leads, config.sequence_length)
+    model.train()(inputs, labels={"sex": torch.tensor([0, 1, 0, 1])}).loss.backward()
+    assert [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None] == []
+
+
 @torch.inference_mode()
 def test_experts_keep_their_order_through_files_that_sort_their_keys(tiny_configs, inputs, tmp_path):
     """Weights of the gate and lists of inputs go by order: one changed on loading would mix experts up in silence."""
@@ -274,137 +262,6 @@ def test_activation_checkpointing_reaches_the_experts(ensemble, inputs):
     assert all(block.gradient_checkpointing for each in ensemble.backbones.values() for block in each.residual_blocks)
     for before, after in zip(plain, gradients(), strict=True):
         torch.testing.assert_close(after, before, atol=1e-6, rtol=1e-5)
-
-
-# Losses
-
-
-def loss_and_logits(model, inputs, labels):
-    output = model(inputs, labels=labels)
-    return output.loss, next(iter(output.logits.values()))
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("missing", [NAN, -100.0])
-def test_a_multi_label_loss_leaves_missing_labels_out(tiny_experts, inputs, missing):
-    model = one_task(tiny_experts, RHYTHM)
-    labels = torch.tensor([[1, 0, missing], [missing, missing, missing], [0, 1, 0], [1, missing, 1]])
-    loss, logits = loss_and_logits(model, inputs, {"rhythm": labels})
-    is_given = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 1, 1], [1, 0, 1]]).bool()
-    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits[is_given], labels[is_given])
-    torch.testing.assert_close(loss, wanted)
-
-
-@torch.inference_mode()
-def test_integer_multi_labels_are_taken(tiny_experts, inputs):
-    model = one_task(tiny_experts, RHYTHM)
-    labels = torch.tensor([[1, 0, -100], [0, 0, 1], [0, 1, 0], [1, -100, 1]])
-    loss, _ = loss_and_logits(model, inputs, labels)
-    assert torch.equal(loss, loss_and_logits(model, inputs, labels.float())[0])
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("labels", [[0, -100, 1, -100], [0.0, NAN, 1.0, -100.0]])
-def test_a_single_label_loss_leaves_missing_labels_out(tiny_experts, inputs, labels):
-    loss, logits = loss_and_logits(one_task(tiny_experts, SEX), inputs, {"sex": torch.tensor(labels)})
-    wanted = torch.nn.functional.cross_entropy(logits[[0, 2]], torch.tensor([0, 1]))
-    torch.testing.assert_close(loss, wanted)
-
-
-@torch.inference_mode()
-def test_a_regression_loss_is_of_standardised_targets_without_missing_ones(tiny_experts, inputs):
-    labels = torch.tensor([70.0, NAN, 20.0, -100.0])  # -100 may be a value, for instance of the heart's axis
-    loss, logits = loss_and_logits(one_task(tiny_experts, AGE), inputs, {"age": labels})
-    given = [0, 2, 3]
-    wanted = torch.nn.functional.mse_loss(logits[given, 0], labels[given]) / 15.0**2
-    torch.testing.assert_close(loss, wanted)
-
-
-@torch.inference_mode()
-def test_regression_logits_are_in_the_targets_own_unit(tiny_experts, inputs):
-    plain = one_task(tiny_experts, AGE, target_mean=[0.0], target_std=[1.0])(inputs).logits["age"]
-    in_years = one_task(tiny_experts, AGE)(inputs)
-    torch.testing.assert_close(in_years.logits["age"], plain * 15 + 60)
-    torch.testing.assert_close(in_years.expert_logits["age"][:, 0], plain * 15 + 60)
-
-
-@torch.inference_mode()
-def test_a_regression_may_have_several_targets(tiny_experts, inputs):
-    task = {"name": "intervals", "problem_type": "regression", "labels": ["PR", "QRS"], "target_std": [20.0, 10.0]}
-    labels = torch.tensor([[160.0, 90.0], [NAN, 100.0], [200.0, NAN], [NAN, NAN]])
-    loss, logits = loss_and_logits(one_task(tiny_experts, task), inputs, {"intervals": labels})
-    errors = ((logits - labels) / torch.tensor([20.0, 10.0])) ** 2
-    torch.testing.assert_close(loss, errors[~labels.isnan()].mean())
-
-
-@torch.inference_mode()
-def test_class_weights_weigh_positives_or_classes(tiny_experts, inputs):
-    weights = [2.0, 0.5, 3.0]
-    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1]])
-    loss, logits = loss_and_logits(one_task(tiny_experts, RHYTHM, class_weights=weights), inputs, labels)
-    by_hand = -(labels * torch.tensor(weights) * logits.sigmoid().log() + (1 - labels) * (-logits).sigmoid().log())
-    torch.testing.assert_close(loss, by_hand.mean())
-    classes = torch.tensor([0, 1, 1, -100])
-    loss, logits = loss_and_logits(one_task(tiny_experts, SEX, class_weights=[1.0, 4.0]), inputs, classes)
-    by_record = -logits[:3].log_softmax(-1)[range(3), classes[:3]] * torch.tensor([1.0, 4.0, 4.0])
-    torch.testing.assert_close(loss, by_record.sum() / 9.0)
-
-
-@torch.inference_mode()
-def test_the_loss_is_the_weighted_sum_over_the_tasks_that_have_labels(tiny_experts, inputs):
-    tasks = [RHYTHM | {"loss_weight": 0.5}, SEX | {"loss_weight": 3.0}, AGE]
-    model = EnECGModel.from_experts(tiny_experts, tasks)
-    labels = {"rhythm": torch.ones(4, 3), "sex": torch.tensor([0, 1, 1, 0]), "age": torch.full((4,), 50.0)}
-    unweighted = EnECGModel.from_experts(tiny_experts, TASKS)
-    unweighted.load_state_dict(model.state_dict())
-    alone = {name: unweighted(inputs, labels={name: labels[name]}).loss for name in labels}
-    together = model(inputs, labels=labels).loss
-    torch.testing.assert_close(together, 0.5 * alone["rhythm"] + 3 * alone["sex"] + alone["age"])
-    torch.testing.assert_close(model(inputs, labels={"sex": labels["sex"]}).loss, 3 * alone["sex"])
-
-
-@torch.inference_mode()
-def test_one_tasks_labels_need_no_dict(tiny_experts, inputs):
-    model, labels = one_task(tiny_experts, SEX), torch.tensor([0, 1, 1, 0])
-    assert torch.equal(model(inputs, labels=labels).loss, model(inputs, labels={"sex": labels}).loss)
-
-
-def test_several_tasks_labels_need_a_dict(single, inputs):
-    with pytest.raises(ValueError, match="pass labels as a dict keyed by rhythm, sex, age"):
-        single(inputs, labels=torch.zeros(4))
-
-
-def test_labels_of_an_unknown_task_are_refused(single, inputs):
-    with pytest.raises(ValueError, match=r"unknown tasks \['gender'\]; this model has rhythm, sex, age"):
-        single(inputs, labels={"gender": torch.zeros(4)})
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"), [("rhythm", (4,)), ("rhythm", (4, 2)), ("sex", (4, 2)), ("sex", (3,)), ("age", (4, 2))]
-)
-def test_labels_of_another_shape_are_refused(single, inputs, name, shape):
-    with pytest.raises(ValueError, match=f"Labels of task '{name}' have shape"):
-        single(inputs, labels={name: torch.zeros(shape)})
-
-
-@pytest.mark.parametrize(
-    ("task", "shape", "missing"),
-    [(RHYTHM, (4, 3), NAN), (RHYTHM, (4, 3), -100.0), (SEX, (4,), NAN), (SEX, (4,), -100.0), (AGE, (4,), NAN)],
-    ids=lambda each: str(each)[:16],
-)
-def test_a_batch_without_labels_gives_no_loss_and_no_gradient(tiny_experts, inputs, task, shape, missing):
-    model = one_task(tiny_experts, task).train()
-    loss = model(inputs, labels=torch.full(shape, missing)).loss
-    loss.backward()
-    assert loss.item() == 0
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is None or not parameter.grad.any(), name
-
-
-def test_a_missing_label_does_not_spoil_gradients(single, inputs):
-    labels = {"rhythm": torch.tensor([[1, 0, NAN]] * 4), "age": torch.tensor([50.0, NAN, NAN, 60.0])}
-    single.train()(inputs, labels=labels).loss.backward()
-    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in single.parameters())
 
 
 # What trains

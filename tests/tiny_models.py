@@ -1,16 +1,26 @@
-"""A small architecture of every backbone, for the tests that all of them must pass."""
+"""Small architectures of every backbone, and tasks of every type, for the tests of models."""
 
+from typing import Any
+
+import torch
 from transformers import PreTrainedConfig
 
 from modeling_enecg import (
     DLinearConfig,
+    ECGBackboneModel,
     ECGFMConfig,
     ECGFounderConfig,
+    EnECGModel,
     MomentConfig,
     STMEMConfig,
     TempoConfig,
     TimesNetConfig,
 )
+
+RHYTHM = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR", "PACE"]}
+SEX = {"name": "sex", "problem_type": "single_label_classification", "labels": ["female", "male"]}
+AGE = {"name": "age", "problem_type": "regression", "target_mean": [60.0], "target_std": [15.0], "unit": "years"}
+TASKS = [RHYTHM, SEX, AGE]
 
 
 def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
@@ -74,3 +84,9 @@ def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
         ),
     )
     return {config.model_type: config for config in configs}
+
+
+def one_task(tiny_experts: dict[str, ECGBackboneModel], task: dict[str, Any], **fields: Any) -> EnECGModel:
+    """Return an EnECG model with a tiny ECGFounder and one task."""
+    torch.manual_seed(0)
+    return EnECGModel.from_experts({"founder": tiny_experts["ecgfounder"]}, [task | fields])

@@ -129,7 +129,10 @@ class _Run:
         if arguments.process_index == 0:
             logger.warning("Stage %s: %d records, %d processes.", stage, len(train), arguments.world_size)
         start = time.monotonic()
-        trainer.train(resume_from_checkpoint=last_complete_checkpoint(folder / "checkpoints", arguments.world_size))
+        checkpoint = last_complete_checkpoint(folder / "checkpoints", arguments.world_size)
+        if checkpoint is None and any(folder.glob("checkpoints/checkpoint-*")):
+            logger.warning("The checkpoints in %s are of another number of processes: the stage starts anew.", folder)
+        trainer.train(resume_from_checkpoint=checkpoint)
         if arguments.process_index == 0:
             self._save(model_dir)
             write_text(history_path, json.dumps(stage_history(trainer, time.monotonic() - start), indent=2) + "\n")
