@@ -308,14 +308,23 @@ def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
 
 
 def test_an_incomplete_checkpoint_is_passed_over(tmp_path):
-    for step, names in ((5, ["trainer_state.json", "rng_state.pth"]), (10, ["rng_state.pth"]), (15, [])):
-        for name in ("model.safetensors", *names):
-            path = tmp_path / f"checkpoint-{step}" / name
-            path.parent.mkdir(exist_ok=True)
-            path.touch()
+    """A kill may come before a file is there, and between its opening and its end."""
+    for step, states, rng in (
+        (5, "{}", True),
+        (10, None, True),
+        (15, None, False),
+        (20, "", True),
+        (25, '{"ep', True),
+    ):
+        path = tmp_path / f"checkpoint-{step}"
+        path.mkdir()
+        (path / "model.safetensors").touch()
+        if states is not None:
+            (path / "trainer_state.json").write_text(states)
+        if rng:
+            (path / "rng_state.pth").touch()
     assert last_complete_checkpoint(tmp_path, 1) == str(tmp_path / "checkpoint-5")
     assert last_complete_checkpoint(tmp_path, 2) is None
-    assert last_complete_checkpoint(tmp_path / "absent", 1) is None
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])

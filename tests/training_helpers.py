@@ -18,6 +18,7 @@ from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.data import Split, labelled, load_splits, ptbxl_tasks
+from modeling_enecg.training.stages import _is_whole_json
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "train.py"
@@ -130,11 +131,11 @@ def train_and_kill(folder: Path, stage: str, step: int, config: Path, *overrides
     marker = folder / stage / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
     for _attempt in range(5):
         process = start_train(config, *overrides)
-        while not marker.exists() and process.poll() is None:
+        while not _is_whole_json(marker) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         output = process.communicate()[0]
-        if marker.exists() and not (folder / stage / "history.json").exists():
+        if _is_whole_json(marker) and not (folder / stage / "history.json").exists():
             assert process.returncode == -signal.SIGKILL, output
             return
         assert folder.exists(), output

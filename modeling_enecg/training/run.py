@@ -131,7 +131,9 @@ class _Run:
         start = time.monotonic()
         checkpoint = last_complete_checkpoint(folder / "checkpoints", arguments.world_size)
         if checkpoint is None and any(folder.glob("checkpoints/checkpoint-*")):
-            logger.warning("The checkpoints in %s are of another number of processes: the stage starts anew.", folder)
+            logger.warning(
+                "The checkpoints in %s are incomplete or of other processes: the stage starts anew.", folder
+            )
         trainer.train(resume_from_checkpoint=checkpoint)
         if arguments.process_index == 0:
             self._save(model_dir)

@@ -1,5 +1,6 @@
 """One stage's settings on this machine, its checkpoints, and what is kept of it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,19 @@ def last_complete_checkpoint(folder: Path, num_processes: int) -> str | None:
     complete = [
         path
         for path in folder.glob("checkpoint-*")
-        if all((path / name).is_file() for name in ("trainer_state.json", *rng_states))
+        if _is_whole_json(path / "trainer_state.json") and all((path / name).is_file() for name in rng_states)
     ]
     newest = max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
     return None if newest is None else str(newest)
+
+
+def _is_whole_json(path: Path) -> bool:
+    """Whether a file, which a kill may have cut short, is there to its end."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
