@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modeling_enecg.evaluation.figures import plot_gate_weights, plot_per_label, plot_training_curves
+from modeling_enecg.evaluation.expert_figures import plot_gate_weights
+from modeling_enecg.evaluation.figures import plot_per_label, plot_training_curves
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.plotting import plot_ecg
 
@@ -159,7 +160,13 @@ def test_an_unknown_format_leaves_no_file(tmp_path):
 
 def stage_log(aurocs):
     log = [
-        {"epoch": epoch, "eval_loss": 0.3, "eval_macro_auroc": auroc, "eval_macro_auprc": auroc / 2}
+        {
+            "epoch": epoch,
+            "eval_loss": 0.3,
+            "eval_macro_auroc": auroc,
+            "eval_macro_auprc": auroc / 2,
+            "eval_score": auroc,
+        }
         for epoch, auroc in enumerate(aurocs, start=1)
     ]
     steps = [{"epoch": i / 2, "loss": 1 / i, "learning_rate": 1e-3 / i} for i in range(1, 2 * len(aurocs) + 1)]
@@ -180,7 +187,7 @@ def test_the_best_epoch_of_each_stage_is_starred(tmp_path):
 
 
 def test_the_evaluation_after_training_is_not_drawn(tmp_path):
-    log = [*stage_log([0.7, 0.8, 0.75]), {"epoch": 3, "eval_macro_auroc": 0.8}]
+    log = [*stage_log([0.7, 0.8, 0.75]), {"epoch": 3, "eval_macro_auroc": 0.8, "eval_score": 0.8}]
     auroc = plot_training_curves({"tune": log}, tmp_path / "curves.png").axes[1].get_lines()[0]
     assert list(auroc.get_ydata()) == [0.7, 0.8, 0.75]
 

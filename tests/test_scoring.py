@@ -55,6 +55,7 @@ def test_multilabel_scores_are_macro_means():
         {
             "macro_auroc": sklearn_metrics.roc_auc_score(targets, logits, average="macro"),
             "macro_auprc": sklearn_metrics.average_precision_score(targets, logits, average="macro"),
+            "score": sklearn_metrics.roc_auc_score(targets, logits, average="macro"),
         }
     )
 
@@ -66,6 +67,7 @@ def test_singlelabel_scores_rank_each_class_against_the_rest():
         {
             "macro_auroc": sklearn_metrics.roc_auc_score(targets, probabilities, multi_class="ovr"),
             "macro_auprc": sklearn_metrics.average_precision_score(one_hot, probabilities),
+            "score": sklearn_metrics.roc_auc_score(targets, probabilities, multi_class="ovr"),
         }
     )
 
@@ -77,6 +79,10 @@ def test_several_tasks_have_their_own_scores_and_classification_means():
     scores = score_predictions(tasks, {name: pair[1] for name, pair in data.items()}, targets)
     for metric in ("macro_auroc", "macro_auprc"):
         assert scores[metric] == pytest.approx((scores[f"findings_{metric}"] + scores[f"sex_{metric}"]) / 2)
+    assert scores["r2"] == scores["age_r2"]
+    assert scores["score"] == pytest.approx(
+        (scores["findings_macro_auroc"] + scores["sex_macro_auroc"] + scores["r2"]) / 3
+    )
     assert scores["age_mae"] == pytest.approx(np.mean(np.abs(data["age"][1][:, 0] - targets["age"])))
     assert scores["sex_accuracy"] == np.mean(data["sex"][1].argmax(axis=1) == data["sex"][0])
     assert {name for name in scores if name.startswith("age_")} == {"age_mae", "age_rmse", "age_r2"}

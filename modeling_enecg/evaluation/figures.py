@@ -1,4 +1,4 @@
-"""Figures of a report: training curves, scores by label, and what the gates give each expert."""
+"""Figures of a report: training curves and scores by label."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,54 +6,34 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from ..plotting import new_figure, save_figure
+from ..plotting import save_figure
+from .figure_style import BLUE, GREEN, GREY, ORANGE, STYLE, draw_interval, legend_entries, number, report_figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#999999"
 FEW_POSITIVES = 10
 
 _LETTER_WIDTH = 0.018  # of a bold letter, as a share of the width of the training curves
 
-_STYLE: Any = {  # Matplotlib's type of this is a literal of every setting it has
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-}
+LOWEST_SCORE = -1.05
 
 Log = Sequence[Mapping[str, Any]]
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure:
     """Draw losses, validation scores and learning rate over the epochs of all stages, one stage after the other.
 
-    The best epoch of each stage, by validation macro AUROC and the earliest of equals, is starred. Missing values
-    and stages without an epoch are left out.
+    The best epoch of each stage, by validation score and the earliest of equals, is starred. Missing values and
+    stages without an epoch are left out, and what lies below -1: an R² may start anywhere.
 
     Args:
         history (`Mapping[str, Sequence[Mapping]]`): By stage name, in order, the stage's `trainer.state.log_history`:
             entries with `epoch`, counted from the stage's start, and some of `loss`, `learning_rate`, `eval_loss`,
-            `eval_macro_auroc` and `eval_macro_auprc`.
+            `eval_macro_auroc`, `eval_macro_auprc`, `eval_r2` and their mean over the tasks, `eval_score`.
         path (`str` or `Path`): The file to write, `.png` for instance.
 
     Returns:
@@ -62,7 +42,7 @@ def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure
     Raises:
         ValueError: if the file's format is unknown.
     """
-    figure = _new_figure(8, 8)
+    figure = report_figure(8, 8)
     panels = list(figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2)))
     losses, scores, rates = panels
     stages = {name: log for name, log in history.items() if _num_epochs(log)}
@@ -72,23 +52,27 @@ def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure
         _draw_series(losses, start, log, "eval_loss", ORANGE, "validation")
         _draw_series(scores, start, log, "eval_macro_auroc", BLUE, "macro AUROC")
         _draw_series(scores, start, log, "eval_macro_auprc", ORANGE, "macro AUPRC")
-        _draw_star(scores, start, log, "eval_macro_auroc")
+        _draw_series(scores, start, log, "eval_r2", GREEN, "R²")
+        if _points(log, "eval_r2") and _points(log, "eval_macro_auroc"):
+            _draw_series(scores, start, log, "eval_score", GREY, "mean of AUROC and R²")
+        _draw_star(scores, start, log, "eval_score")
         _draw_series(rates, start, log, "learning_rate", GREEN, "learning rate")
     _mark_stages(panels, list(stages), bounds)
     losses.set_ylabel("loss")
     scores.set_ylabel("validation score")
+    scores.set_ylim(bottom=max(scores.get_ylim()[0], LOWEST_SCORE))
     rates.set_ylabel("learning rate")
     rates.set_yscale("log", nonpositive="mask")
     rates.set_xlabel("epoch")
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     for axes in (losses, scores):
-        axes.legend(*_legend_entries(axes), loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(*legend_entries(axes), loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def plot_per_label(scores: Mapping[str, Mapping[str, Any]], path: str | Path, title: str) -> Figure:
     """Draw AUROC and AUPRC of every label with their intervals, the best AUROC on top.
 
@@ -106,70 +90,23 @@ def plot_per_label(scores: Mapping[str, Mapping[str, Any]], path: str | Path, ti
     """
     if not scores:
         raise ValueError("There is no label to draw; scores must hold at least one.")
-    labels = sorted(scores, key=lambda label: np.nan_to_num(_number(scores[label]["auroc"]["point"]), nan=-1))
-    figure = _new_figure(9, 1.8 + 0.22 * len(labels))
+    labels = sorted(scores, key=lambda label: np.nan_to_num(number(scores[label]["auroc"]["point"]), nan=-1))
+    figure = report_figure(9, 1.8 + 0.22 * len(labels))
     figure.suptitle(title, weight="bold")
     left, right = figure.subplots(1, 2, sharey=True)
     left.axvline(0.5, color=GREY, linestyle="--", linewidth=1, label="chance")
     for axes, score, color in ((left, "auroc", BLUE), (right, "auprc", ORANGE)):
         for y, label in enumerate(labels):
             few = scores[label]["num_positives"] < FEW_POSITIVES
-            _draw_interval(axes, y, scores[label][score], color, few)
+            _draw_score(axes, y, scores[label][score], color, few)
         axes.set_title(score.upper())
         axes.tick_params(labeltop=len(labels) > 20)
     right.set_xlim(-0.02, 1.02)
     left.set_yticks(range(len(labels)), [f"{label} ({scores[label]['num_positives']})" for label in labels])
     left.set(ylim=(-0.6, len(labels) - 0.4), ylabel="label (number of positives)")
-    figure.legend(*_legend_entries(left), loc="outside lower center", ncols=3)
+    figure.legend(*legend_entries(left), loc="outside lower center", ncols=3)
     save_figure(figure, path)
     return figure
-
-
-@rc_context(_STYLE)
-def plot_gate_weights(weights: Mapping[str, ArrayLike], path: str | Path, expert_names: Sequence[str]) -> Figure:
-    """Draw how much each task's gate gives each expert, over the records.
-
-    Args:
-        weights (`Mapping[str, ArrayLike]`): By task, the gate's weights, of shape `(num_records, num_experts)`; those
-            of a record sum to 1.
-        path (`str` or `Path`): The file to write, `.png` for instance.
-        expert_names (`Sequence[str]`): The name of each column.
-
-    Returns:
-        `Figure` of one panel a task.
-
-    Raises:
-        ValueError: if there is no task, weights have no record or not one column an expert, or the file's format is
-            unknown.
-    """
-    if not weights:
-        raise ValueError("There are no gate weights to draw; weights must hold at least one task.")
-    num_experts = len(expert_names)
-    figure = _new_figure(7, 0.9 + len(weights) * (0.4 + 0.26 * num_experts))
-    panels = figure.subplots(len(weights), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (task, values) in zip(panels, weights.items(), strict=True):
-        axes.axvline(1 / num_experts, color=GREY, linestyle="--", linewidth=1, label="equal share")
-        _draw_spread(axes, _check_weights(task, values, num_experts))
-        axes.set_title(task)
-        axes.set_yticks(range(num_experts), expert_names)
-        axes.set(xlim=(-0.02, 1.02), ylim=(num_experts - 0.4, -0.6))
-    panels[-1].set_xlabel("gate weight")
-    figure.legend(*_legend_entries(panels[0]), loc="outside lower center", ncols=4)
-    save_figure(figure, path)
-    return figure
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    figure = new_figure(width, height, dpi=150)
-    figure.set_layout_engine("constrained")
-    return figure
-
-
-def _legend_entries(axes: Axes) -> tuple[list[Artist], list[str]]:
-    """Return handles and labels for a legend, each label once."""
-    handles, labels = axes.get_legend_handles_labels()
-    entries = dict(zip(labels, handles, strict=True))
-    return list(entries.values()), list(entries)
 
 
 def _num_epochs(log: Log) -> float:
@@ -183,13 +120,9 @@ def _points(log: Log, key: str) -> dict[float, float]:
     """
     points: dict[float, float] = {}
     for entry in log:
-        if "epoch" in entry and np.isfinite(_number(entry.get(key))):
+        if "epoch" in entry and np.isfinite(number(entry.get(key))):
             points.setdefault(entry["epoch"], entry[key])
     return points
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)
 
 
 def _draw_series(axes: Axes, start: float, log: Log, key: str, color: str, label: str) -> None:
@@ -223,30 +156,7 @@ def _mark_stages(panels: Sequence[Axes], names: Sequence[str], bounds: np.ndarra
         text.set(rotation=60 if crowded else 0, rotation_mode="anchor")
 
 
-def _draw_interval(axes: Axes, y: int, interval: Mapping[str, float | None], color: str, few: bool) -> None:
+def _draw_score(axes: Axes, y: int, interval: Mapping[str, float | None], color: str, few: bool) -> None:
     """Draw a score and its interval, in grey and hollow where few positives make it uncertain."""
-    point, lower, upper = (_number(interval[key]) for key in ("point", "lower", "upper"))
-    if np.isnan(point):
-        axes.text(0.02, y, "undefined", transform=axes.get_yaxis_transform(), va="center", color=GREY, style="italic")
-        return
-    color, face = (GREY, "white") if few else (color, color)
-    axes.hlines(y, lower, upper, color=color, linewidth=1.5)
     label = f"fewer than {FEW_POSITIVES} positives" if few else "score and its interval"
-    axes.plot(point, y, "o", markersize=5, color=color, markerfacecolor=face, label=label)
-
-
-def _check_weights(task: str, values: ArrayLike, num_experts: int) -> np.ndarray:
-    weights = np.asarray(values, dtype=float)
-    if weights.ndim != 2 or not len(weights) or weights.shape[1] != num_experts:
-        raise ValueError(
-            f"Gate weights must be (num_records, {num_experts}) and not empty; {task!r} has {weights.shape}."
-        )
-    return weights
-
-
-def _draw_spread(axes: Axes, weights: np.ndarray) -> None:
-    rows = np.arange(weights.shape[1])
-    low, first, median, third, high = np.quantile(weights, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
-    axes.hlines(rows, low, high, color=BLUE, linewidth=1.2, label="5 to 95 % of records")
-    axes.hlines(rows, first, third, color=BLUE, linewidth=6, label="middle half")
-    axes.plot(median, rows, "o", color="white", markeredgecolor=BLUE, markersize=6, label="median")
+    draw_interval(axes, y, interval, GREY if few else color, label, is_hollow=few)

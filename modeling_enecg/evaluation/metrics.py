@@ -98,13 +98,13 @@ def bootstrap_scores(
     points, samples = score_resamples(positive, ranked), score_resamples(positive, ranked, draws)
     intervals: dict[str, Any] = {"macro_auroc": {}, "macro_auprc": {}, "per_label": {}}
     for name, point, sample in zip(("auroc", "auprc"), points, samples, strict=True):
-        intervals["per_label"][name] = _interval(point[0], sample, confidence)
+        intervals["per_label"][name] = percentile_interval(point[0], sample, confidence)
         macro_point, macro_samples = _defined_mean(point[0], axis=0), _defined_mean(sample, axis=1)
-        intervals[f"macro_{name}"] = _interval(macro_point, macro_samples, confidence)
+        intervals[f"macro_{name}"] = percentile_interval(macro_point, macro_samples, confidence)
     return intervals
 
 
-def _interval(point: np.ndarray, samples: np.ndarray, confidence: float) -> dict[str, np.ndarray]:
+def percentile_interval(point: np.ndarray | float, samples: np.ndarray, confidence: float) -> dict[str, Any]:
     """Summarise resamples, which run along the first axis of `samples`."""
     tail = (1 - confidence) / 2
     with undefined_as_nan():

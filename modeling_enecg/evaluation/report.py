@@ -12,7 +12,9 @@ import pandas as pd
 from ..configuration_enecg import Task
 from ..files import new_file, write_text
 from .card import write_card
-from .figures import plot_gate_weights, plot_per_label, plot_training_curves
+from .expert_figures import plot_gate_weights, plot_gate_weights_by_class, plot_leave_one_out
+from .experts import gate_weights_by_class, leave_one_expert_out
+from .figures import plot_per_label, plot_training_curves
 from .scoring import evaluate_task, predicted_outputs
 
 
@@ -25,12 +27,14 @@ class SplitPredictions:
         targets (`dict[str, np.ndarray]`): Labels as in `task_loss`.
         logits (`dict[str, np.ndarray]`): Of shape `(num_records, num_outputs)`.
         gate_weights (`dict[str, np.ndarray]`): Of shape `(num_records, num_experts)`.
+        expert_logits (`dict[str, np.ndarray]`): Of shape `(num_records, num_experts, num_outputs)`.
     """
 
     records: pd.DataFrame
     targets: Mapping[str, np.ndarray]
     logits: Mapping[str, np.ndarray]
     gate_weights: Mapping[str, np.ndarray]
+    expert_logits: Mapping[str, np.ndarray]
 
 
 def write_report(
@@ -43,7 +47,8 @@ def write_report(
     num_resamples: int,
     confidence: float,
 ) -> dict[str, Any]:
-    """Write `predictions.parquet`, `figures/`, `README.md` and, last of all, `metrics.json`.
+    """Write `predictions.parquet`, `figures/`, `README.md` and, last of all, `metrics.json`; of several experts also
+    `experts.json`.
 
     Args:
         folder (`str` or `Path`): The run's folder.
@@ -75,8 +80,13 @@ def write_report(
     frame = pd.concat([_frame(split, tasks, experts, predicted) for split, predicted in predictions.items()])
     with new_file(folder / "predictions.parquet") as aside:
         frame.to_parquet(aside, index=False)
-    figures = _draw_figures(folder / "figures", tasks, experts, predictions, history, metrics)
-    write_card(folder / "README.md", tasks, metrics, run_info, [f"figures/{path.name}" for path in figures])
+    figures = _draw_figures(folder / "figures", tasks, history, metrics)
+    inside: dict[str, Any] = {}
+    if len(experts) > 1:
+        inside = _look_inside(tasks, experts, predictions["test"], num_resamples, confidence)
+        write_text(folder / "experts.json", json.dumps(inside, indent=2) + "\n")
+        figures += _draw_experts(folder / "figures", experts, predictions["test"], inside)
+    write_card(folder / "README.md", tasks, metrics, inside, run_info, [f"figures/{path.name}" for path in figures])
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     return metrics
 
@@ -100,24 +110,57 @@ def _frame(split: str, tasks: Sequence[Task], experts: Sequence[str], predicted:
     return pd.DataFrame(columns)
 
 
-def _draw_figures(
-    folder: Path,
+def _look_inside(
     tasks: Sequence[Task],
     experts: Sequence[str],
-    predictions: Mapping[str, SplitPredictions],
-    history: Mapping[str, list[dict[str, Any]]],
-    metrics: Mapping[str, Any],
+    predicted: SplitPredictions,
+    num_resamples: int,
+    confidence: float,
+) -> dict[str, Any]:
+    """Return, by task, `gate_weights` by class, and `leave_one_out` where every expert has a say in each record."""
+    inside: dict[str, Any] = {}
+    for task in tasks:
+        targets, weights = predicted.targets[task.name], predicted.gate_weights[task.name]
+        inside[task.name] = {"gate_weights": gate_weights_by_class(task, targets, weights, experts)}
+        if (weights > 0).all():
+            inside[task.name]["leave_one_out"] = leave_one_expert_out(
+                task,
+                targets,
+                predicted.expert_logits[task.name],
+                weights,
+                experts,
+                num_resamples=num_resamples,
+                confidence=confidence,
+            )
+    return inside
+
+
+def _draw_figures(
+    folder: Path, tasks: Sequence[Task], history: Mapping[str, list[dict[str, Any]]], metrics: Mapping[str, Any]
 ) -> list[Path]:
     paths = [folder / "training_curves.png"]
     plot_training_curves(history, paths[0])
     for task in tasks:
-        if "per_label" in metrics["test"][task.name]:
+        scores = metrics["test"][task.name]
+        if "per_label" in scores:
             paths.append(folder / f"per_label_{task.name}.png")
-            scores = metrics["test"][task.name]["per_label"]
-            plot_per_label(
-                scores, paths[-1], f"{task.name}, test fold, {metrics['test'][task.name]['num_records']} records"
+            plot_per_label(scores["per_label"], paths[-1], f"{task.name}, test fold, {scores['num_records']} records")
+    return paths
+
+
+def _draw_experts(
+    folder: Path, experts: Sequence[str], predicted: SplitPredictions, inside: Mapping[str, Any]
+) -> list[Path]:
+    paths = [folder / "gate_weights.png"]
+    plot_gate_weights(predicted.gate_weights, paths[0], experts)
+    for task, tables in inside.items():
+        if tables["gate_weights"]["per_label"]:
+            paths.append(folder / f"gate_weights_{task}.png")
+            plot_gate_weights_by_class(
+                tables["gate_weights"], paths[-1], f"{task}, test fold: mean gate weight of each expert"
             )
-    if len(experts) > 1:
-        paths.append(folder / "gate_weights.png")
-        plot_gate_weights(predictions["test"].gate_weights, paths[-1], experts)
+    differences = {task: tables["leave_one_out"] for task, tables in inside.items() if "leave_one_out" in tables}
+    if differences:
+        paths.append(folder / "leave_one_out.png")
+        plot_leave_one_out(differences, paths[-1])
     return paths

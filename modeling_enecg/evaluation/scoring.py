@@ -9,7 +9,7 @@ import torch
 from ..configuration_enecg import Task
 from ..losses import MISSING
 from ..modeling_enecg import output_probabilities
-from .metrics import bootstrap_scores, multilabel_scores, undefined_as_nan
+from .metrics import bootstrap_scores, multilabel_scores, percentile_interval, undefined_as_nan
 from .regression import regression_scores
 from .singlelabel import singlelabel_scores
 
@@ -24,7 +24,13 @@ def has_targets(task: Task, targets: np.ndarray) -> np.ndarray:
     missing: np.ndarray = np.isnan(targets.astype(np.float64))
     if not task.is_regression:
         missing = missing | (targets == MISSING)
-    return np.logical_not(missing.reshape(len(targets), -1).any(axis=1))
+    return np.logical_not(missing if missing.ndim == 1 else missing.any(axis=1))
+
+
+def label_columns(task: Task, targets: np.ndarray) -> np.ndarray:
+    """Return a classification's targets as one column a label, of shape `(num_records, num_labels)`."""
+    is_single = task.problem_type == "single_label_classification"
+    return targets[:, None] == np.arange(task.num_outputs) if is_single else targets
 
 
 def score_predictions(
@@ -38,20 +44,25 @@ def score_predictions(
         targets (`Mapping[str, np.ndarray]`): Each task's labels as in `task_loss`; records without are left out.
 
     Returns:
-        `dict[str, float]`: `macro_auroc` and `macro_auprc`, the means over the classification tasks that have them
-            (nan if none has); for several tasks also each task's scores as `<task>_<metric>`.
+        `dict[str, float]`: `macro_auroc` and `macro_auprc`, the means over the classification tasks that have them;
+            `r2`, that over the regressions; `score`, the mean over all tasks of macro AUROC or R², which picks the
+            best epoch (nan where no task has one); for several tasks also each task's scores as `<task>_<metric>`.
     """
     scores = {task.name: _point_scores(task, logits[task.name], targets[task.name]) for task in tasks}
-    classifications = [task.name for task in tasks if not task.is_regression]
     result = {}
-    for metric in ("macro_auroc", "macro_auprc"):
-        values = [score.get(metric, np.nan) for name, score in scores.items() if name in classifications]
+    for metric in ("macro_auroc", "macro_auprc", "r2"):
+        values = [scores[task.name].get(metric, np.nan) for task in tasks if task.is_regression == (metric == "r2")]
         if values:
-            with undefined_as_nan():
-                result[metric] = float(np.nanmean(values))
+            result[metric] = _mean(values)
+    result["score"] = _mean([score.get("r2", score.get("macro_auroc", np.nan)) for score in scores.values()])
     if len(tasks) > 1:
         result |= {f"{name}_{metric}": value for name, score in scores.items() for metric, value in score.items()}
     return result
+
+
+def _mean(values: Sequence[float]) -> float:
+    with undefined_as_nan():
+        return float(np.nanmean(values))
 
 
 def _point_scores(task: Task, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -106,20 +117,20 @@ def evaluate_task(
         }
     if task.problem_type == "single_label_classification":
         plain = _bootstrap(_metrics(task), targets, outputs, num_resamples, seed, confidence)
-        targets = targets[:, None] == np.arange(task.num_outputs)
     else:
         plain = {}
+    targets = label_columns(task, targets)
     points = multilabel_scores(targets, outputs, task.labels)
     intervals = bootstrap_scores(targets, outputs, num_resamples=num_resamples, seed=seed, confidence=confidence)
     return {
         "num_records": len(targets),
         **plain,
-        **{metric: _figure(intervals[metric]) for metric in ("macro_auroc", "macro_auprc")},
+        **{metric: plain_interval(intervals[metric]) for metric in ("macro_auroc", "macro_auprc")},
         "per_label": {
             label: {
                 "num_positives": points["per_label"][label]["num_positives"],
                 **{
-                    metric: _figure({key: values[key][index] for key in ("point", "lower", "upper")})
+                    metric: plain_interval({key: values[key][index] for key in ("point", "lower", "upper")})
                     for metric, values in intervals["per_label"].items()
                 },
             }
@@ -137,17 +148,32 @@ def _bootstrap(
     seed: int,
     confidence: float,
 ) -> dict[str, dict[str, float | None]]:
+    resampled = bootstrap_metrics(metrics, targets, outputs, num_resamples, seed)
+    return {
+        name: plain_interval(percentile_interval(point, samples, confidence))
+        for name, (point, samples) in resampled.items()
+    }
+
+
+def bootstrap_metrics(
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
+    targets: np.ndarray,
+    outputs: np.ndarray,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, tuple[float, np.ndarray]]:
+    """Return each metric of the records as given, and of as many resamples, shape `(num_resamples,)`.
+
+    Equal seeds draw equal resamples of equally many records.
+    """
     draws = np.random.default_rng(seed).integers(len(targets), size=(num_resamples, len(targets)))
     samples = [metrics(targets[draw], outputs[draw]) for draw in draws]
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    figures = {}
-    for name, point in metrics(targets, outputs).items():
-        with undefined_as_nan():
-            lower, upper = np.nanquantile([sample[name] for sample in samples], tails)
-        figures[name] = _figure({"point": point, "lower": lower, "upper": upper})
-    return figures
+    return {
+        name: (point, np.array([sample[name] for sample in samples]))
+        for name, point in metrics(targets, outputs).items()
+    }
 
 
-def _figure(values: Mapping[str, Any]) -> dict[str, float | None]:
+def plain_interval(values: Mapping[str, Any]) -> dict[str, float | None]:
     """Return point and interval as plain numbers, None for nan."""
     return {key: None if np.isnan(values[key]) else float(values[key]) for key in ("point", "lower", "upper")}
