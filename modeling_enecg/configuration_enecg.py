@@ -1,4 +1,4 @@
-"""Configuration of an EnECG model: its experts, its tasks, its heads."""
+"""Configuration of an EnECG model: its experts, its tasks, its heads, its gates."""
 
 import re
 from dataclasses import asdict, dataclass, field, fields
@@ -9,7 +9,11 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import PreTrainedConfig
 
+from .leads import STANDARD_LEADS
+
 PROBLEM_TYPES = ("multi_label_classification", "single_label_classification", "regression")
+SIGNAL_GATES = ("leads", "encoder")
+GATES = ("features", *SIGNAL_GATES, "uniform")
 
 
 @dataclass
@@ -82,6 +86,10 @@ class Task:
         """Name of each output; a regression without labels has the task's name."""
         return self.labels or [self.name]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return asdict(self)
+
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> "Task":
         """Build a task from a dict of its fields.
@@ -115,6 +123,24 @@ class EnECGConfig(PreTrainedConfig):
         head_hidden_sizes (`list[int]`, *optional*): Hidden layers of every expert's head. By default none (a linear
             head) with one expert, and two of 256 with several, as in EnECG (arXiv 2511.22935).
         head_dropout (`float`, *optional*, defaults to 0.0): Dropout on what enters each of a head's linear layers.
+        gate (`str`, *optional*): What decides on the experts' weights: `"features"`, all experts' features; `"leads"`,
+            the samples of chosen leads, as in EnECG; `"encoder"`, a small convolutional encoder of chosen leads, which
+            a shift hardly moves; `"uniform"`, nothing. By default the features, which need no further input and do
+            not depend on where a beat lies; with one expert always `"uniform"`.
+        gate_leads (`list[str]`, *optional*): What a gate on the signal reads: by default lead II (`"leads"`, as in
+            EnECG) or all twelve (`"encoder"`).
+        gate_sampling_rate (`float`, *optional*, defaults to 100): Samples a second (Hz) of the gate's input.
+        gate_sequence_length (`int`, *optional*, defaults to 1000): Samples of the gate's input; EnECG takes 5000 at
+            500 Hz.
+        gate_hidden_size (`int`, *optional*): Width of a signal gate; by default 256 (`"leads"`, as in EnECG) or 32
+            (`"encoder"`).
+        gate_temperature (`float`, *optional*, defaults to 1.0): Divides a gate's scores before the softmax.
+        top_k (`int`, *optional*): Weigh only so many experts a record; in eval mode the others are not computed.
+            Needs a gate on the signal. By default all experts count.
+        load_balancing_weight (`float`, *optional*, defaults to 0.01): With `top_k`, the share in the training loss of
+            what keeps a gate from always choosing the same experts.
+        expert_references (`dict[str, dict]`, *optional*): Set by `save_pretrained(..., experts="reference")`: where
+            each expert lies (`path`, `revision`) and the `sha256` of its weights.
     """
 
     model_type = "enecg"
@@ -125,17 +151,34 @@ class EnECGConfig(PreTrainedConfig):
     tasks: list[dict[str, Any]] = field(default_factory=list)
     head_hidden_sizes: list[int] | None = None
     head_dropout: int | float = 0.0
+    gate: str | None = None
+    gate_leads: list[str] | None = None
+    gate_sampling_rate: int | float = 100
+    gate_sequence_length: int = 1000
+    gate_hidden_size: int | None = None
+    gate_temperature: int | float = 1.0
+    top_k: int | None = None
+    load_balancing_weight: int | float = 0.01
+    expert_references: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Put the experts in order, and fill in every task's fields and the head's default."""
+        """Put the experts in order, and fill in every task's fields and the defaults of heads and gates."""
         if self.expert_order is None:
             self.expert_order = list(self.experts)
         if sorted(self.expert_order) != sorted(self.experts):
             raise ValueError(f"expert_order {self.expert_order} does not name the experts {sorted(self.experts)}.")
         self.experts = {name: self.experts[name] for name in self.expert_order}
-        self.tasks = [asdict(Task.from_dict(task)) for task in self.tasks]
+        self.tasks = [Task.from_dict(task).to_dict() for task in self.tasks]
         if self.head_hidden_sizes is None:
             self.head_hidden_sizes = [] if len(self.experts) <= 1 else [256, 256]
+        if len(self.experts) <= 1:
+            self.gate = "uniform"
+        elif self.gate is None:
+            self.gate = "features"
+        if self.gate_reads_signal:
+            is_encoder = self.gate == "encoder"
+            self.gate_leads = self.gate_leads or (list(STANDARD_LEADS) if is_encoder else ["II"])
+            self.gate_hidden_size = self.gate_hidden_size or (32 if is_encoder else 256)
         super().__post_init__(**kwargs)
 
     def validate_names(self) -> None:
@@ -145,6 +188,43 @@ class EnECGConfig(PreTrainedConfig):
         names = [task["name"] for task in self.tasks]
         if len(set(names)) != len(names):
             raise ValueError(f"Task names must differ from each other; got {names}.")
+
+    def validate_gate(self) -> None:
+        """Refuse a gate that does not exist, leads that it cannot read, and `top_k` where nothing is saved."""
+        if self.gate not in GATES:
+            raise ValueError(f"gate must be one of {', '.join(GATES)}; got {self.gate!r}.")
+        for lead in self.gate_leads or []:
+            if lead not in STANDARD_LEADS:
+                raise ValueError(f"gate_leads: there is no lead {lead!r}; choose of {', '.join(STANDARD_LEADS)}.")
+        if self.gate_temperature <= 0:
+            raise ValueError(f"gate_temperature must be positive; got {self.gate_temperature}.")
+        if self.top_k is None or len(self.experts) <= 1:
+            return
+        if not 1 <= self.top_k <= len(self.experts):
+            raise ValueError(f"top_k must be from 1 to the number of experts, {len(self.experts)}; got {self.top_k}.")
+        if not self.gate_reads_signal:
+            raise ValueError(
+                f"top_k needs a gate that decides before the experts run: {' or '.join(SIGNAL_GATES)}; "
+                f"got {self.gate!r}."
+            )
+
+    @property
+    def gate_reads_signal(self) -> bool:
+        """Whether the model takes `gate_values` beside the experts' inputs."""
+        return self.gate in SIGNAL_GATES
+
+    def gate_extractor_settings(self) -> dict[str, Any]:
+        """Return the `ECGFeatureExtractor` arguments that give a signal gate its input."""
+        return {
+            "sampling_rate": self.gate_sampling_rate,
+            "sequence_length": self.gate_sequence_length,
+            "lead_names": self.gate_leads,
+            "steps": [
+                {"name": "resample", "method": "fourier"},
+                {"name": "crop_or_pad"},
+                {"name": "standardize", "scope": "lead"},
+            ],
+        }
 
     def get_tasks(self) -> list[Task]:
         """Return the tasks as objects."""

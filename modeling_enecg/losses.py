@@ -1,4 +1,4 @@
-"""Each task's loss, with missing labels left out."""
+"""Each task's loss, with missing labels left out, and what keeps a sparse gate balanced."""
 
 import torch
 from torch import nn
@@ -41,6 +41,27 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
         weights = None if task.class_weights is None else logits.new_tensor(task.class_weights)
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
     return (losses * is_given).sum() / is_given.sum().clamp(min=1)
+
+
+def load_balancing_loss(probabilities: torch.Tensor, is_chosen: torch.Tensor) -> torch.Tensor:
+    """Return what is 1 where a sparse gate uses all experts alike, and grows where it prefers some.
+
+    The number of experts times the sum over experts of the share of choices and the mean probability. Fedus et al.,
+    "Switch Transformers", arXiv 2101.03961, equation 4. The shares are those of the whole batch, over all processes.
+
+    Args:
+        probabilities (`torch.FloatTensor` of shape `(batch_size, num_experts)`): The gate's softmax over all experts.
+        is_chosen (`torch.BoolTensor` of shape `(batch_size, num_experts)`): Which experts the gate keeps.
+
+    Returns:
+        `torch.FloatTensor` of shape `()`.
+    """
+    shares = is_chosen.float().mean(dim=0)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(shares)
+        shares = shares / torch.distributed.get_world_size()
+    shares = shares / shares.sum()
+    return probabilities.shape[-1] * (shares * probabilities.float().mean(dim=0)).sum()
 
 
 def _cross_entropy(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -13,13 +13,16 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .backbones import backbone_class
 from .configuration_enecg import EnECGConfig, Task
-from .losses import task_loss
+from .expert_references import fetch_expert, load_expert, model_source, refer_to
+from .gates import gate_weights, new_gate
+from .losses import load_balancing_loss, task_loss
 from .modeling_backbone import ECGBackboneModel, RecordDropout
+
+_HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
 
 
 @dataclass
@@ -33,7 +36,7 @@ class EnECGOutput(ModelOutput):
         gate_weights (`dict[str, torch.FloatTensor]`): Each expert's weight, `(batch_size, num_experts)`; rows
             sum to 1.
         expert_logits (`dict[str, torch.FloatTensor]`): Each expert's own outputs,
-            `(batch_size, num_experts, num_outputs)`.
+            `(batch_size, num_experts, num_outputs)`; NaN where `top_k` left an expert out.
     """
 
     loss: torch.Tensor | None = None
@@ -58,37 +61,6 @@ class TaskHead(nn.Module):
         return self.layers(features)
 
 
-class UniformLinear(nn.Linear):
-    """A linear layer that starts with zeros, so that a softmax over its outputs starts uniform."""
-
-    def reset_parameters(self) -> None:
-        """Set weight and bias to zero."""
-        init.zeros_(self.weight)
-        init.zeros_(self.bias)
-
-
-class FeatureGate(nn.Module):
-    """Softmax weights of the experts from all experts' features; uniform before training."""
-
-    def __init__(self, feature_sizes: Sequence[int]):
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in feature_sizes)
-        self.linear = UniformLinear(sum(feature_sizes), len(feature_sizes))
-
-    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Map each expert's `(batch_size, feature_size)` to weights of shape `(batch_size, num_experts)`."""
-        normed = [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]
-        return self.linear(torch.cat(normed, dim=-1)).softmax(dim=-1)
-
-
-class ConstantGate(nn.Module):
-    """The gate of a single expert."""
-
-    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return ones of shape `(batch_size, 1)`."""
-        return features[0].new_ones(features[0].shape[0], 1)
-
-
 class EnECGModel(PreTrainedModel):
     """An ensemble of ECG backbones for one or several tasks.
 
@@ -110,6 +82,7 @@ class EnECGModel(PreTrainedModel):
     ```
     """
 
+    config: EnECGConfig
     config_class = EnECGConfig
     base_model_prefix = "enecg"
     main_input_name = "input_values"
@@ -122,26 +95,27 @@ class EnECGModel(PreTrainedModel):
         super().__init__(config)
         if not config.experts or not config.tasks:
             raise ValueError("An EnECG model needs at least one expert and one task; see EnECGModel.from_experts.")
-        self.tasks = {task.name: task for task in config.get_tasks()}
+        self.tasks: dict[str, Task] = {}
+        self.expert_sources: dict[str, dict[str, Any]] = {}  # where experts were loaded from
+        if config.expert_references:
+            self._keys_to_ignore_on_load_missing = [r"^experts\."]
         self.experts = nn.ModuleDict(experts or {name: self._new_expert(name) for name in config.experts})
-        sizes = {name: expert.config.feature_size for name, expert in self.backbones.items()}
-        self.heads = nn.ModuleDict(
-            {
-                name: nn.ModuleDict(
-                    {expert: TaskHead(config, size, task.num_outputs) for expert, size in sizes.items()}
-                )
-                for name, task in self.tasks.items()
-            }
-        )
-        self.gates = nn.ModuleDict(
-            {name: FeatureGate(list(sizes.values())) if len(sizes) > 1 else ConstantGate() for name in self.tasks}
-        )
+        self.heads, self.gates = nn.ModuleDict(), nn.ModuleDict()
+        for task in config.get_tasks():
+            self._add_heads(task)
         self.post_init()
 
     @property
     def backbones(self) -> dict[str, ECGBackboneModel]:
         """The experts by name."""
         return {name: cast(ECGBackboneModel, expert) for name, expert in self.experts.items()}
+
+    def _add_heads(self, task: Task) -> None:
+        sizes = {name: expert.config.feature_size for name, expert in self.backbones.items()}
+        heads = {name: TaskHead(self.config, size, task.num_outputs) for name, size in sizes.items()}
+        self.tasks[task.name] = task
+        self.heads[task.name] = nn.ModuleDict(heads)
+        self.gates[task.name] = new_gate(self.config, list(sizes.values()))
 
     def _new_expert(self, name: str) -> ECGBackboneModel:
         fields = dict(self.config.experts[name])
@@ -151,7 +125,7 @@ class EnECGModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.Conv1d):
             module.reset_parameters()  # torch's own, or the gate's
 
     @classmethod
@@ -165,7 +139,7 @@ class EnECGModel(PreTrainedModel):
 
         Args:
             experts (`Mapping[str, str | ECGBackboneModel]`): From a name to a backbone: a folder, a Hub id, or the
-                model itself.
+                model itself; a peft adapter on it is merged into its weights.
             tasks (`Sequence[Mapping]`): The fields of each [`Task`].
             config_fields: Further fields of [`EnECGConfig`].
 
@@ -176,16 +150,99 @@ class EnECGModel(PreTrainedModel):
             ValueError: if an expert is not a backbone of this package, or a task is not legal.
             OSError: if a folder or Hub id cannot be loaded.
         """
-        loaded = {
-            name: _load_backbone(os.fspath(expert)) if isinstance(expert, str | os.PathLike) else expert
-            for name, expert in experts.items()
-        }
+        paths = {name: os.fspath(each) for name, each in experts.items() if isinstance(each, str | os.PathLike)}
+        loaded = {name: load_expert(paths[name]) if name in paths else _merged(experts[name]) for name in experts}
         config = EnECGConfig(
             experts={name: _own_fields(expert.config) for name, expert in loaded.items()},
-            tasks=[dict(vars(task)) if isinstance(task, Task) else dict(task) for task in tasks],
+            tasks=[task.to_dict() if isinstance(task, Task) else dict(task) for task in tasks],
             **config_fields,
         )
-        return cls(config, loaded).eval()
+        model = cls(config, loaded).eval()
+        model.expert_sources = {name: model_source(path, loaded[name]) for name, path in paths.items()}
+        return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a model as transformers does; experts that were saved by reference are fetched from where they are.
+
+        Raises:
+            ValueError: if an expert that is referred to holds other weights by now.
+            OSError: if the model or such an expert cannot be loaded.
+        """
+        result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = result[0] if isinstance(result, tuple) else result
+        hub_options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
+        for name, reference in (model.config.expert_references or {}).items():
+            model.backbones[name].load_state_dict(fetch_expert(name, reference, **hub_options).state_dict())
+            model.expert_sources[name] = {key: reference[key] for key in ("path", "revision")}
+        return result
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, experts: str = "value", **kwargs: Any
+    ) -> None:
+        """Save the model as transformers does.
+
+        Args:
+            save_directory (`str`): The folder.
+            experts (`str`, *optional*, defaults to `"value"`): `"value"` for the whole model; `"reference"` for heads,
+                gates and config only, a few MB: loading then fetches each expert from the folder or Hub revision it
+                came from, and checks that its weights are the same.
+            args: As in transformers.
+            kwargs: As in transformers.
+
+        Raises:
+            ValueError: if an expert cannot be saved by reference: it came from nowhere, or was trained since.
+        """
+        if experts not in ("value", "reference"):
+            raise ValueError(f'experts must be "value" or "reference"; got {experts!r}.')
+        self.config.expert_references = None
+        if experts == "reference":
+            self.config.expert_references = {
+                name: refer_to(name, expert, self.expert_sources.get(name)) for name, expert in self.backbones.items()
+            }
+            own = kwargs.get("state_dict") or self.state_dict()
+            kwargs["state_dict"] = {name: each for name, each in own.items() if not name.startswith("experts.")}
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    def add_task(self, task: Mapping[str, Any] | Task, like: str | None = None) -> None:
+        """Add a task with new heads and a new gate.
+
+        Args:
+            task (`Mapping` or [`Task`]): The task.
+            like (`str`, *optional*): Take the gate and the heads' hidden layers of this task; the final layers, which
+                know the labels, are new in any case.
+
+        Raises:
+            ValueError: if the model has a task of this name, or none to be like.
+        """
+        task = task if isinstance(task, Task) else Task.from_dict(dict(task))
+        if task.name in self.tasks:
+            raise ValueError(f"There is a task {task.name!r} already.")
+        if like is not None and like not in self.tasks:
+            raise ValueError(f"There is no task {like!r} to be like; there are {', '.join(self.tasks)}.")
+        self._add_heads(task)
+        self.config.tasks = [*self.config.tasks, task.to_dict()]
+        if like is not None:
+            self.gates[task.name].load_state_dict(self.gates[like].state_dict())
+            for new, old in zip(self.task_heads(task.name), self.task_heads(like), strict=True):
+                new.layers[:-1].load_state_dict(old.layers[:-1].state_dict())
+        cast(nn.Module, self).to(self.device, self.dtype)
+        self.train(self.training)
+
+    def remove_task(self, name: str) -> None:
+        """Remove a task with its heads and gate.
+
+        Raises:
+            ValueError: if there is no such task, or no other.
+        """
+        if name not in self.tasks or len(self.tasks) == 1:
+            raise ValueError(f"Cannot remove the task {name!r} of {', '.join(self.tasks)}: a model needs one task.")
+        del self.tasks[name], self.heads[name], self.gates[name]
+        self.config.tasks = [task for task in self.config.tasks if task["name"] != name]
+
+    def task_heads(self, name: str) -> list[TaskHead]:
+        """Return each expert's head for a task."""
+        return [cast(TaskHead, head) for head in cast(nn.ModuleDict, self.heads[name]).values()]
 
     def train(self, mode: bool = True) -> "EnECGModel":
         """Set training mode; an expert without trainable weights stays in eval mode.
@@ -223,11 +280,15 @@ class EnECGModel(PreTrainedModel):
             if isinstance(module, RecordDropout):
                 module.rate = rate
 
-    def extract_features(self, input_values: torch.Tensor | Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    def extract_features(
+        self, input_values: torch.Tensor | Sequence[torch.Tensor], is_wanted: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Return each expert's pooled features, `(batch_size, feature_size)`.
 
         Args:
             input_values: As in `forward`.
+            is_wanted (`torch.BoolTensor` of shape `(batch_size, num_experts)`, *optional*): Which features to compute;
+                the others are 0. By default all.
 
         Raises:
             ValueError: if a list has not one entry an expert.
@@ -241,7 +302,9 @@ class EnECGModel(PreTrainedModel):
             )
         return {
             name: expert(values).pooler_output
-            for (name, expert), values in zip(self.backbones.items(), input_values, strict=True)
+            if is_wanted is None
+            else _features_of_some(expert, values, is_wanted[:, index])
+            for index, ((name, expert), values) in enumerate(zip(self.backbones.items(), input_values, strict=True))
         }
 
     def forward(
@@ -249,6 +312,7 @@ class EnECGModel(PreTrainedModel):
         input_values: torch.Tensor | Sequence[torch.Tensor] | None = None,
         labels: Mapping[str, torch.Tensor] | torch.Tensor | None = None,
         expert_features: Mapping[str, torch.Tensor] | None = None,
+        gate_values: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> EnECGOutput | tuple[Any, ...]:
         """Predict all tasks.
@@ -261,29 +325,63 @@ class EnECGModel(PreTrainedModel):
                 tasks may be left out. With one task, its labels alone will do.
             expert_features (`dict[str, torch.FloatTensor]`, *optional*): Each expert's pooled features, computed
                 before; the experts are then not run.
+            gate_values (`torch.FloatTensor`, *optional*): What a gate on the signal reads, of shape
+                `(batch_size, num_gate_leads, gate_sequence_length)`; the feature extractor gives it.
             return_dict (`bool`, *optional*): `False` for a plain tuple.
 
         Returns:
             [`EnECGOutput`]
 
         Raises:
-            ValueError: if neither `input_values` nor `expert_features` is given, or labels do not fit the tasks.
+            ValueError: if neither `input_values` nor `expert_features` is given, a gate on the signal lacks
+                `gate_values`, or labels do not fit the tasks.
         """
+        scores = self._scores_of_signal(gate_values) if self.config.gate_reads_signal else None
+        is_wanted = None
         if expert_features is None:
             if input_values is None:
                 raise ValueError("Pass input_values, or expert_features computed before.")
-            expert_features = self.extract_features(input_values)
+            if scores is not None and self._is_sparse and not self.training:
+                is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
+            expert_features = self.extract_features(input_values, is_wanted)
         features = [expert_features[name] for name in self.experts]
-        logits, gate_weights, expert_logits = {}, {}, {}
-        for name, task in self.tasks.items():
-            heads = cast(nn.ModuleDict, self.heads[name])
-            outputs = [head(feature) for head, feature in zip(heads.values(), features, strict=True)]
-            expert_logits[name] = _in_own_unit(task, torch.stack(outputs, dim=1))  # (batch, experts, outputs)
-            gate_weights[name] = self.gates[name](features)  # (batch, experts)
-            logits[name] = (gate_weights[name][..., None] * expert_logits[name]).sum(dim=1)
+        if scores is None:
+            scores = {name: self.gates[name](features) for name in self.tasks}
+        weights = {name: self._weights(each) for name, each in scores.items()}  # (batch, experts) by task
+        expert_logits = {name: self._expert_logits(task, features) for name, task in self.tasks.items()}
+        logits = {name: (weights[name][..., None] * expert_logits[name]).sum(dim=1) for name in self.tasks}
+        if is_wanted is not None:
+            not_computed = ~is_wanted[..., None]
+            expert_logits = {name: each.masked_fill(not_computed, torch.nan) for name, each in expert_logits.items()}
         loss = None if labels is None else self._loss(logits, labels)
-        output = EnECGOutput(loss=loss, logits=logits, gate_weights=gate_weights, expert_logits=expert_logits)
+        if loss is not None and self._is_sparse and self.training:
+            loss = loss + self.config.load_balancing_weight * self._imbalance(scores, weights)
+        output = EnECGOutput(loss=loss, logits=logits, gate_weights=weights, expert_logits=expert_logits)
         return output.to_tuple() if return_dict is False else output
+
+    @property
+    def _is_sparse(self) -> bool:
+        return self.config.top_k is not None and self.config.top_k < len(self.experts)
+
+    def _scores_of_signal(self, gate_values: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        if gate_values is None:
+            raise ValueError(
+                f"The gate reads the leads {', '.join(self.config.gate_leads or [])}: pass gate_values, "
+                "which the model's feature extractor gives."
+            )
+        return {name: self.gates[name](gate_values) for name in self.tasks}
+
+    def _weights(self, scores: torch.Tensor) -> torch.Tensor:
+        return gate_weights(scores, self.config.gate_temperature, self.config.top_k)
+
+    def _expert_logits(self, task: Task, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        outputs = [head(each) for head, each in zip(self.task_heads(task.name), features, strict=True)]
+        return _in_own_unit(task, torch.stack(outputs, dim=1))  # (batch, experts, outputs)
+
+    def _imbalance(self, scores: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        probabilities = {name: gate_weights(each, self.config.gate_temperature) for name, each in scores.items()}
+        losses = [load_balancing_loss(probabilities[name], weights[name] > 0) for name in self.tasks]
+        return torch.stack(losses).sum()
 
     def _loss(
         self, logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor] | torch.Tensor
@@ -312,6 +410,14 @@ def output_probabilities(task: Task, logits: torch.Tensor) -> torch.Tensor:
     return logits if task.is_regression else logits.softmax(dim=-1)
 
 
+def _features_of_some(expert: ECGBackboneModel, input_values: torch.Tensor, is_wanted: torch.Tensor) -> torch.Tensor:
+    """Run an expert on the wanted records of a batch only; the others' features are 0."""
+    if not is_wanted.any():
+        return input_values.new_zeros(len(input_values), expert.config.feature_size)
+    wanted = expert(input_values[is_wanted]).pooler_output
+    return wanted.new_zeros(len(input_values), wanted.shape[-1]).masked_scatter(is_wanted[:, None], wanted)
+
+
 def _in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:
     """Bring a regression's standardised outputs into the target's unit."""
     if not task.is_regression:
@@ -319,9 +425,9 @@ def _in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:
     return outputs * outputs.new_tensor(task.target_std) + outputs.new_tensor(task.target_mean)
 
 
-def _load_backbone(path: str) -> ECGBackboneModel:
-    config, _ = PreTrainedConfig.get_config_dict(path)
-    return backbone_class(config.get("model_type")).from_pretrained(path)
+def _merged(expert: Any) -> ECGBackboneModel:
+    """Merge a peft adapter into an expert: nested adapters would be trained, saved and switched together."""
+    return expert.merge_and_unload() if hasattr(expert, "merge_and_unload") else expert
 
 
 def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import wfdb
 
 from modeling_enecg.training import feature_store, load_recipe, run_recipe
 from modeling_enecg.training.building import build_extractor
-from modeling_enecg.training.data import load_splits, ptbxl_tasks
+from modeling_enecg.training.data import load_splits
 from modeling_enecg.training.feature_store import stored_features
+from modeling_enecg.training.tasks import ptbxl_tasks
 from tests.training_helpers import ECGFOUNDER, STMEM, recipe_fields, tiny_model, tiny_recipe, write_recipe
 
 BOTH = {
@@ -67,7 +68,8 @@ def files(folder):
 def direct_features(model, split, batch_size):
     batches = []
     for start in range(0, len(split), batch_size):
-        inputs = [split.inputs(index) for index in range(start, min(start + batch_size, len(split)))]
+        rows = range(start, min(start + batch_size, len(split)))
+        inputs = [split.model_inputs(index)["input_values"] for index in rows]
         batches.append(model.eval().extract_features([torch.stack(views) for views in zip(*inputs, strict=True)]))
     return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in model.experts}
 

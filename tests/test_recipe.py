@@ -4,8 +4,8 @@ import yaml
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import ptbxl_tasks
 from modeling_enecg.training.recipe import STAGES, describe_fields
+from modeling_enecg.training.tasks import ptbxl_tasks
 from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, write_recipe
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -28,7 +28,7 @@ def test_a_recipe_holds_what_its_file_says_and_defaults_elsewhere(load):
     assert recipe.experts == {"ecgfounder": {"config": ECGFOUNDER}}
     assert list(recipe.stages) == ["linear_probing", "post_training"]
     assert (recipe.on_error, recipe.class_weights, recipe.feature_store) == ("raise", "none", True)
-    assert (recipe.confidence, recipe.head_hidden_sizes, recipe.num_processes) == (0.95, None, None)
+    assert (recipe.confidence, recipe.ensemble, recipe.num_processes) == (0.95, {}, None)
 
 
 @pytest.mark.parametrize("overrides", [("--seed", "7"), ("--seed=7",)])
@@ -114,7 +114,7 @@ def test_a_whole_number_may_stand_for_a_real_one(load):
     assert load("--stages.post_training.learning_rate=1").stages["post_training"]["learning_rate"] == 1
 
 
-@pytest.mark.parametrize("key", ["data_dir", "output_dir", "experts", "stages", "tasks"])
+@pytest.mark.parametrize("key", ["data_dir", "output_dir", "stages", "tasks"])
 def test_what_is_missing_is_named_with_the_way_to_give_it(tmp_path, key):
     fields = recipe_fields(tmp_path, tmp_path, tmp_path)
     del fields[key]
@@ -146,7 +146,7 @@ def test_what_the_run_sets_itself_is_refused(load, key):
         ("--class_weights=inverse", "none, balanced"),
         ("--tasks=[cats]", "rhythm"),
         ("--tasks=[1]", "rhythm"),
-        ("--stages.pre_training={}", "linear_probing, fine_tuning, post_training"),
+        ("--stages.pre_training={}", "linear_probing, lora_heads, fine_tuning, post_training"),
     ],
 )
 def test_an_illegal_choice_is_refused_with_the_legal_ones(load, override, choices):

@@ -172,7 +172,7 @@ def test_the_model_is_that_of_the_best_epoch(finished):
     history = read_json(finished / "post_training" / "history.json")
     by_epoch = {round(e["epoch"]): e["eval_macro_auroc"] for e in history["log"] if "eval_macro_auroc" in e}
     assert list(by_epoch) == [1, 2, 3]
-    assert by_epoch[history["best_epoch"]] == max(by_epoch.values()) == history["best_macro_auroc"]
+    assert by_epoch[history["best_epoch"]] == max(by_epoch.values()) == history["best_score"]
     validation = read_json(finished / "metrics.json")["validation"]["superdiagnostic"]
     assert validation["macro_auroc"]["point"] == pytest.approx(max(by_epoch.values()), abs=1e-12)
 
@@ -416,7 +416,9 @@ def ensemble(tmp_path_factory, simulated, training_cache) -> Path:
     """The run of two experts with different inputs and three tasks, some records of which lack one task's label."""
     folder = tmp_path_factory.mktemp("ensemble")
     experts = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM | {"sequence_length": 900}}}
-    fields = recipe_fields(simulated, folder / "run", training_cache, experts=experts, head_hidden_sizes=[8])
+    fields = recipe_fields(
+        simulated, folder / "run", training_cache, experts=experts, ensemble={"head_hidden_sizes": [8]}
+    )
     fields |= {"tasks": ["superdiagnostic", "form", "rhythm"], "class_weights": "balanced"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENSORBOARD_LOGGING_DIR", "")

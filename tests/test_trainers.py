@@ -6,11 +6,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction
 
-from modeling_enecg import EnECGModel
+from modeling_enecg import EnECGModel, Task
 from modeling_enecg.labels import TASK_LABELS
 from modeling_enecg.training import FineTuningTrainer, LinearProbingTrainer
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
-from modeling_enecg.training.data import SignalRecords, balanced_class_weights
+from modeling_enecg.training.data import SignalRecords
+from modeling_enecg.training.tasks import balanced_class_weights
 from modeling_enecg.training.trainers import parameter_groups, validation_metrics
 from tests.training_helpers import (
     ECGFOUNDER,
@@ -242,7 +243,7 @@ def test_prediction_gives_every_record_its_own_logits(recipe, splits, tmp_path):
     logits = probe.predict(SignalRecords(split)).predictions[0]["superdiagnostic"]
     with torch.inference_mode():
         for index in (0, len(split) - 1):
-            alone = probe.model.eval()(split.inputs(index)[None]).logits["superdiagnostic"][0]
+            alone = probe.model.eval()(split.model_inputs(index)["input_values"][None]).logits["superdiagnostic"][0]
             np.testing.assert_allclose(logits[index], alone, atol=1e-5)
 
 
@@ -331,7 +332,7 @@ def test_validation_metrics_are_macro_means_and_each_tasks_own(simulated, traini
     labels = {task: (rng.random(shape) < 0.4).astype(np.float32) for task, shape in shapes.items()}
     scores = validation_metrics(model)(EvalPrediction((logits, {}), labels))
     own = {f"{task}_{metric}" for task in tasks for metric in ("macro_auroc", "macro_auprc")}
-    assert set(scores) == {"macro_auroc", "macro_auprc"} | (own if len(tasks) > 1 else set())
+    assert set(scores) == {"macro_auroc", "macro_auprc", "score"} | (own if len(tasks) > 1 else set())
     if len(tasks) > 1:
         aurocs = [scores[f"{task}_macro_auroc"] for task in tasks]
         assert scores["macro_auroc"] == pytest.approx(np.mean(aurocs))
@@ -339,4 +340,10 @@ def test_validation_metrics_are_macro_means_and_each_tasks_own(simulated, traini
 
 def test_class_weights_are_negatives_per_positive_of_the_given_labels():
     labels = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1], [np.nan] * 3])
-    assert balanced_class_weights(labels) == [3.0, 1.0, 0.0]
+    task = Task("findings", "multi_label_classification", ["a", "b", "c"])
+    assert balanced_class_weights(task, labels) == [3.0, 1.0, 0.0]
+
+
+def test_class_weights_of_a_single_label_task_are_the_mean_count_per_count():
+    task = Task("rhythm", "single_label_classification", ["a", "b", "c"])
+    assert balanced_class_weights(task, np.array([0, 0, 0, 1, np.nan])) == pytest.approx([4 / 9, 4 / 3, 1.0])

@@ -17,8 +17,9 @@ from modeling_enecg import EnECGModel
 from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import Split, labelled, load_splits, ptbxl_tasks
+from modeling_enecg.training.data import Split, labelled, load_splits
 from modeling_enecg.training.stages import _is_whole_json
+from modeling_enecg.training.tasks import ptbxl_tasks
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "train.py"

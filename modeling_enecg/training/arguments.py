@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from ..adapters import FINAL_LAYERS
+
 
 @dataclass
 class StageArguments(TrainingArguments):
@@ -33,7 +35,7 @@ class StageArguments(TrainingArguments):
     logging_strategy: str = field(default="epoch")
     save_total_limit: int | None = field(default=1)
     load_best_model_at_end: bool = field(default=True)
-    metric_for_best_model: str | None = field(default="macro_auroc")
+    metric_for_best_model: str | None = field(default="score")
     greater_is_better: bool | None = field(default=True)
     restore_callback_states_from_checkpoint: bool = field(default=True)
     remove_unused_columns: bool = field(default=False)
@@ -83,3 +85,43 @@ class PostTrainingArguments(FineTuningArguments):
 
     drop_path_rate: float = field(default=0.5)
     dropout: float = field(default=0.05)
+
+
+@dataclass
+class LoraHeadArguments(StageArguments):
+    """LoRA on the new layers, heads and gates, with rank, alpha and dropout of EnECG (arXiv 2511.22935).
+
+    Args:
+        lora_rank (`int`): Rank of an adapted layer's change.
+        lora_alpha (`float`): The change is scaled by alpha / rank.
+        lora_dropout (`float`): Dropout on what enters a change.
+        use_dora (`bool`): Learn a layer's magnitude apart from its direction (arXiv 2402.09353).
+        use_rslora (`bool`): Scale by alpha / sqrt(rank) instead (arXiv 2312.03732).
+        final_layers (`str`): What becomes of each head's and gate's last layer: `"whole"`, trained whole, as fresh
+            ones need; `"lora"`, adapted like the others, for trained ones; `"frozen"`.
+        lora_experts (`bool`): Adapt the experts' attention as well; their features then change with every step.
+    """
+
+    lora_rank: int = field(default=8, metadata={"help": "Rank of a change."})
+    lora_alpha: float = field(default=32.0, metadata={"help": "Scale of a change, times the rank."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout on what enters a change."})
+    use_dora: bool = field(default=False, metadata={"help": "Learn magnitudes apart from directions."})
+    use_rslora: bool = field(default=False, metadata={"help": "Scale by alpha / sqrt(rank)."})
+    final_layers: str = field(default="whole", metadata={"help": "whole, lora or frozen."})
+    lora_experts: bool = field(default=False, metadata={"help": "Adapt the experts' attention as well."})
+
+    learning_rate: float = field(default=1e-3)
+    weight_decay: float = field(default=0.01)
+    num_train_epochs: float = field(default=30)
+
+    def __post_init__(self) -> None:
+        """Complete the settings.
+
+        Raises:
+            ValueError: if settings contradict each other, or `final_layers` is not one of its choices.
+        """
+        super().__post_init__()
+        if self.final_layers not in FINAL_LAYERS:
+            raise ValueError(f"final_layers must be one of {', '.join(FINAL_LAYERS)}; got {self.final_layers!r}.")
+        if self.lora_rank < 1:
+            raise ValueError(f"lora_rank must be at least 1; got {self.lora_rank}.")

@@ -6,6 +6,7 @@ from typing import Any, cast
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoFeatureExtractor
 
+from ..adapters import missing_tasks
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
@@ -16,23 +17,50 @@ from .recipe import Recipe, RecipeError, suggest
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
-    """Build a recipe's model, with new heads.
+    """Build a recipe's model: new heads on its experts, or a trained EnECG model brought to the tasks.
 
     Args:
-        recipe (`Recipe`): Gives each expert as a folder, a Hub id, or a config for random weights.
+        recipe (`Recipe`): Gives each expert as a folder, a Hub id, or a config for random weights; or a model.
         tasks (`list[Task]`): The tasks.
 
     Raises:
-        RecipeError: if an expert cannot be loaded, or its config is not legal.
+        RecipeError: if an expert or the model cannot be loaded, or does not fit.
     """
     try:
+        if recipe.model is not None:
+            model = EnECGModel.from_pretrained(recipe.model)
+            _bring_to_tasks(model, tasks)
+            return model
         experts = {
             name: str(source["path"]) if "path" in source else _new_backbone(name, source["config"])
             for name, source in recipe.experts.items()
         }
-        return EnECGModel.from_experts(experts, tasks, head_hidden_sizes=recipe.head_hidden_sizes)
+        return EnECGModel.from_experts(experts, tasks, **recipe.ensemble)
     except (StrictDataclassError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise RecipeError(f"experts: {error}") from error
+        raise RecipeError(f"{'experts' if recipe.model is None else 'model'}: {error}") from error
+
+
+def _bring_to_tasks(model: EnECGModel, tasks: list[Task]) -> None:
+    """Give a trained model these tasks and no others, in place.
+
+    A task that it has keeps its heads, gate and target statistics; a new one starts like another, with final layers of
+    its own.
+
+    Raises:
+        ValueError: if a task of the same name has other outputs.
+    """
+    like = missing_tasks(model, [task.name for task in tasks])
+    for task in tasks:
+        known = model.tasks.get(task.name)
+        if known is None:
+            model.add_task(task, like=like[task.name])
+        elif (known.problem_type, known.output_names) != (task.problem_type, task.output_names):
+            raise ValueError(
+                f"its task {task.name!r} has the outputs {', '.join(known.output_names)}; the data have "
+                f"{', '.join(task.output_names)}. Give the new task another name."
+            )
+    for name in model.tasks.keys() - {task.name for task in tasks}:
+        model.remove_task(name)
 
 
 def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
@@ -46,7 +74,9 @@ def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
 
 
 def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
-    """Return the feature extractor of a model: one for all experts, or one each where their inputs differ."""
+    """Return a model's feature extractor: one for all, or one each where inputs differ, with one for a signal gate."""
+    if recipe.model is not None:
+        return AutoFeatureExtractor.from_pretrained(recipe.model)
     settings = {}
     for name, expert in model.backbones.items():
         source = recipe.experts[name]
@@ -55,7 +85,8 @@ def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | 
         else:
             extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
         settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
+    gate = model.config.gate_extractor_settings() if model.config.gate_reads_signal else None
     first = next(iter(settings.values()))
-    if all(other == first for other in settings.values()):
+    if gate is None and all(other == first for other in settings.values()):
         return ECGFeatureExtractor(**first)
-    return EnECGFeatureExtractor(settings)
+    return EnECGFeatureExtractor(settings, gate=gate)

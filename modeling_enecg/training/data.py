@@ -16,11 +16,37 @@ from dataset_scripts.ptbxl_metadata import PTBXLError
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
-from ..labels import TASK_LABELS
 from ..leads import STANDARD_LEADS
 from .recipe import Recipe
+from .tasks import ptbxl_targets
 
 MICROVOLTS_PER_MV = 1000.0
+
+
+class Views:
+    """The distinct inputs that a feature extractor makes of a record, and who takes which.
+
+    Attributes:
+        extractors (`dict[str, ECGFeatureExtractor]`): By the input's name.
+        experts (`list[str]`): Each expert's input.
+        gate (`str`, *optional*): The input of a gate on the signal.
+    """
+
+    def __init__(self, extractor: ECGFeatureExtractor | EnECGFeatureExtractor):
+        gate_extractor = None
+        if isinstance(extractor, EnECGFeatureExtractor):
+            of_experts, gate_extractor = list(extractor.extractors().values()), extractor.gate_extractor()
+        else:
+            of_experts = [extractor]
+        distinct = list(dict.fromkeys([*of_experts, *([gate_extractor] if gate_extractor else [])]))
+        names = {each: f"input_{index}" for index, each in enumerate(distinct)}
+        self.extractors = {name: each for each, name in names.items()}
+        self.experts = [names[each] for each in of_experts]
+        self.gate = names[gate_extractor] if gate_extractor else None
+
+    def of_expert(self, index: int) -> str:
+        """Return the input of one expert; where there is one for all, every expert's."""
+        return self.experts[index] if len(self.experts) > 1 else self.experts[0]
 
 
 @dataclass
@@ -28,41 +54,50 @@ class Split:
     """The records of one split, prepared for a model.
 
     Attributes:
-        records (`datasets.Dataset`): Metadata, and each expert's input as the bytes of a float32 array in the columns
-            `input_0`, `input_1`, ...
-        shapes (`list[tuple[int, int]]`): Shape of each input, `(num_leads, sequence_length)`.
-        labels (`dict[str, np.ndarray]`): By task, a float32 array of shape `(num_records, num_labels)`; a record
-            without any statement of the task's kind is NaN, that is, missing.
+        records (`datasets.Dataset`): Metadata.
+        inputs (`dict[str, datasets.Dataset]`): By the input's name, a dataset of the same rows with the bytes of
+            float32 arrays in the column `values`.
+        views (`Views`): Which input is whose.
+        labels (`dict[str, np.ndarray]`): By task, what `ptbxl_targets` gives.
     """
 
     records: datasets.Dataset
-    shapes: list[tuple[int, int]]
+    inputs: dict[str, datasets.Dataset]
+    views: Views
     labels: dict[str, np.ndarray]
-
-    def __post_init__(self) -> None:
-        # Decoding the other columns takes several times as long.
-        self._inputs = self.records.select_columns([f"input_{view}" for view in range(len(self.shapes))])
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def inputs(self, index: int) -> torch.Tensor | list[torch.Tensor]:
-        """Return one record's `input_values`, without a batch axis: a tensor, or a list where experts differ."""
-        row = self._inputs[index]
-        values = [
-            torch.frombuffer(bytearray(row[f"input_{view}"]), dtype=torch.float32).view(shape)
-            for view, shape in enumerate(self.shapes)
-        ]
-        return values[0] if len(values) == 1 else values
+    def batch(self, name: str, rows: range) -> torch.Tensor:
+        """Return an input of consecutive records, of shape `(len(rows), num_leads, sequence_length)`."""
+        extractor = self.views.extractors[name]
+        values = bytearray().join(self.inputs[name][rows.start : rows.stop]["values"])
+        shape = (len(rows), len(extractor.lead_names), extractor.sequence_length)
+        return torch.frombuffer(values, dtype=torch.float32).view(shape)
+
+    def model_inputs(self, index: int) -> dict[str, Any]:
+        """Return one record's `input_values` and any `gate_values`, without a batch axis."""
+        names = set(self.views.experts)
+        values = {name: self.batch(name, range(index, index + 1))[0] for name in names}
+        views = [values[name] for name in self.views.experts]
+        return {"input_values": views[0] if len(names) == 1 else views} | self.gate_inputs(index)
+
+    def gate_inputs(self, index: int) -> dict[str, torch.Tensor]:
+        """Return a record's `gate_values`, without a batch axis; nothing where the gate does not read the signal."""
+        if self.views.gate is None:
+            return {}
+        return {"gate_values": self.batch(self.views.gate, range(index, index + 1))[0]}
 
     def select(self, indices: np.ndarray) -> "Split":
         """Return some of the records."""
+        inputs = {name: each.select(indices) for name, each in self.inputs.items()}
         labels = {task: values[indices] for task, values in self.labels.items()}
-        return Split(self.records.select(indices), self.shapes, labels)
+        return Split(self.records.select(indices), inputs, self.views, labels)
 
 
 class SignalRecords(torch.utils.data.Dataset):
-    """Records as `input_values` and `labels`."""
+    """Records as the model's inputs and `labels`."""
 
     def __init__(self, split: Split):
         self.split = split
@@ -71,30 +106,30 @@ class SignalRecords(torch.utils.data.Dataset):
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"input_values": self.split.inputs(index), "labels": _row(self.split.labels, index)}
+        return {**self.split.model_inputs(index), "labels": _row(self.split.labels, index)}
 
 
 class FeatureRecords(torch.utils.data.Dataset):
-    """Records as `expert_features`, computed before, and `labels`."""
+    """Records as `expert_features`, computed before, and `labels`, with what a gate on the signal reads."""
 
-    def __init__(self, features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]):
+    def __init__(self, features: Mapping[str, np.ndarray], split: Split):
         self.features = features
-        self.labels = labels
+        self.split = split
 
     def __len__(self) -> int:
-        return len(next(iter(self.features.values())))
+        return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"expert_features": _row(self.features, index), "labels": _row(self.labels, index)}
+        features = {name: torch.from_numpy(array[index].astype(np.float32)) for name, array in self.features.items()}
+        return {
+            "expert_features": features,
+            "labels": _row(self.split.labels, index),
+            **self.split.gate_inputs(index),
+        }
 
 
 def _row(arrays: Mapping[str, np.ndarray], index: int) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array[index].copy()) for name, array in arrays.items()}
-
-
-def ptbxl_tasks(names: Sequence[str]) -> list[Task]:
-    """Return PTB-XL's label tasks as tasks of a model."""
-    return [Task(name, "multi_label_classification", list(TASK_LABELS[name])) for name in names]
+    return {name: torch.from_numpy(np.array(array[index])) for name, array in arrays.items()}
 
 
 def load_splits(
@@ -105,7 +140,7 @@ def load_splits(
     Args:
         recipe (`Recipe`): Gives the folder, the sampling rate and what to do with bad records.
         extractor: Turns a record into the model's input.
-        tasks (`Sequence[Task]`): Tasks among PTB-XL's six.
+        tasks (`Sequence[Task]`): Tasks that `ptbxl_tasks` gave.
 
     Returns:
         `dict[str, Split]`: `train` (folds 1-8), `validation` (9) and `test` (10), with all records.
@@ -118,72 +153,49 @@ def load_splits(
         data_dir=recipe.data_dir,
         cache_dir=recipe.cache_dir,
         on_error=recipe.on_error,
+        **({"rr_interval": True} if any(task.name == "rr_interval" for task in tasks) else {}),
     )
+    views = Views(extractor)
     with PartialState().main_process_first():
         builder.download_and_prepare(num_proc=recipe.num_proc)
         splits = builder.as_dataset()
-        return {name: _prepare(split, extractor, recipe, tasks) for name, split in splits.items()}
+        return {name: _prepare(split, views, recipe, tasks) for name, split in splits.items()}
 
 
-def _prepare(
-    split: datasets.Dataset,
-    extractor: ECGFeatureExtractor | EnECGFeatureExtractor,
-    recipe: Recipe,
-    tasks: Sequence[Task],
-) -> Split:
-    views = list(extractor.extractors().values()) if isinstance(extractor, EnECGFeatureExtractor) else [extractor]
-    records = split.map(
-        _InputColumns(views, recipe.sampling_rate),
-        remove_columns="signal",
-        features=_with_inputs(split.features, len(views)),
-        num_proc=recipe.num_proc,
-        desc="Preparing records",
-        new_fingerprint=Hasher.hash([split._fingerprint, recipe.sampling_rate, extractor.to_json_string()]),
-    )
-    shapes = [(len(view.lead_names), view.sequence_length) for view in views]
-    return Split(records, shapes, {task.name: _multi_hot(split, task) for task in tasks})
+def _prepare(split: datasets.Dataset, views: Views, recipe: Recipe, tasks: Sequence[Task]) -> Split:
+    signals = split.select_columns(["ecg_id", "signal"])
+    inputs = {
+        name: signals.map(
+            _Prepare(extractor, recipe.sampling_rate),
+            remove_columns=signals.column_names,
+            features=datasets.Features({"values": datasets.Value("binary")}),
+            num_proc=recipe.num_proc,
+            desc="Preparing records",
+            new_fingerprint=Hasher.hash([split._fingerprint, recipe.sampling_rate, extractor.to_json_string()]),
+        )
+        for name, extractor in views.extractors.items()
+    }
+    labels = {task.name: ptbxl_targets(split, task.name) for task in tasks}
+    return Split(split.remove_columns("signal"), inputs, views, labels)
 
 
-class _InputColumns:
+class _Prepare:
     """The function that `map` applies to each record."""
 
-    def __init__(self, extractors: Sequence[ECGFeatureExtractor], sampling_rate: int):
-        self.extractors = extractors
+    def __init__(self, extractor: ECGFeatureExtractor, sampling_rate: int):
+        self.extractor = extractor
         self.sampling_rate = sampling_rate
 
     def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
         signal = signal_array(row) / MICROVOLTS_PER_MV
         try:
-            inputs = [
-                extractor(signal, self.sampling_rate, STANDARD_LEADS)["input_values"] for extractor in self.extractors
-            ]
+            values = self.extractor(signal, self.sampling_rate, STANDARD_LEADS)["input_values"]
         except ValueError as error:
             raise PTBXLError(row["ecg_id"], "signal", str(error)) from error
-        return {f"input_{view}": values.tobytes() for view, values in enumerate(inputs)}
-
-
-def _with_inputs(features: datasets.Features, num_views: int) -> datasets.Features:
-    kept = {name: feature for name, feature in features.items() if name != "signal"}
-    return datasets.Features(kept | {f"input_{view}": datasets.Value("binary") for view in range(num_views)})
-
-
-def _multi_hot(split: datasets.Dataset, task: Task) -> np.ndarray:
-    """Return 0 and 1 of shape `(num_records, num_labels)`; a record without a label is NaN."""
-    labels = np.zeros((len(split), task.num_outputs), dtype=np.float32)
-    for row, classes in enumerate(split[task.name][:]):
-        labels[row, classes] = 1.0
-    labels[labels.sum(axis=1) == 0] = np.nan
-    return labels
+        return {"values": values.tobytes()}
 
 
 def labelled(split: Split) -> np.ndarray:
     """Return the indices of the records that have a label of at least one task."""
-    has_label = np.any([~np.isnan(values).all(axis=1) for values in split.labels.values()], axis=0)
-    return np.flatnonzero(has_label)
-
-
-def balanced_class_weights(labels: np.ndarray) -> list[float]:
-    """Return negatives / positives of each label of shape `(num_records, num_labels)`; 1 without a positive."""
-    positives = np.nansum(labels, axis=0)
-    negatives = np.sum(~np.isnan(labels), axis=0) - positives
-    return np.where(positives > 0, negatives / np.maximum(positives, 1), 1.0).tolist()
+    has_label = [~np.isnan(values.reshape(len(values), -1)).all(axis=1) for values in split.labels.values()]
+    return np.flatnonzero(np.any(has_label, axis=0))

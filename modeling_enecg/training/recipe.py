@@ -4,18 +4,26 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..labels import TASK_NAMES
-from .arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments, StageArguments
+from ..configuration_enecg import EnECGConfig
+from .arguments import (
+    FineTuningArguments,
+    LinearProbingArguments,
+    LoraHeadArguments,
+    PostTrainingArguments,
+    StageArguments,
+)
+from .tasks import PTBXL_TASKS
 
 STAGES: dict[str, type[StageArguments]] = {
     "linear_probing": LinearProbingArguments,
+    "lora_heads": LoraHeadArguments,
     "fine_tuning": FineTuningArguments,
     "post_training": PostTrainingArguments,
 }
@@ -34,6 +42,11 @@ _RESERVED = {
 }
 
 
+# Fields of `EnECGConfig` that a recipe gives elsewhere, or a stage.
+_OWN_PLACE = {"experts", "expert_order", "tasks", "head_dropout", "expert_references"}
+_ENSEMBLE_FIELDS = sorted(EnECGConfig.__annotations__.keys() - _OWN_PLACE)
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be followed as written."""
 
@@ -48,19 +61,37 @@ class Recipe:
 
     data_dir: str = field(metadata={"help": "Folder of PTB-XL, or of records in its layout."})
     output_dir: str = field(metadata={"help": "Where the run writes; the same command resumes it."})
-    experts: dict[str, dict[str, Any]] = field(
-        metadata={"help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights)."}
-    )
     stages: dict[str, Any] = field(metadata={"help": f"Stages in order, of {', '.join(STAGES)}, with settings."})
-    tasks: list[str] = field(metadata={"help": f"PTB-XL label tasks, of {', '.join(TASK_NAMES)}."})
+    tasks: list[str] = field(metadata={"help": f"Tasks on PTB-XL, of {', '.join(PTBXL_TASKS)}."})
+    experts: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights)."},
+    )
+    model: str | None = field(
+        default=None, metadata={"help": "Instead of experts: a trained EnECG model to adapt, a folder or Hub id."}
+    )
+    ensemble: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": f"How experts become one: {', '.join(_ENSEMBLE_FIELDS)}."}
+    )
+    loss_weights: dict[str, float] = field(
+        default_factory=dict, metadata={"help": "A task's share in the summed loss; 1 by default."}
+    )
     sampling_rate: int = field(default=500, metadata={"help": "Rate of the records to read, 100 or 500 Hz."})
     on_error: str = field(default="raise", metadata={"help": "What to do with a bad record: raise or skip."})
-    head_hidden_sizes: list[int] | None = field(
-        default=None, metadata={"help": "Hidden layers of the heads; by default linear for one expert."}
+    class_weights: str = field(
+        default="none", metadata={"help": "none, or balanced: a rare label counts as much as a common one."}
     )
-    class_weights: str = field(default="none", metadata={"help": "none, or balanced: negatives / positives."})
     feature_store: bool = field(
         default=True, metadata={"help": "Compute frozen experts' features once; off only to compare."}
+    )
+    feature_dtype: str = field(
+        default="float32", metadata={"help": "Of stored features: float32 (exact), or float16 in half the space."}
+    )
+    feature_bf16: bool = field(
+        default=False, metadata={"help": "Compute features under bfloat16 autocast: faster on a GPU, not exact."}
+    )
+    save_experts: str = field(
+        default="value", metadata={"help": "value: the whole model; reference: heads, gates and the experts' names."}
     )
     num_resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples of the intervals."})
     confidence: float = field(default=0.95, metadata={"help": "Confidence of the intervals."})
@@ -75,43 +106,56 @@ class Recipe:
         _check_choice("sampling_rate", self.sampling_rate, (100, 500))
         _check_choice("on_error", self.on_error, ("raise", "skip"))
         _check_choice("class_weights", self.class_weights, ("none", "balanced"))
+        _check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
+        _check_choice("save_experts", self.save_experts, ("value", "reference"))
         for task in self.tasks:
-            _check_choice("tasks", task, TASK_NAMES)
+            _check_choice("tasks", task, PTBXL_TASKS)
+        for task, weight in self.loss_weights.items():
+            _check_choice("loss_weights", task, self.tasks)
+            if not _fits(weight, float) or weight <= 0:
+                raise RecipeError(f"loss_weights.{task}: expected a positive number, got {weight!r}.")
+        for key in self.ensemble:
+            if key not in _ENSEMBLE_FIELDS:
+                raise RecipeError(f"Unknown key ensemble.{key}.{suggest(key, _ENSEMBLE_FIELDS)}")
+        self._check_experts()
+        self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
+        for name, settings in self.stages.items():
+            _check_choice("stages", name, tuple(STAGES))
+            _check_fields(settings, STAGES[name], f"stages.{name}.", _RESERVED)
+        for name in ("tasks", "stages"):
+            if not getattr(self, name):
+                raise RecipeError(f"{name}: at least one is needed.")
+
+    def _check_experts(self) -> None:
+        self.experts = {name: expert for name, expert in self.experts.items() if expert is not None}
         for name, expert in self.experts.items():
             if not isinstance(expert, dict) or set(expert) not in ({"path"}, {"config"}):
                 raise RecipeError(f"experts.{name}: give either path or config; got {expert}.")
             if not isinstance(expert.get("config", {}), dict) or not isinstance(expert.get("path", ""), str):
                 raise RecipeError(f"experts.{name}: path is a folder or Hub id, config a mapping; got {expert}.")
-        self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
-        for name, settings in self.stages.items():
-            _check_choice("stages", name, tuple(STAGES))
-            _check_fields(settings, STAGES[name], f"stages.{name}.", _RESERVED)
-        for name in ("experts", "tasks", "stages"):
-            if not getattr(self, name):
-                raise RecipeError(f"{name}: at least one is needed.")
+        if self.model is None and not self.experts:
+            raise RecipeError("experts: at least one is needed, or a model to adapt.")
+        if self.model is not None and (self.experts or self.ensemble):
+            raise RecipeError("model: a trained model has its experts and gates; leave experts and ensemble out.")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides.
 
     Args:
-        path (`str` or `Path`): A YAML file with the fields of [`Recipe`].
+        path (`str` or `Path`): A YAML file with the fields of [`Recipe`]; with `extends`, the name of another file in
+            the same folder, it says only what differs from that.
         overrides (`Sequence[str]`): `--key value` or `--key=value` pairs; a key with dots reaches inside, as in
-            `--stages.post_training.learning_rate 1e-4`; a stage set to `null` is left out. Values are YAML.
+            `--stages.post_training.learning_rate 1e-4`; a stage or expert set to `null` is left out. Values are YAML.
 
     Raises:
         RecipeError: if the file cannot be read, or a key is unknown, missing, or has the wrong type of value.
     """
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"Cannot read the recipe {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"The recipe {path} must be a mapping of keys to values.")
+    content = _read(Path(path))
     for key, value in _parse_overrides(overrides):
         _override(content, key.split("."), value, key)
     _check_fields(content, Recipe, "")
-    missing = [item.name for item in fields(Recipe) if item.default is MISSING and item.name not in content]
+    missing = [item.name for item in fields(Recipe) if _is_required(item) and item.name not in content]
     if missing:
         raise RecipeError(f"The recipe lacks {', '.join(missing)}; add it, or pass --{missing[0]} VALUE.")
     return Recipe(**content)
@@ -122,6 +166,10 @@ def describe_fields() -> str:
     return "\n".join(f"  --{item.name:18} {item.metadata['help']}" for item in fields(Recipe))
 
 
+def _is_required(item: Field) -> bool:
+    return item.default is MISSING and item.default_factory is MISSING
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which also reads `5e-4` as the number that YAML 1.2 says it is."""
 
@@ -129,6 +177,32 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a recipe file and what it extends."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe {path} must be a mapping of keys to values.")
+    if "extends" not in content:
+        return content
+    name = content.pop("extends")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise RecipeError(f"The recipe {path}: extends is the name of a file in the same folder; got {name!r}.")
+    other = path.with_name(name)
+    if other in (path, *extended_by):
+        raise RecipeError(f"The recipe {path} extends itself, by way of {name}.")
+    return _merged(_read(other, (path, *extended_by)), content)
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """Lay one recipe's settings over another's; only mappings mix."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
 
 
 def _parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:

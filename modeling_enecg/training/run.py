@@ -1,5 +1,6 @@
 """Follow a recipe from records to a trained model and its report; the same call resumes a run that was killed."""
 
+import itertools
 import json
 import os
 import platform
@@ -20,23 +21,26 @@ from huggingface_hub.constants import HF_HOME
 from transformers import set_seed
 from transformers.utils import logging
 
+from ..adapters import BASE_FOLDER, AdapterBase, adapter_base, save_adapter
 from ..evaluation.report import SplitPredictions, write_report
+from ..evaluation.scoring import has_targets
 from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
 from .building import build_extractor, build_model
-from .data import FeatureRecords, SignalRecords, Split, balanced_class_weights, labelled, load_splits, ptbxl_tasks
-from .feature_store import stored_features
+from .data import FeatureRecords, SignalRecords, Split, labelled, load_splits
+from .feature_store import Precision, stored_features
 from .processes import start_processes
 from .recipe import Recipe, RecipeError
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
-from .trainers import TRAINERS, EnECGTrainer, LinearProbingTrainer
+from .tasks import balanced_class_weights, ptbxl_tasks, target_statistics
+from .trainers import TRAINERS, EnECGTrainer, LoraHeadTrainer
 
 logger = logging.get_logger(__name__)
 
 SPLITS = ("train", "validation", "test")
 # A run may go on with other values of these: they do not change what it computes.
 _FREE_FIELDS = ("output_dir", "cache_dir", "num_processes", "num_proc")
-_VERSIONS = ("enecg", "torch", "transformers", "accelerate", "datasets", "numpy", "scipy")
+_VERSIONS = ("enecg", "torch", "transformers", "peft", "accelerate", "datasets", "numpy", "scipy")
 
 
 def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
@@ -52,6 +56,7 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     Raises:
         RecipeError: if the processes are not as wanted, the output folder holds another run, or a batch does not fit.
         PTBXLError: if a record is bad, unless the recipe skips such records.
+        ValueError: if the experts are to be saved by reference and cannot.
     """
     state = start_processes(recipe)
     output_dir = Path(recipe.output_dir).absolute()
@@ -87,7 +92,7 @@ class _Run:
     def __init__(self, recipe: Recipe, output_dir: Path):
         self.recipe = recipe
         self.output_dir = output_dir
-        self.tasks = ptbxl_tasks(recipe.tasks)
+        self.tasks = ptbxl_tasks(recipe.tasks, recipe.loss_weights)
         set_seed(recipe.seed)
         self.model = build_model(recipe, self.tasks)
         self.extractor = build_extractor(recipe, self.model)
@@ -99,13 +104,26 @@ class _Run:
             stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", len(self.splits["train"]))
             for stage in recipe.stages
         }
-        if recipe.class_weights == "balanced":
-            self._balance_classes()
+        if recipe.save_experts == "reference" and not self._may_refer():
+            raise RecipeError("save_experts: only experts that have a path and stay frozen can be saved by reference.")
+        self._fit_tasks()
 
-    def _balance_classes(self) -> None:
-        for task, fields in zip(self.model.tasks.values(), self.model.config.tasks, strict=True):
-            task.class_weights = balanced_class_weights(self.splits["train"].labels[task.name])
-            fields["class_weights"] = task.class_weights
+    def _fit_tasks(self) -> None:
+        """Set what the tasks take from the training fold."""
+        adapted = [] if self.recipe.model is None else EnECGModel.config_class.from_pretrained(self.recipe.model).tasks
+        known = {task["name"] for task in adapted}
+        for task in self.model.tasks.values():
+            targets = self.splits["train"].labels[task.name]
+            task.loss_weight = self.recipe.loss_weights.get(task.name, 1.0)
+            if task.is_regression and task.name not in known:  # a trained task's outputs have its own statistics
+                try:
+                    task.target_mean, task.target_std = target_statistics(targets)
+                except ValueError as error:
+                    raise RecipeError(f"tasks: {task.name}: {error}") from error
+            elif not task.is_regression and self.recipe.class_weights == "balanced":
+                task.class_weights = balanced_class_weights(task, targets)
+        self.tasks = list(self.model.tasks.values())
+        self.model.config.tasks = [task.to_dict() for task in self.tasks]
 
     def train(self) -> EnECGTrainer:
         """Run every stage that is not done yet, and return the last one's trainer."""
@@ -121,13 +139,17 @@ class _Run:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.output_dir / "logs" / stage)
         arguments = self.arguments[stage]
         train, validation = (self.dataset(stage, split) for split in ("train", "validation"))
-        trainer = TRAINERS[stage](self.model, arguments, train, validation)
         history_path = folder / "history.json"
+        base = None if history_path.exists() else self._adapter_base(stage)
+        trainer = TRAINERS[stage](self.model, arguments, train, validation)
         if history_path.exists():
+            trainer.restore_model()
             self._load_weights(model_dir)
             return trainer
         if arguments.process_index == 0:
             logger.warning("Stage %s: %d records, %d processes.", stage, len(train), arguments.world_size)
+            trainable, total = self.model.num_parameters(only_trainable=True), self.model.num_parameters()
+            logger.warning("%d of %d parameters train: %.3f %%.", trainable, total, 100 * trainable / total)
         start = time.monotonic()
         checkpoint = last_complete_checkpoint(folder / "checkpoints", arguments.world_size)
         if checkpoint is None and any(folder.glob("checkpoints/checkpoint-*")):
@@ -135,33 +157,59 @@ class _Run:
                 "The checkpoints in %s are incomplete or of other processes: the stage starts anew.", folder
             )
         trainer.train(resume_from_checkpoint=checkpoint)
+        history = stage_history(trainer, time.monotonic() - start)
+        if isinstance(trainer, LoraHeadTrainer) and base is not None and arguments.process_index == 0:
+            save_adapter(trainer.adapted, self.output_dir / "adapter", base)
+        trainer.restore_model()
         if arguments.process_index == 0:
             self._save(model_dir)
-            write_text(history_path, json.dumps(stage_history(trainer, time.monotonic() - start), indent=2) + "\n")
+            write_text(history_path, json.dumps(history, indent=2) + "\n")
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         PartialState().wait_for_everyone()
         return trainer
 
     def dataset(self, stage: str, split: str) -> FeatureRecords | SignalRecords:
         """Return a split as a stage takes it: experts that stay frozen need to run only once."""
-        if self.recipe.feature_store and issubclass(TRAINERS[stage], LinearProbingTrainer):
+        if self.recipe.feature_store and TRAINERS[stage].freezes_experts(self.arguments[stage]):
             return self._features(split)
         return SignalRecords(self.splits[split])
 
     def _features(self, split: str) -> FeatureRecords:
         store = Path(self.recipe.cache_dir or Path(HF_HOME) / "enecg") / "features"
         self.model.to(PartialState().device)
-        features = stored_features(self.model, self.all_splits[split], store)
+        precision = Precision(self.recipe.feature_bf16, self.recipe.feature_dtype)
+        features = stored_features(self.model, self.all_splits[split], store, precision)
         # Indexing makes a copy in memory only where a record lacks labels.
-        rows, labels = self.rows[split], self.splits[split].labels
+        rows = self.rows[split]
         is_whole = len(rows) == len(self.all_splits[split])
         return FeatureRecords(
-            features if is_whole else {name: values[rows] for name, values in features.items()}, labels
+            features if is_whole else {name: values[rows] for name, values in features.items()}, self.splits[split]
+        )
+
+    def _adapter_base(self, stage: str) -> AdapterBase | None:
+        """Return what a stage's adapter is made for; a base that is nowhere yet is saved beside the adapter."""
+        if TRAINERS[stage] is not LoraHeadTrainer:
+            return None
+        is_first = stage == next(iter(self.recipe.stages))
+        if self.recipe.model is not None and is_first:
+            return adapter_base(EnECGModel.from_pretrained(self.recipe.model), self.recipe.tasks, self.recipe.model)
+        if PartialState().is_main_process:
+            folder = self.output_dir / "adapter" / BASE_FOLDER
+            with added_files(folder) as aside:
+                self.model.save_pretrained(aside, experts="reference" if self._may_refer(stage) else "value")
+                self.extractor.save_pretrained(aside)
+        return adapter_base(self.model, self.recipe.tasks)
+
+    def _may_refer(self, stage: str | None = None) -> bool:
+        """Whether every expert is what a folder or the Hub holds, before a stage or at the end."""
+        before = itertools.takewhile(lambda other: other != stage, self.recipe.stages)
+        return len(self.model.expert_sources) == len(self.model.experts) and all(
+            TRAINERS[other].freezes_experts(self.arguments[other]) for other in before
         )
 
     def _save(self, folder: Path) -> None:
         with added_files(folder) as aside:
-            self.model.save_pretrained(aside)
+            self.model.save_pretrained(aside, experts=self.recipe.save_experts)
             self.extractor.save_pretrained(aside)
 
     def _load_weights(self, folder: Path) -> None:
@@ -196,11 +244,19 @@ class _Run:
             "experts": {
                 expert: Path(source["path"]).name if "path" in source else "random weights"
                 for expert, source in self.recipe.experts.items()
-            },
+            }
+            or {expert: f"of {Path(str(self.recipe.model)).name}" for expert in self.model.experts},
             "dataset": {
                 "name": _dataset_name(Path(self.recipe.data_dir)),
                 "sampling_rate": self.recipe.sampling_rate,
                 "num_records": counts,
+                "num_labelled": {
+                    task.name: {
+                        split: int(has_targets(task, records.labels[task.name]).sum())
+                        for split, records in self.splits.items()
+                    }
+                    for task in self.tasks
+                },
                 "note": "A smoke signal on few records, not a result." if is_small else "",
             },
             "stages": {
@@ -242,10 +298,11 @@ def _check_splits(splits: Mapping[str, Split]) -> None:
 
 
 def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:
-    output = trainer.predict(dataset)
-    logits, gate_weights = cast(tuple[Any, Any], output.predictions)
+    output = trainer.predict(dataset, ignore_keys=[])
+    logits, gate_weights, expert_logits = cast(tuple[Any, Any, Any], output.predictions)
     records = split.records.select_columns(["ecg_id", "patient_id"]).to_pandas()
-    return SplitPredictions(records, cast(dict[str, np.ndarray], output.label_ids), logits, gate_weights)
+    labels = cast(dict[str, np.ndarray], output.label_ids)
+    return SplitPredictions(records, labels, logits, gate_weights, expert_logits)
 
 
 def _dataset_name(data_dir: Path) -> str:

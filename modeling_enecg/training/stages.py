@@ -81,13 +81,13 @@ def stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
     """Return what is worth keeping of a stage that has ended."""
     # An undefined score is left out: JSON has no nan.
     log = [{key: value for key, value in entry.items() if value == value} for entry in trainer.state.log_history]
-    scores = [(entry["eval_macro_auroc"], entry["epoch"]) for entry in log if "eval_macro_auroc" in entry]
+    scores = [(entry["eval_score"], entry["epoch"]) for entry in log if "eval_score" in entry]
     best = max(scores, key=lambda pair: (pair[0], -pair[1])) if scores else (None, None)
     return {
-        "num_trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "num_trainable": trainer.model.num_parameters(only_trainable=True),
         "num_epochs": round(trainer.state.epoch or 0),
         "best_epoch": None if best[1] is None else round(best[1]),
-        "best_macro_auroc": best[0],
+        "best_score": best[0],
         "seconds": round(seconds, 1),
         "log": log,
     }

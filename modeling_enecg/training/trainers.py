@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch.utils.data import Dataset, RandomSampler, default_collate
 from transformers import (
     EarlyStoppingCallback,
@@ -14,9 +15,11 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..adapters import LoraSettings, add_lora
 from ..evaluation import score_predictions
 from ..modeling_enecg import EnECGModel
 from .arguments import StageArguments
@@ -62,9 +65,17 @@ class EnECGTrainer(Trainer):
             callbacks=callbacks,
         )
 
-    def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
+    def configure_model(self, model: EnECGModel, args: Any) -> None:
         """Set what is trainable and how it is regularised."""
         raise NotImplementedError
+
+    @staticmethod
+    def freezes_experts(args: Any) -> bool:
+        """Whether the experts' features are the same at every step, so that they need computing only once."""
+        return False
+
+    def restore_model(self) -> None:
+        """Leave a plain model behind, once the stage is over."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RandomSampler:
         """Draw as many records an epoch as fill whole batches.
@@ -93,30 +104,77 @@ class EnECGTrainer(Trainer):
 class LinearProbingTrainer(EnECGTrainer):
     """Train heads and gates on frozen experts, which stay in eval mode."""
 
-    def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
+    def configure_model(self, model: EnECGModel, args: Any) -> None:
         """Freeze the experts."""
+        model.requires_grad_(True)
         model.freeze_experts()
         model.set_head_dropout(args.dropout)
 
+    @staticmethod
+    def freezes_experts(args: Any) -> bool:
+        """Return True."""
+        return True
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Leave the frozen experts out of checkpoints: they may be a thousand times larger than the heads."""
+        """Leave frozen experts out of checkpoints: they may be a thousand times larger than what trains."""
         own = self.model.state_dict() if state_dict is None else state_dict
-        super()._save(output_dir, {name: value for name, value in own.items() if not name.startswith("experts.")})
+        super()._save(output_dir, {name: value for name, value in own.items() if not _is_frozen(name)})
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Accept that a checkpoint has no experts, and nothing else."""
-        lacking = [name for name in load_result.missing_keys if not name.startswith("experts.")]
+        """Accept that a checkpoint has no frozen experts, and nothing else."""
+        lacking = [name for name in load_result.missing_keys if not _is_frozen(name)]
         if lacking or load_result.unexpected_keys:
             raise RuntimeError(
                 f"A checkpoint does not fit the model: lacks {lacking}, has {load_result.unexpected_keys}."
             )
 
 
+def _is_frozen(name: str) -> bool:
+    return name.startswith("experts.") and ".lora_" not in name
+
+
+class LoraHeadTrainer(LinearProbingTrainer):
+    """Train LoRA on heads and gates, as in EnECG (arXiv 2511.22935), and on the experts' attention where asked to.
+
+    Attributes:
+        adapted (`PeftModel`): The model with its adapter; afterwards the adapter is merged into the model.
+    """
+
+    adapted: PeftModel
+
+    def configure_model(self, model: EnECGModel, args: Any) -> None:
+        """Put an adapter into the model; nothing else trains."""
+        set_seed(args.seed)  # the adapter is drawn alike, whatever was drawn before
+        model.set_head_dropout(args.dropout)
+        self.adapted = add_lora(
+            model,
+            LoraSettings(
+                rank=args.lora_rank,
+                alpha=args.lora_alpha,
+                dropout=args.lora_dropout,
+                use_dora=args.use_dora,
+                use_rslora=args.use_rslora,
+                final_layers=args.final_layers,
+                experts=args.lora_experts,
+            ),
+        )
+
+    @staticmethod
+    def freezes_experts(args: Any) -> bool:
+        """Return whether the adapter leaves the experts alone."""
+        return not args.lora_experts
+
+    def restore_model(self) -> None:
+        """Merge the adapter into the model."""
+        self.adapted.merge_and_unload()
+
+
 class FineTuningTrainer(EnECGTrainer):
     """Train all weights; with `drop_path_rate` above 0 this is the second stage of post-training."""
 
-    def configure_model(self, model: EnECGModel, args: StageArguments) -> None:
+    def configure_model(self, model: EnECGModel, args: Any) -> None:
         """Unfreeze the experts and set stochastic depth."""
+        model.requires_grad_(True)
         model.unfreeze_experts()
         model.set_drop_path_rate(args.drop_path_rate)
         model.set_head_dropout(args.dropout)
@@ -127,7 +185,7 @@ def validation_metrics(model: EnECGModel) -> Callable[[EvalPrediction], dict[str
     tasks = list(model.tasks.values())
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        logits, _gate_weights = cast(tuple[Any, Any], prediction.predictions)
+        logits, *_ = cast(tuple[Any, ...], prediction.predictions)
         return score_predictions(tasks, logits, cast(dict[str, Any], prediction.label_ids))
 
     return compute
@@ -171,8 +229,16 @@ def parameter_groups(
 
 TRAINERS: dict[str, type[EnECGTrainer]] = {
     "linear_probing": LinearProbingTrainer,
+    "lora_heads": LoraHeadTrainer,
     "fine_tuning": FineTuningTrainer,
     "post_training": FineTuningTrainer,
 }
 
-__all__ = ["TRAINERS", "EnECGTrainer", "FineTuningTrainer", "LinearProbingTrainer", "parameter_groups"]
+__all__ = [
+    "TRAINERS",
+    "EnECGTrainer",
+    "FineTuningTrainer",
+    "LinearProbingTrainer",
+    "LoraHeadTrainer",
+    "parameter_groups",
+]
