@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataset_scripts.ptbxl_metadata import METADATA_FEATURES, PTBXLError, Row, input_fingerprint, read_metadata
+from dataset_scripts.rr_interval import rr_interval
 from dataset_scripts.wfdb16 import NUM_LEADS, SAMPLE_DTYPE, read_records
 
 SECONDS = 10
@@ -33,6 +34,7 @@ CHUNK_SIZE = 256  # records a table: 30 MB of signals at 500 Hz, and what one pr
 SPLIT_FOLDS = {"train": range(1, 9), "validation": range(9, 10), "test": range(10, 11)}
 
 FEATURES = datasets.Features({**METADATA_FEATURES, "signal": datasets.Value("binary")})
+RR_FEATURES = datasets.Features({**FEATURES, "rr_interval": datasets.Value("float64")})
 
 CITATION = """\
 @article{wagner2020ptbxl,
@@ -51,18 +53,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class PTBXLConfig(datasets.BuilderConfig):
-    """Which of the two sampling rates is read, and what happens to a faulty record.
+    """Which of the two sampling rates is read, what is measured, and what happens to a faulty record.
 
     Attributes:
         sampling_rate (`int`): In Hz; 100 in the config `"100hz"`, 500 in `"500hz"`.
         filename_column (`str`): The column of `ptbxl_database.csv` that names the records of this rate.
         on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` stops at the first faulty record; `"skip"`
             leaves it out, logs it and lists it in `PTBXL.skipped_records()`.
+        rr_interval (`bool`, *optional*, defaults to False): Whether each record's RR interval is measured, as a column
+            `rr_interval`; it costs some milliseconds a record, once.
     """
 
     sampling_rate: int = 100
     filename_column: str = "filename_lr"
     on_error: str = "raise"
+    rr_interval: bool = False
 
     @property
     def num_samples(self) -> int:
@@ -77,6 +82,8 @@ class PTBXLConfig(datasets.BuilderConfig):
         """
         if self.on_error not in ("raise", "skip"):  # here, because builders set fields after `__post_init__`
             raise ValueError(f"on_error is {self.on_error!r}; expected 'raise' or 'skip'.")
+        if not self.rr_interval:  # a False that was spelled out is served from the same cache
+            config_kwargs = {name: value for name, value in config_kwargs.items() if name != "rr_interval"}
         config_id = super().create_config_id(config_kwargs, custom_features)
         return f"{config_id}-{input_fingerprint(self.data_dir, self.filename_column)}" if self.data_dir else config_id
 
@@ -92,7 +99,9 @@ class PTBXL(datasets.ArrowBasedBuilder):
     - `age`: in years; the release gives 300 for every patient over 89, here 90.0 with `age_over_89` true;
     - `scp_codes`: a list of `{"code", "likelihood"}`;
     - `all`, `diagnostic`, `subdiagnostic`, `superdiagnostic`, `form`, `rhythm`: the labels of each task of the PTB-XL
-      benchmark, as `modeling_enecg.labels` defines them.
+      benchmark, as `modeling_enecg.labels` defines them;
+    - `rr_interval`, only with that option: in ms, the median of the intervals between successive R peaks of lead II;
+      None where it could not be measured, which `builder.as_dataset()["train"]["rr_interval"][:].count(None)` counts.
 
     A build is served from the cache until an option, a CSV file or the size or time of a record file changes.
 
@@ -101,6 +110,7 @@ class PTBXL(datasets.ArrowBasedBuilder):
         data_dir (`str` or `Path`): PTB-XL's folder.
         cache_dir (`str`, *optional*): Where the Arrow files go; `datasets`' cache by default.
         on_error (`str`, *optional*, defaults to `"raise"`): See `PTBXLConfig`.
+        rr_interval (`bool`, *optional*, defaults to False): See `PTBXLConfig`.
     """
 
     BUILDER_CONFIG_CLASS = PTBXLConfig
@@ -124,7 +134,7 @@ class PTBXL(datasets.ArrowBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=f"PTB-XL: 12-lead ECGs of {SECONDS} s at {self.config.sampling_rate} Hz, int16 microvolts.",
-            features=FEATURES,
+            features=RR_FEATURES if self.config.rr_interval else FEATURES,
             homepage="https://physionet.org/content/ptb-xl/1.0.3/",
             license="cc-by-4.0",
             citation=CITATION,
@@ -157,7 +167,12 @@ class PTBXL(datasets.ArrowBasedBuilder):
             ]
             self._leave_out(errors, list_dir, f"{rows[0]['ecg_id']:05d}")
             sound = [position for position in range(len(rows)) if position not in faults]
-            yield index, _table([rows[position] for position in sound], signals[sound] if faults else signals)
+            signals = signals[sound] if faults else signals
+            table = _table([rows[position] for position in sound], signals)
+            if self.config.rr_interval:
+                intervals = [rr_interval(signal, self.config.sampling_rate) for signal in signals]
+                table = table.append_column("rr_interval", pa.array(intervals, pa.float64()))
+            yield index, table
 
     def _leave_out(self, errors: list[PTBXLError], list_dir: str | None, name: str) -> None:
         """Raise the first error, or with `on_error="skip"` log them all and list them in a file of that name."""

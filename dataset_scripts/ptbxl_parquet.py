@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from datasets import DatasetInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
@@ -27,6 +28,7 @@ def write_parquet(
     config_names: Sequence[str] = CONFIG_NAMES,
     num_proc: int | None = None,
     on_error: str = "raise",
+    rr_interval: bool = False,
 ) -> Path:
     """Convert a copy of PTB-XL's release into `<config>/<split>-00000-of-0000N.parquet` files and a dataset card.
 
@@ -39,6 +41,7 @@ def write_parquet(
             dataset's default.
         num_proc (`int`, *optional*, defaults to 1): Number of processes.
         on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` or `"skip"`, see `PTBXLConfig`.
+        rr_interval (`bool`, *optional*, defaults to False): Whether to add the column `rr_interval`, see `PTBXL`.
 
     Returns:
         `Path`: The folder written.
@@ -56,13 +59,17 @@ def write_parquet(
         builders = []
         for name in config_names:
             builder = PTBXL(
-                config_name=name, data_dir=data_dir, cache_dir=os.path.join(scratch, "cache"), on_error=on_error
+                config_name=name,
+                data_dir=data_dir,
+                cache_dir=os.path.join(scratch, "cache"),
+                on_error=on_error,
+                rr_interval=rr_interval,
             )
             prepared = Path(scratch, "prepared", name)
             builder.download_and_prepare(str(prepared), file_format="parquet", num_proc=num_proc)
             _move_shards(prepared, complete / name, splits=builder.info.splits)
             builders.append(builder)
-        dataset_card(builders).save(complete / "README.md")
+        dataset_card(builders, complete).save(complete / "README.md")
         if target.exists():
             target.rmdir()
         complete.rename(target)
@@ -78,8 +85,13 @@ def _move_shards(prepared: Path, folder: Path, splits: Iterable[str]) -> None:
             shard.rename(folder / f"{split}-{index:05d}-of-{len(shards):05d}.parquet")
 
 
-def dataset_card(builders: Sequence[PTBXL]) -> DatasetCard:
-    """Return the dataset card of prepared builders, one for each config; the first is the default config."""
+def dataset_card(builders: Sequence[PTBXL], folder: Path) -> DatasetCard:
+    """Return the dataset card of prepared builders, one for each config; the first is the default config.
+
+    Args:
+        builders (`Sequence[PTBXL]`): The builders, all with the same options.
+        folder (`Path`): Where their Parquet files are, in a folder for each config.
+    """
     data = DatasetCardData(
         license="cc-by-4.0",
         pretty_name="PTB-XL",
@@ -97,7 +109,8 @@ def dataset_card(builders: Sequence[PTBXL]) -> DatasetCard:
     return DatasetCard.from_template(
         data,
         template_path=str(CARD_TEMPLATE),
-        configs=[_describe_config(builder) for builder in builders],
+        configs=[_describe_config(builder, folder / builder.config.name) for builder in builders],
+        has_rr_interval=builders[0].config.rr_interval,
         splits=list(SPLIT_FOLDS),
         leads=STANDARD_LEADS,
         statements=SCP_STATEMENTS,
@@ -106,14 +119,21 @@ def dataset_card(builders: Sequence[PTBXL]) -> DatasetCard:
     )
 
 
-def _describe_config(builder: PTBXL) -> dict[str, Any]:
+def _describe_config(builder: PTBXL, folder: Path) -> dict[str, Any]:
     return {
         "name": builder.config.name,
         "sampling_rate": builder.config.sampling_rate,
         "num_samples": builder.config.num_samples,
         "num_records": {split: info.num_examples for split, info in builder.info.splits.items()},
         "skipped": builder.skipped_records(),
+        "unmeasured": _count_unmeasured(folder, builder.info.splits) if builder.config.rr_interval else {},
     }
+
+
+def _count_unmeasured(folder: Path, splits: Iterable[str]) -> dict[str, int]:
+    """Return how many records of each split have no RR interval."""
+    tables = {split: pq.read_table(sorted(folder.glob(f"{split}-*")), columns=["rr_interval"]) for split in splits}
+    return {split: table["rr_interval"].null_count for split, table in tables.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,11 +148,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--on_error", choices=("raise", "skip"), default="raise", help="stop at a faulty record, or leave it out"
     )
+    parser.add_argument(
+        "--rr_interval", action="store_true", help="measure each record's RR interval, as a column rr_interval"
+    )
     options = parser.parse_args(arguments)
     config_names = list(dict.fromkeys(options.config_name or CONFIG_NAMES))
     try:
         folder = write_parquet(
-            options.data_dir, options.output_dir, config_names, num_proc=options.num_proc, on_error=options.on_error
+            options.data_dir,
+            options.output_dir,
+            config_names,
+            num_proc=options.num_proc,
+            on_error=options.on_error,
+            rr_interval=options.rr_interval,
         )
     except (PTBXLError, FileExistsError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -153,7 +153,7 @@ def load_splits(
         data_dir=recipe.data_dir,
         cache_dir=recipe.cache_dir,
         on_error=recipe.on_error,
-        **({"rr_interval": True} if any(task.name == "rr_interval" for task in tasks) else {}),
+        rr_interval=any(task.name == "rr_interval" for task in tasks),
     )
     views = Views(extractor)
     with PartialState().main_process_first():
