@@ -17,7 +17,10 @@ demo: $(VENV)/.ready
 	$(BIN)/accelerate launch train.py configs/demo.yaml \
 		--data_dir $(DEMO)/data --output_dir $(DEMO)/model --cache_dir $(DEMO)/cache
 	$(BIN)/enecg predict $(DEMO)/model $(DEMO)/data/records500/00000/00001_hr --plot $(DEMO)/prediction.png
-	@echo "Report: $(DEMO)/model/README.md · figures: $(DEMO)/model/figures · 12-lead plot: $(DEMO)/prediction.png"
+	$(BIN)/accelerate launch train.py configs/enecg_small.yaml \
+		--data_dir $(DEMO)/data --output_dir $(DEMO)/ensemble --cache_dir $(DEMO)/cache
+	@echo "Post-training: $(DEMO)/model/README.md · figures: $(DEMO)/model/figures · 12-lead plot: $(DEMO)/prediction.png"
+	@echo "Ensemble: $(DEMO)/ensemble/README.md · gate weights: $(DEMO)/ensemble/figures · adapter: $(DEMO)/ensemble/adapter"
 
 test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup

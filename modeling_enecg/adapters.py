@@ -176,7 +176,7 @@ def adapter_base(model: EnECGModel, tasks: Sequence[str], path: str | None = Non
 
 def base_digest(model: EnECGModel, tasks: Iterable[str]) -> str:
     """Hash the experts, and the heads and gates of some tasks, whatever adapters are on them."""
-    prefixes = ("experts.", *(f"{kind}.{task}." for kind in ("heads", "gates") for task in tasks))
+    prefixes = ("experts.", "feature_norms.", *(f"{kind}.{task}." for kind in ("heads", "gates") for task in tasks))
     own = {
         name.replace(".base_layer.", ".").replace(".original_module.", "."): tensor
         for name, tensor in model.state_dict().items()

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .backbones import backbone_class
@@ -43,6 +44,26 @@ class EnECGOutput(ModelOutput):
     logits: dict[str, torch.Tensor] | None = None
     gate_weights: dict[str, torch.Tensor] | None = None
     expert_logits: dict[str, torch.Tensor] | None = None
+
+
+class FeatureNorm(nn.Module):
+    """Standardises an expert's features by fixed statistics; without any it changes nothing.
+
+    Experts' features differ in scale by orders of magnitude, and vary little around their means: without this a head
+    learns slowly.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, feature_size: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_size))
+        self.register_buffer("std", torch.ones(feature_size))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map `(batch_size, feature_size)` to the same shape."""
+        return (features - self.mean) / self.std
 
 
 class TaskHead(nn.Module):
@@ -100,6 +121,9 @@ class EnECGModel(PreTrainedModel):
         if config.expert_references:
             self._keys_to_ignore_on_load_missing = [r"^experts\."]
         self.experts = nn.ModuleDict(experts or {name: self._new_expert(name) for name in config.experts})
+        self.feature_norms = nn.ModuleDict(
+            {name: FeatureNorm(expert.config.feature_size) for name, expert in self.backbones.items()}
+        )
         self.heads, self.gates = nn.ModuleDict(), nn.ModuleDict()
         for task in config.get_tasks():
             self._add_heads(task)
@@ -127,6 +151,9 @@ class EnECGModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Linear | nn.Conv1d):
             module.reset_parameters()  # torch's own, or the gate's
+        elif isinstance(module, FeatureNorm):
+            init.zeros_(module.mean)
+            init.ones_(module.std)
 
     @classmethod
     def from_experts(
@@ -267,6 +294,18 @@ class EnECGModel(PreTrainedModel):
                 parameter.requires_grad_(not name.startswith(expert.forecast_parameters))
         self.train(self.training)
 
+    def set_feature_statistics(self, statistics: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Set by which mean and standard deviation each expert's features are standardised.
+
+        Args:
+            statistics (`Mapping[str, tuple[torch.Tensor, torch.Tensor]]`): By expert, both of shape `(feature_size,)`,
+                for instance over the training records.
+        """
+        for name, (mean, std) in statistics.items():
+            norm = cast(FeatureNorm, self.feature_norms[name])
+            norm.mean.copy_(mean)
+            norm.std.copy_(std)
+
     def set_drop_path_rate(self, rate: float) -> None:
         """Set every expert's stochastic depth; see [`ECGBackboneModel.set_drop_path_rate`]."""
         for name, expert in self.backbones.items():
@@ -344,7 +383,7 @@ class EnECGModel(PreTrainedModel):
             if scores is not None and self._is_sparse and not self.training:
                 is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
             expert_features = self.extract_features(input_values, is_wanted)
-        features = [expert_features[name] for name in self.experts]
+        features = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
         if scores is None:
             scores = {name: self.gates[name](features) for name in self.tasks}
         weights = {name: self._weights(each) for name, each in scores.items()}  # (batch, experts) by task

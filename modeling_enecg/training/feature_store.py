@@ -23,6 +23,7 @@ from ..modeling_enecg import EnECGModel
 from .data import Split
 
 RECORDS_A_PART = 1024
+SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the largest
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,18 @@ def stored_features(
         PartialState().wait_for_everyone()
         features[name] = np.load(path, mmap_mode="r")
     return features
+
+
+def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation over the records, 1 for a feature that hardly varies; each `(feature_size,)`.
+
+    Args:
+        features (`np.ndarray` of shape `(num_records, feature_size)`): Of one expert.
+    """
+    values = features.astype(np.float64)
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    deviation[deviation < SMALLEST_DEVIATION * max(deviation.max(), np.abs(mean).max())] = 1.0
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
 def _key(expert: ECGBackboneModel, split: Split, input_name: str, precision: Precision) -> str:

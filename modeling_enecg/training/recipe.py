@@ -81,6 +81,9 @@ class Recipe:
     class_weights: str = field(
         default="none", metadata={"help": "none, or balanced: a rare label counts as much as a common one."}
     )
+    standardize_features: bool = field(
+        default=True, metadata={"help": "Standardise experts' features by statistics of the training fold."}
+    )
     feature_store: bool = field(
         default=True, metadata={"help": "Compute frozen experts' features once; off only to compare."}
     )

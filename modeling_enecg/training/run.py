@@ -28,7 +28,7 @@ from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
 from .building import build_extractor, build_model
 from .data import FeatureRecords, SignalRecords, Split, labelled, load_splits
-from .feature_store import Precision, stored_features
+from .feature_store import Precision, feature_statistics, stored_features
 from .processes import start_processes
 from .recipe import Recipe, RecipeError
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
@@ -107,6 +107,13 @@ class _Run:
         if recipe.save_experts == "reference" and not self._may_refer():
             raise RecipeError("save_experts: only experts that have a path and stay frozen can be saved by reference.")
         self._fit_tasks()
+        if recipe.standardize_features and recipe.model is None:
+            self._fit_features()
+
+    def _fit_features(self) -> None:
+        """Set the statistics by which the model standardises its experts' features."""
+        features = self._features("train").features
+        self.model.set_feature_statistics({name: feature_statistics(values) for name, values in features.items()})
 
     def _fit_tasks(self) -> None:
         """Set what the tasks take from the training fold."""
