@@ -31,6 +31,7 @@ class Task:
             default.
         target_std (`list[float]`, *optional*): Regression: standard deviation of each target; 1 by default.
         unit (`str`, *optional*): Regression: the targets' unit, for instance `"years"`.
+        thresholds (`list[float]`, *optional*): Multi-label: the probability from which each label counts as present.
 
     Raises:
         ValueError: if the fields do not fit each other.
@@ -44,6 +45,7 @@ class Task:
     target_mean: list[float] | None = None
     target_std: list[float] | None = None
     unit: str | None = None
+    thresholds: list[float] | None = None
 
     def __post_init__(self) -> None:
         check_module_name(self.name, "task")
@@ -52,7 +54,7 @@ class Task:
                 f"Task {self.name!r}: problem_type must be one of {', '.join(PROBLEM_TYPES)}; "
                 f"got {self.problem_type!r}."
             )
-        for name in ("labels", "class_weights", "target_mean", "target_std"):
+        for name in ("labels", "class_weights", "target_mean", "target_std", "thresholds"):
             values = getattr(self, name)
             if not isinstance(values, list | tuple) and (name == "labels" or values is not None):
                 raise ValueError(f"Task {self.name!r}: {name} must be a list; got {values!r}.")
@@ -66,7 +68,7 @@ class Task:
                 raise ValueError(f"Task {self.name!r}: target_std must be positive; got {self.target_std}.")
         elif len(self.labels) < (1 if self.problem_type == "multi_label_classification" else 2):
             raise ValueError(f"Task {self.name!r}: a {self.problem_type} needs labels; got {self.labels}.")
-        for name in ("class_weights", "target_mean", "target_std"):
+        for name in ("class_weights", "target_mean", "target_std", "thresholds"):
             values = getattr(self, name)
             if values is not None and len(values) != self.num_outputs:
                 raise ValueError(f"Task {self.name!r}: {name} needs {self.num_outputs} numbers; got {values}.")
@@ -171,10 +173,10 @@ class EnECGConfig(PreTrainedConfig):
         self.tasks = [Task.from_dict(task).to_dict() for task in self.tasks]
         if self.head_hidden_sizes is None:
             self.head_hidden_sizes = [] if len(self.experts) <= 1 else [256, 256]
-        if len(self.experts) <= 1:
-            self.gate = "uniform"
-        elif self.gate is None:
+        if self.gate is None:
             self.gate = "features"
+        if len(self.experts) <= 1 and self.gate in GATES:
+            self.gate = "uniform"
         if self.gate_reads_signal:
             is_encoder = self.gate == "encoder"
             self.gate_leads = self.gate_leads or (list(STANDARD_LEADS) if is_encoder else ["II"])
@@ -190,14 +192,18 @@ class EnECGConfig(PreTrainedConfig):
             raise ValueError(f"Task names must differ from each other; got {names}.")
 
     def validate_gate(self) -> None:
-        """Refuse a gate that does not exist, leads that it cannot read, and `top_k` where nothing is saved."""
+        """Refuse leads and sizes that a gate cannot have, and `top_k` where it would save nothing."""
         if self.gate not in GATES:
             raise ValueError(f"gate must be one of {', '.join(GATES)}; got {self.gate!r}.")
         for lead in self.gate_leads or []:
             if lead not in STANDARD_LEADS:
                 raise ValueError(f"gate_leads: there is no lead {lead!r}; choose of {', '.join(STANDARD_LEADS)}.")
-        if self.gate_temperature <= 0:
-            raise ValueError(f"gate_temperature must be positive; got {self.gate_temperature}.")
+        if len(set(self.gate_leads or [])) != len(self.gate_leads or []):
+            raise ValueError(f"gate_leads must differ from each other; got {self.gate_leads}.")
+        for name in ("gate_sampling_rate", "gate_sequence_length", "gate_hidden_size", "gate_temperature"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive; got {value}.")
         if self.top_k is None or len(self.experts) <= 1:
             return
         if not 1 <= self.top_k <= len(self.experts):

@@ -14,14 +14,18 @@ from .modeling_backbone import ECGBackboneModel
 
 
 def load_expert(path: str, **hub_options: Any) -> ECGBackboneModel:
-    """Load a backbone of this package from a folder or Hub id; options as in transformers' `from_pretrained`.
+    """Load a backbone of this package from a folder or Hub id, in float32: experts of one model share their type.
+
+    Args:
+        path (`str`): The folder or Hub id.
+        hub_options: As in transformers' `from_pretrained`.
 
     Raises:
         ValueError: if `path` holds a model of another type.
         OSError: if there is no model.
     """
     config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
-    return backbone_class(config.get("model_type")).from_pretrained(path, **hub_options)
+    return backbone_class(config.get("model_type")).from_pretrained(path, dtype=torch.float32, **hub_options)
 
 
 def weights_digest(model: torch.nn.Module) -> str:

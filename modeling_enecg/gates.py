@@ -71,15 +71,15 @@ class LeadGate(nn.Module):
 
 
 class EncoderGate(nn.Module):
-    """Strided convolutions, the mean over time and a linear layer: hardly moved by a shift, and of any length."""
+    """Convolutions with pooling, the mean over time and a linear layer: hardly moved by a shift, and of any length."""
 
     def __init__(self, config: EnECGConfig):
         super().__init__()
         self.num_leads, width = len(config.gate_leads or []), config.gate_hidden_size or 0
         layers: list[nn.Module] = []
         for in_channels in [self.num_leads] + [width] * (ENCODER_DEPTH - 1):
-            convolution = nn.Conv1d(in_channels, width, ENCODER_KERNEL, ENCODER_STRIDE, ENCODER_KERNEL // 2)
-            layers += [convolution, nn.GroupNorm(1, width), nn.ReLU()]
+            convolution = nn.Conv1d(in_channels, width, ENCODER_KERNEL, padding=ENCODER_KERNEL // 2)
+            layers += [convolution, nn.GroupNorm(1, width), nn.ReLU(), _smooth_pooling()]
         self.convolutions = nn.Sequential(*layers)
         self.linear = nn.Linear(width, len(config.experts))
 
@@ -91,6 +91,13 @@ class EncoderGate(nn.Module):
                 f"got {tuple(gate_values.shape)}."
             )
         return self.linear(self.convolutions(gate_values).mean(dim=-1))
+
+
+def _smooth_pooling() -> nn.Module:
+    """Halve the rate twice; strides in the convolutions would make another record of one shifted by a few samples."""
+    return nn.AvgPool1d(
+        2 * ENCODER_STRIDE, ENCODER_STRIDE, ENCODER_STRIDE // 2, ceil_mode=True, count_include_pad=False
+    )
 
 
 def new_gate(config: EnECGConfig, feature_sizes: Sequence[int]) -> nn.Module:
@@ -110,7 +117,11 @@ def gate_weights(scores: torch.Tensor, temperature: float = 1.0, top_k: int | No
         temperature (`float`, *optional*, defaults to 1.0): Below 1 the weights are more decided, above 1 more even.
         top_k (`int`, *optional*): Keep so many experts a record; the others' weights are 0.
     """
-    if top_k is not None and top_k < scores.shape[-1]:
-        kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, scores.topk(top_k, dim=-1).indices, True)
-        scores = scores.masked_fill(~kept, float("-inf"))
-    return (scores / temperature).softmax(dim=-1)
+    if top_k is None or top_k >= scores.shape[-1]:
+        return (scores / temperature).softmax(dim=-1)
+    is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, scores.topk(top_k, dim=-1).indices, True)
+    if top_k == 1:
+        # The only weight is always 1; it takes the gradient of the expert's probability, or the gate would not learn.
+        probabilities = (scores / temperature).softmax(dim=-1)
+        return is_kept * (1 + probabilities - probabilities.detach())
+    return (scores / temperature).masked_fill(~is_kept, float("-inf")).softmax(dim=-1)

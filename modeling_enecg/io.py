@@ -1,5 +1,6 @@
 """Reading ECG files into signals in millivolts."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class ECGRecord(NamedTuple):
     lead_names: list[str]
 
 
-def read_ecg(path: str | Path) -> ECGRecord:
+def read_ecg(path: str | os.PathLike[str]) -> ECGRecord:
     """Read a WFDB record.
 
     Args:

@@ -37,7 +37,7 @@ class EnECGOutput(ModelOutput):
         gate_weights (`dict[str, torch.FloatTensor]`): Each expert's weight, `(batch_size, num_experts)`; rows
             sum to 1.
         expert_logits (`dict[str, torch.FloatTensor]`): Each expert's own outputs,
-            `(batch_size, num_experts, num_outputs)`; NaN where `top_k` left an expert out.
+            `(batch_size, num_experts, num_outputs)`; NaN where `top_k` left an expert uncomputed.
     """
 
     loss: torch.Tensor | None = None
@@ -466,7 +466,7 @@ def _in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:
 
 def _merged(expert: Any) -> ECGBackboneModel:
     """Merge a peft adapter into an expert: nested adapters would be trained, saved and switched together."""
-    return expert.merge_and_unload() if hasattr(expert, "merge_and_unload") else expert
+    return expert.merge_and_unload().requires_grad_(True) if hasattr(expert, "merge_and_unload") else expert
 
 
 def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def both_fixtures(name):
 
 def test_every_converter_has_its_parity_tests():
     own_files = {path.stem.removeprefix("test_parity_") for path in Path(__file__).parent.glob("test_parity_*.py")}
+    own_files -= {"enecg"}  # heads and gates, which have nothing to convert
     assert set(TOLERANCE) | own_files == set(CONVERTERS)
 
 

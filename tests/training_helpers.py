@@ -1,8 +1,10 @@
 """Small recipes and stages for the tests of training, and the subprocesses that follow them."""
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,3 +144,27 @@ def train_and_kill(folder: Path, stage: str, step: int, config: Path, *overrides
         assert folder.exists(), output
         shutil.rmtree(folder)
     raise AssertionError("every run had ended the stage before it was killed")
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds, which must be legal JSON: without nan."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{path} holds {constant}, which is not JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A tree of dicts and lists as one dict from each leaf's path to its value, for `pytest.approx`."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        return {path: leaf for key, inner in value.items() for path, leaf in flatten(inner, f"{prefix}/{key}").items()}
+    return {prefix: value}
+
+
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])

@@ -117,6 +117,7 @@ class Recipe:
             _check_choice("loss_weights", task, self.tasks)
             if not _fits(weight, float) or weight <= 0:
                 raise RecipeError(f"loss_weights.{task}: expected a positive number, got {weight!r}.")
+        self.ensemble = {key: value for key, value in self.ensemble.items() if value is not None}
         for key in self.ensemble:
             if key not in _ENSEMBLE_FIELDS:
                 raise RecipeError(f"Unknown key ensemble.{key}.{suggest(key, _ENSEMBLE_FIELDS)}")
@@ -157,6 +158,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     content = _read(Path(path))
     for key, value in _parse_overrides(overrides):
         _override(content, key.split("."), value, key)
+    content = {key: value for key, value in content.items() if value is not None}
     _check_fields(content, Recipe, "")
     missing = [item.name for item in fields(Recipe) if _is_required(item) and item.name not in content]
     if missing:
@@ -193,7 +195,7 @@ def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "extends" not in content:
         return content
     name = content.pop("extends")
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or not name or Path(name).name != name:
         raise RecipeError(f"The recipe {path}: extends is the name of a file in the same folder; got {name!r}.")
     other = path.with_name(name)
     if other in (path, *extended_by):

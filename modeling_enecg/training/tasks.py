@@ -84,7 +84,7 @@ def target_statistics(targets: np.ndarray) -> tuple[list[float], list[float]]:
     counts = np.sum(~np.isnan(columns), axis=0)
     if counts.min() < 2:
         raise ValueError(f"a regression needs at least two known targets in the training fold; got {counts.min()}")
-    deviation = np.nanstd(columns, axis=0)
+    mean, deviation = np.nanmean(columns, axis=0), np.nanstd(columns, axis=0)
     if deviation.min() == 0:
-        raise ValueError(f"all targets of the training fold are equal ({columns[0].tolist()}); nothing can be learnt")
-    return np.nanmean(columns, axis=0).tolist(), deviation.tolist()
+        raise ValueError(f"all targets of the training fold are equal ({mean.tolist()}); nothing can be learnt")
+    return mean.tolist(), deviation.tolist()

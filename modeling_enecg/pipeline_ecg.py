@@ -1,0 +1,128 @@
+"""The pipeline `ecg-classification`: from recordings to findings, with the tools of transformers."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Pipeline
+
+from .io import read_ecg
+
+PIPELINE_TASK = "ecg-classification"
+DEFAULT_THRESHOLD = 0.5
+
+
+class ECGClassificationPipeline(Pipeline):
+    """Predict recordings with an EnECG model, each task at once.
+
+    A recording is the path of a file; or an array of shape `(num_leads, num_samples)` in mV, with `sampling_rate` (Hz)
+    and, unless its rows are the model's leads in its order, `lead_names`; or a dict of `signal`, `sampling_rate` and
+    `lead_names`. A list of them gives a list of results, `batch_size` at a time.
+
+    A result is a dict from each task to a list, highest first: of `label` and `score`, with `present` where the task
+    is multi-label (the score reaches the label's threshold, chosen on the validation fold, or 0.5); of `label`,
+    `value` and `unit` for a regression.
+
+    Example:
+    ```python
+    from transformers import pipeline
+
+    find = pipeline("ecg-classification", model="org/enecg", trust_remote_code=True)
+    find("records/00001_hr")["rhythm"][0]  # {"label": "SR", "score": 0.97, "present": True}
+    find(signal_mv, sampling_rate=500, top_k=3)
+    ```
+    """
+
+    model: Any
+    feature_extractor: Any
+    _load_feature_extractor: Any = True
+    _load_tokenizer: Any = False
+    _load_image_processor: Any = False
+    _load_processor: Any = False
+
+    def _sanitize_parameters(
+        self,
+        sampling_rate: float | None = None,
+        lead_names: Sequence[str] | None = None,
+        top_k: int | None = None,
+        **kwargs: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if kwargs:
+            raise TypeError(f"Unknown parameters {', '.join(kwargs)}; known: sampling_rate, lead_names, top_k.")
+        preprocess = {"sampling_rate": sampling_rate, "lead_names": lead_names}
+        given = {name: value for name, value in preprocess.items() if value is not None}
+        return given, {}, {} if top_k is None else {"top_k": top_k}
+
+    def preprocess(  # type: ignore[override]
+        self,
+        recording: str | os.PathLike[str] | np.ndarray | Mapping[str, Any],
+        sampling_rate: float | None = None,
+        lead_names: Sequence[str] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Read a recording and prepare it for the model.
+
+        Raises:
+            ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
+        """
+        if isinstance(recording, str | os.PathLike):
+            signal, sampling_rate, lead_names = read_ecg(recording)
+        elif isinstance(recording, Mapping):
+            signal = recording["signal"]
+            sampling_rate = recording.get("sampling_rate", sampling_rate)
+            lead_names = recording.get("lead_names", lead_names)
+        else:
+            signal = recording
+        if sampling_rate is None:
+            raise ValueError("An array needs its sampling_rate in Hz.")
+        inputs = self.feature_extractor(np.asarray(signal), sampling_rate, lead_names, return_tensors="pt")
+        views = inputs.pop("input_values")
+        views = {"input_values": views} if isinstance(views, torch.Tensor) else _numbered(views)
+        return {**inputs, **views}
+
+    def _forward(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        inputs = dict(inputs)
+        if "input_values" not in inputs:
+            names = [f"input_values_{index}" for index in range(len(self.model.experts))]
+            inputs["input_values"] = [inputs.pop(name) for name in names]
+        output = self.model(**inputs)
+        # transformers takes batches apart only where every value is a tensor.
+        return {
+            f"{kind}.{task}": values
+            for kind, by_task in (("logits", output.logits), ("gate_weights", output.gate_weights))
+            for task, values in by_task.items()
+        }
+
+    def postprocess(  # type: ignore[override]
+        self, outputs: Mapping[str, torch.Tensor], top_k: int | None = None
+    ) -> dict[str, list[dict]]:
+        """Turn one recording's outputs into the result."""
+        logits = {task: outputs[f"logits.{task}"] for task in self.model.tasks}
+        probabilities = self.model.probabilities(logits)
+        return {
+            name: _findings(task, probabilities[name][0].tolist())[:top_k] for name, task in self.model.tasks.items()
+        }
+
+
+def _numbered(views: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"input_values_{index}": values for index, values in enumerate(views)}
+
+
+def _findings(task: Any, values: Sequence[float]) -> list[dict[str, Any]]:
+    if task.is_regression:
+        return [
+            {"label": name, "value": value, "unit": task.unit}
+            for name, value in zip(task.output_names, values, strict=True)
+        ]
+    findings: list[dict[str, Any]] = [
+        {"label": label, "score": score} for label, score in zip(task.labels, values, strict=True)
+    ]
+    if task.problem_type == "multi_label_classification":
+        thresholds = task.thresholds or [DEFAULT_THRESHOLD] * len(task.labels)
+        for finding, threshold in zip(findings, thresholds, strict=True):
+            finding["present"] = finding["score"] >= threshold
+    return sorted(findings, key=lambda finding: -finding["score"])
+
+
+__all__ = ["PIPELINE_TASK", "ECGClassificationPipeline"]
