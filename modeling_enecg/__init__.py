@@ -1,9 +1,11 @@
 """EnECG: 12-lead ECG foundation models on the Hugging Face stack.
 
-Importing this package registers its models and feature extractors with the Auto classes of transformers.
+Importing this package registers its models and feature extractors with the Auto classes of transformers, and its
+pipeline. What is saved takes the code along, so that `trust_remote_code=True` loads it where this package is not.
 """
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .backbones import BACKBONES
 from .configuration_enecg import EnECGConfig, Task
@@ -18,6 +20,7 @@ from .modeling_moment import MomentConfig, MomentModel
 from .modeling_stmem import STMEMConfig, STMEMModel
 from .modeling_tempo import TempoConfig, TempoModel
 from .modeling_timesnet import TimesNetConfig, TimesNetModel
+from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
 from .version import __version__
 
 _MODELS: tuple[type[EnECGModel] | type[ECGBackboneModel], ...] = (EnECGModel, *BACKBONES.values())
@@ -25,13 +28,19 @@ for _model in _MODELS:
     AutoConfig.register(_model.config_class.model_type, _model.config_class, exist_ok=True)
     AutoModel.register(_model.config_class, _model, exist_ok=True)
     AutoFeatureExtractor.register(_model.config_class, ECGFeatureExtractor, exist_ok=True)
+    _model.config_class.register_for_auto_class()
+    _model.register_for_auto_class("AutoModel")
 AutoFeatureExtractor.register(EnECGConfig, EnECGFeatureExtractor, exist_ok=True)
+for _extractor in (ECGFeatureExtractor, EnECGFeatureExtractor):
+    _extractor.register_for_auto_class("AutoFeatureExtractor")
+PIPELINE_REGISTRY.register_pipeline(PIPELINE_TASK, pipeline_class=ECGClassificationPipeline, pt_model=AutoModel)
 
 __all__ = [
     "BACKBONES",
     "DLinearConfig",
     "DLinearModel",
     "ECGBackboneModel",
+    "ECGClassificationPipeline",
     "ECGFMConfig",
     "ECGFMModel",
     "ECGFeatureExtractor",

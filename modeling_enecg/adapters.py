@@ -8,6 +8,7 @@ folder `base` inside.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoFeatureExtractor
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import cached_file
 
 from .expert_references import model_source, tensors_digest
 from .files import added_files, write_text
@@ -78,7 +81,7 @@ def add_lora(model: EnECGModel, settings: LoraSettings) -> PeftModel:
         lora_dropout=settings.dropout,
         use_dora=settings.use_dora,
         use_rslora=settings.use_rslora,
-        target_modules=targets,
+        target_modules="|".join(map(re.escape, targets)),  # of a list, peft would keep endings that match more
         modules_to_save=final if settings.final_layers == "whole" else None,
     )
     adapted = get_peft_model(model, config, adapter_name=ADAPTER_NAME)
@@ -229,16 +232,17 @@ def load_adapter(
         ValueError: if there is no EnECG adapter, or it was made for another base.
         OSError: if the adapter or its base cannot be loaded.
     """
-    folder = Path(path) if os.path.isdir(path) else Path(snapshot_download(str(path), **hub_options))
+    folder = _local_folder(path, hub_options)
     source, tasks = _read_info(folder)
-    hub_options.pop("revision", None)
     if base is None:
-        base = _load_base(folder, source, hub_options)
+        place, options = _base_place(folder, source)
+        base = EnECGModel.from_pretrained(place, **options, **hub_options)
     model = adapted_model(base) if isinstance(base, PeftModel) else base
     _check_base(model, folder, source, tasks)
     for task in tasks:
         if task["name"] in source.like:
             model.add_task(task, like=source.like[task["name"]])
+        model.set_thresholds(task["name"], task["thresholds"])
     if name in _module_names(model):
         raise ValueError(f"Adapter name {name!r}: a module has it already, and peft would mix them up.")
     if isinstance(base, PeftModel):
@@ -266,11 +270,13 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
     adapted: EnECGModel | PeftModel | None = base
     owner: dict[str, str] = {}
     for name, path in paths.items():
+        for task in _read_info(_local_folder(path, dict(hub_options)))[1]:
+            other = owner.setdefault(task["name"], name)
+            if other != name:
+                raise ValueError(
+                    f"The adapters {other!r} and {name!r} both change {task['name']!r}; load one of them."
+                )
         adapted = load_adapter(path, adapted, name, **hub_options)
-        for layer in cast(LoraConfig, adapted.peft_config[name]).target_modules or []:
-            task = layer.split(".")[1]
-            if owner.setdefault(task, name) != name:
-                raise ValueError(f"The adapters {owner[task]!r} and {name!r} both change {task!r}; load one of them.")
     if not isinstance(adapted, PeftModel):
         raise ValueError("Got no adapter to load.")
     cast(Any, adapted.base_model).set_adapter(list(paths), inference_mode=True)
@@ -285,10 +291,41 @@ def _read_info(folder: Path) -> tuple[AdapterBase, list[dict[str, Any]]]:
         raise ValueError(f"{folder} holds no adapter of an EnECG model: {ENECG_FILE}: {error!r}.") from error
 
 
-def _load_base(folder: Path, source: AdapterBase, hub_options: Mapping[str, Any]) -> EnECGModel:
+def load_base_extractor(path: str | Path, **hub_options: Any) -> Any:
+    """Return the feature extractor of an adapter's base; arguments and errors as in `load_adapter`."""
+    folder = _local_folder(path, hub_options)
+    place, options = _base_place(folder, _read_info(folder)[0])
+    return AutoFeatureExtractor.from_pretrained(place, **options, **hub_options)
+
+
+def is_adapter(path: str | Path, **hub_options: Any) -> bool:
+    """Whether a folder or Hub id holds an adapter of an EnECG model."""
+    if os.path.isdir(path):
+        return Path(path, ENECG_FILE).is_file()
+    found = cached_file(
+        str(path),
+        ENECG_FILE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
+        **hub_options,
+    )
+    return found is not None
+
+
+def _local_folder(path: str | Path, hub_options: dict[str, Any]) -> Path:
+    """Return an adapter's folder, downloaded if need be; the revision is used up."""
+    revision = hub_options.pop("revision", None)
+    if os.path.isdir(path):
+        return Path(path)
+    return Path(snapshot_download(str(path), revision=revision, **hub_options))
+
+
+def _base_place(folder: Path, source: AdapterBase) -> tuple[str, dict[str, Any]]:
+    """Return where an adapter's base lies, and the options that loading it takes."""
     if source.path is None:
-        return EnECGModel.from_pretrained(folder / BASE_FOLDER, **hub_options)
-    return EnECGModel.from_pretrained(source.path, revision=source.revision or "main", **hub_options)
+        return str(folder / BASE_FOLDER), {}
+    return source.path, {} if source.revision is None else {"revision": source.revision}
 
 
 def _check_base(model: EnECGModel, folder: Path, source: AdapterBase, tasks: Sequence[Mapping[str, Any]]) -> None:

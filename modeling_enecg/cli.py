@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of names that peft still uses
     try:
         options.run(options)
     except (ValueError, OSError, SafetensorError) as error:
@@ -49,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     experts.set_defaults(run=_experts)
 
     predict = commands.add_parser("predict", help="predict recordings")
-    predict.add_argument("model", help="folder or Hub id of an EnECG model")
+    predict.add_argument("model", help="folder or Hub id of an EnECG model, or of an adapter that names its base")
     predict.add_argument("records", nargs="+", metavar="record", help="WFDB record, with or without .hea or .dat")
+    predict.add_argument("--adapter", action="append", default=[], help="folder or Hub id of an adapter on the model")
     predict.add_argument("--json", action="store_true", help="print JSON, one list of all records")
     predict.add_argument("--plot", metavar="FILE.png", help="draw the 12-lead ECG of one record with its findings")
     predict.set_defaults(run=_predict)
@@ -81,7 +84,7 @@ def _experts(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     if options.plot and len(options.records) > 1:
         raise ValueError("--plot draws one record; give one.")
-    predictor = Predictor(options.model)
+    predictor = Predictor(options.model, options.adapter)
     results = []
     for path in options.records:
         record = read_ecg(path)

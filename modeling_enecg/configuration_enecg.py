@@ -165,6 +165,8 @@ class EnECGConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Put the experts in order, and fill in every task's fields and the defaults of heads and gates."""
+        if __package__ == "modeling_enecg":
+            kwargs.pop("custom_pipelines", None)  # the installed pipeline serves, and no downloaded code has to run
         if self.expert_order is None:
             self.expert_order = list(self.experts)
         if sorted(self.expert_order) != sorted(self.experts):

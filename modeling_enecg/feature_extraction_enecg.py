@@ -20,6 +20,7 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
     """
 
     model_input_names = ["input_values"]
+    padding_value = 0.0  # pipelines ask for it before they join recordings to a batch
 
     def __init__(
         self,

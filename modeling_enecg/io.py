@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import wfdb
 
 from .leads import standard_lead_names
+
+try:  # a model that was loaded with its code needs it for files only
+    import wfdb
+except ImportError:
+    wfdb = None
 
 _MV_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
 
@@ -40,9 +44,12 @@ def read_ecg(path: str | os.PathLike[str]) -> ECGRecord:
         [`ECGRecord`]
 
     Raises:
+        ImportError: if the package `wfdb` is not installed.
         ECGFileError: if the record is missing, damaged or of another format, a lead or unit is unknown, or a sample is
             missing.
     """
+    if wfdb is None:
+        raise ImportError("Reading WFDB records needs the package wfdb: pip install wfdb.")
     path = Path(path)
     record = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
     if not Path(f"{record}.hea").is_file():

@@ -7,11 +7,12 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .leads import STANDARD_LEADS
+from .loading import StrictLoading
 
 
 def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
@@ -125,12 +126,16 @@ class ECGBackboneConfig(PreTrainedConfig):
         sampling_rate (`float`, *optional*, defaults to 500): Samples a second (Hz) of the input.
         sequence_length (`int`, *optional*, defaults to 5000): Samples that the feature extractor gives.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last block; 0 at the first.
+        weights_source (`str`, *optional*): Where the weights were published; none for weights of one's own.
+        weights_licence (`str`, *optional*): Their licence as the Hub names it, `"unknown"` where none is stated.
     """
 
     num_leads: int = 12
     sampling_rate: int | float = 500
     sequence_length: int = 5000
     drop_path_rate: int | float = 0.0
+    weights_source: str | None = None
+    weights_licence: str | None = None
 
     def validate_rates(self) -> None:
         """Refuse rates of dropout and stochastic depth outside [0, 1)."""
@@ -179,7 +184,7 @@ class ResidualBlock(GradientCheckpointingLayer):
     drop_path_rate: float
 
 
-class ECGBackboneModel(PreTrainedModel):
+class ECGBackboneModel(StrictLoading):
     """Base of all ECG backbones.
 
     A backbone turns `input_values` of shape `(batch_size, num_leads, sequence_length)` into `last_hidden_state` of

@@ -12,16 +12,19 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers import initialization as init
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import ModelOutput
 
 from .backbones import backbone_class
 from .configuration_enecg import EnECGConfig, Task
 from .expert_references import fetch_expert, load_expert, model_source, refer_to
 from .gates import gate_weights, new_gate
+from .loading import StrictLoading
 from .losses import load_balancing_loss, task_loss
 from .modeling_backbone import ECGBackboneModel, RecordDropout
+from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
 
 _HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
 
@@ -82,7 +85,7 @@ class TaskHead(nn.Module):
         return self.layers(features)
 
 
-class EnECGModel(PreTrainedModel):
+class EnECGModel(StrictLoading):
     """An ensemble of ECG backbones for one or several tasks.
 
     Args:
@@ -193,8 +196,8 @@ class EnECGModel(PreTrainedModel):
         """Load a model as transformers does; experts that were saved by reference are fetched from where they are.
 
         Raises:
-            ValueError: if an expert that is referred to holds other weights by now.
-            OSError: if the model or such an expert cannot be loaded.
+            ValueError: if the weights do not fit, or an expert that is referred to holds other weights by now.
+            OSError: if the model or such an expert cannot be loaded, or a download is damaged.
         """
         result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = result[0] if isinstance(result, tuple) else result
@@ -229,7 +232,13 @@ class EnECGModel(PreTrainedModel):
             }
             own = kwargs.get("state_dict") or self.state_dict()
             kwargs["state_dict"] = {name: each for name, each in own.items() if not name.startswith("experts.")}
+        travels = self._auto_class is not None  # its code is saved with it, and so is the pipeline's
+        if travels:
+            implementation = f"{ECGClassificationPipeline.__module__.rpartition('.')[2]}.ECGClassificationPipeline"
+            self.config.custom_pipelines = {PIPELINE_TASK: {"impl": implementation, "pt": ["AutoModel"]}}
         super().save_pretrained(save_directory, *args, **kwargs)
+        if travels:
+            custom_object_save(ECGClassificationPipeline, save_directory)
 
     def add_task(self, task: Mapping[str, Any] | Task, like: str | None = None) -> None:
         """Add a task with new heads and a new gate.
@@ -266,6 +275,11 @@ class EnECGModel(PreTrainedModel):
             raise ValueError(f"Cannot remove the task {name!r} of {', '.join(self.tasks)}: a model needs one task.")
         del self.tasks[name], self.heads[name], self.gates[name]
         self.config.tasks = [task for task in self.config.tasks if task["name"] != name]
+
+    def set_thresholds(self, name: str, thresholds: Sequence[float] | None) -> None:
+        """Set from which probabilities on a multi-label task's labels count as present."""
+        self.tasks[name].thresholds = None if thresholds is None else list(thresholds)
+        self.config.tasks = [task.to_dict() for task in self.tasks.values()]
 
     def task_heads(self, name: str) -> list[TaskHead]:
         """Return each expert's head for a task."""

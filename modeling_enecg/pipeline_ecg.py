@@ -27,11 +27,17 @@ class ECGClassificationPipeline(Pipeline):
 
     Example:
     ```python
-    from transformers import pipeline
+    >>> import numpy as np
+    >>> from transformers import pipeline
+    >>> from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, EnECGConfig, EnECGModel
+    >>> expert = ECGFounderConfig(stem_size=16, hidden_sizes=[16, 32], depths=[1, 1])
+    >>> task = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}
+    >>> model = EnECGModel(EnECGConfig(experts={"ecgfounder": expert.to_diff_dict()}, tasks=[task]))
+    >>> find = pipeline("ecg-classification", model=model, feature_extractor=ECGFeatureExtractor())
+    >>> findings = find(np.random.default_rng(0).normal(size=(12, 5000)), sampling_rate=500)
+    >>> sorted(findings["rhythm"][0])
+    ['label', 'present', 'score']
 
-    find = pipeline("ecg-classification", model="org/enecg", trust_remote_code=True)
-    find("records/00001_hr")["rhythm"][0]  # {"label": "SR", "score": 0.97, "present": True}
-    find(signal_mv, sampling_rate=500, top_k=3)
     ```
     """
 

@@ -1,12 +1,14 @@
 """Predicting single recordings with a saved model."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoFeatureExtractor
 
+from .adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
 from .io import ECGRecord
 from .modeling_enecg import EnECGModel
 
@@ -15,16 +17,23 @@ class Predictor:
     """A model with its feature extractor, ready for recordings.
 
     Args:
-        path (`str` or `Path`): A folder or Hub id that holds both.
+        path (`str` or `Path`): A folder or Hub id that holds both; or an adapter's, which names its base.
+        adapters (`Sequence[str]`, *optional*): Folders or Hub ids of adapters on that model, of different tasks.
 
     Raises:
         OSError: if there is no model or feature extractor.
-        ValueError: if the model is not an EnECG model.
+        ValueError: if the model is not an EnECG model, or an adapter was made for another base.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, adapters: Sequence[str | Path] = ()):
         if os.path.isabs(path) and not os.path.isdir(path):
             raise ValueError(f"There is no folder {path}.")
+        if is_adapter(path):
+            if adapters:
+                raise ValueError(f"{path} is an adapter itself; give its base, and it among the adapters.")
+            self.model = load_adapter(path).merge_and_unload().eval()
+            self.extractor = load_base_extractor(path)
+            return
         model_type = EnECGModel.config_class.get_config_dict(str(path))[0].get("model_type")
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
@@ -32,6 +41,9 @@ class Predictor:
                 "expected an EnECG model, as train.py writes it."
             )
         self.model = EnECGModel.from_pretrained(str(path))
+        if adapters:
+            named = {f"adapter_{number}": adapter for number, adapter in enumerate(adapters)}
+            self.model = load_adapters(named, self.model).merge_and_unload(adapter_names=list(named)).eval()
         self.extractor = AutoFeatureExtractor.from_pretrained(str(path))
 
     @torch.inference_mode()

@@ -70,7 +70,8 @@ def test_a_travelling_file_reads_no_data_file(name):
 
 
 def code_of(text):
-    """Drop the examples in docstrings."""
+    """Drop the examples in docstrings, and imports that may fail."""
+    text = re.sub(r"^try:.*?^except ImportError:$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"^\s*(>>>|\.\.\.).*$", "", text, flags=re.MULTILINE)
 
 
@@ -83,12 +84,6 @@ from modeling_enecg import *
 folder, signal = pathlib.Path(sys.argv[1]), np.random.default_rng(0).normal(size=(12, 5000))
 configs = [AutoConfig.for_model(**fields) for fields in json.loads((folder / "configs.json").read_text())]
 assert {config.model_type for config in configs} == set(BACKBONES)
-for model_class in (EnECGModel, *BACKBONES.values()):
-    model_class.config_class.register_for_auto_class()
-    model_class.register_for_auto_class("AutoModel")
-for extractor_class in (ECGFeatureExtractor, EnECGFeatureExtractor):
-    extractor_class.register_for_auto_class("AutoFeatureExtractor")
-
 experts = {config.model_type: BACKBONES[config.model_type](config).eval() for config in configs}
 settings = {name: expert.config.feature_extractor_settings() for name, expert in experts.items()}
 tasks = [{"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}]

@@ -416,12 +416,12 @@ def test_an_adapted_models_card_and_info_name_the_model_it_came_from(adapted, tr
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory, simulated, training_cache, expert_paths) -> Path:
-    """LoRA in the experts as well, then post-training."""
+    """Linear probing, then LoRA in the experts as well, then post-training."""
     folder = tmp_path_factory.mktemp("deep")
     changes = {
         "experts": expert_paths,
         "ensemble": SMALL_HEADS,
-        "stages": {"lora_heads": LORA | {"lora_experts": True}, "post_training": LORA},
+        "stages": {"linear_probing": LORA, "lora_heads": LORA | {"lora_experts": True}, "post_training": LORA},
         "num_resamples": 5,
     }
     fields = recipe_fields(simulated, folder / "run", training_cache) | changes
@@ -460,7 +460,7 @@ def test_the_adapter_gives_what_its_stage_ended_with(deep, simulated):
 
 def test_post_training_after_lora_trains_every_weight_of_a_plain_model(deep, simulated):
     info = read_json(deep / "run_info.json")
-    assert list(info["stages"]) == ["lora_heads", "post_training"]
+    assert list(info["stages"]) == ["linear_probing", "lora_heads", "post_training"]
     assert info["stages"]["post_training"]["num_trainable"] == info["num_parameters"]
     before, after = (load_file(folder / "model.safetensors") for folder in (deep / "lora_heads", deep))
     assert before.keys() == after.keys()
@@ -471,16 +471,20 @@ def test_post_training_after_lora_trains_every_weight_of_a_plain_model(deep, sim
     assert_repeats_predictions(model, AutoFeatureExtractor.from_pretrained(deep), deep, simulated, ["superdiagnostic"])
 
 
-def test_a_run_that_ended_between_the_stages_goes_on_from_the_merged_adapter(deep, tmp_path):
+@pytest.mark.parametrize("undone", [["post_training"], ["lora_heads", "post_training"]], ids="-".join)
+def test_a_run_that_ended_between_stages_goes_on_to_the_same_weights(deep, tmp_path, undone):
+    """The adapter starts alike, whatever was drawn before, and is merged where its stage is done."""
     folder = Path(shutil.copytree(deep, tmp_path / "run"))
-    adapter = folder / "adapter" / "adapter_model.safetensors"
-    written = adapter.stat().st_mtime_ns
     for name in ("metrics.json", "predictions.parquet", "model.safetensors", "config.json", "README.md"):
         (folder / name).unlink()
-    shutil.rmtree(folder / "post_training")
+    for name in [*undone, *(["adapter"] if "lora_heads" in undone else [])]:
+        shutil.rmtree(folder / name)
+    kept = {
+        path: path.stat().st_mtime_ns for name in ("linear_probing", "adapter") for path in folder.glob(f"{name}/*")
+    }
     follow(deep.parent / "recipe.yaml", "--output_dir", str(folder))
-    assert adapter.stat().st_mtime_ns == written
-    for name in ("metrics.json", "model.safetensors", "config.json"):
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished stage was done again"
+    for name in ("metrics.json", "model.safetensors", "config.json", "adapter/adapter_model.safetensors"):
         assert (folder / name).read_bytes() == (deep / name).read_bytes(), name
 
 

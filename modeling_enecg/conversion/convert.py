@@ -16,6 +16,7 @@ from ..files import new_folder
 from ..modeling_backbone import ECGBackboneModel
 from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet
 from .checkpoint import ConversionError, read_checkpoint
+from .published import published_weights
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def convert_checkpoint(
     converter = CONVERTERS[name]
     upstream = converter.prepare(read_checkpoint(checkpoint, converter.weights_key))
     fields = converter.adapt(_translate(hyperparameters or {}, converter.hyperparameters), upstream)
+    published = published_weights(name)
+    fields |= {"weights_source": published.source, "weights_licence": published.licence_id}
     model = _build(converter.model_class, fields)
     weights, dropped = rename_weights(upstream, converter, set(model.state_dict()))
     _fill(model, weights)

@@ -16,6 +16,7 @@ class PublishedWeights(NamedTuple):
         source (`str`): Address of the publication.
         checkpoint (`str`): The published file, or what to look for.
         licence (`str`): Of the weights, as far as it is stated.
+        licence_id (`str`): The same as the Hub names it; `"unknown"` where none is stated.
     """
 
     name: str
@@ -23,6 +24,7 @@ class PublishedWeights(NamedTuple):
     source: str
     checkpoint: str
     licence: str
+    licence_id: str
 
     @property
     def model_type(self) -> str:
@@ -49,6 +51,7 @@ class PublishedWeights(NamedTuple):
         return f"enecg convert {self.name} {self.checkpoint} checkpoints/{self.name}"
 
 
+UNKNOWN_LICENCE = "unknown"
 _NO_LICENCE = "none stated: ask its authors"
 
 PUBLISHED = (
@@ -58,6 +61,7 @@ PUBLISHED = (
         "https://github.com/yuhaoxu99/EnECG",
         "checkpoint.pth",
         _NO_LICENCE,
+        UNKNOWN_LICENCE,
     ),
     PublishedWeights(
         "ecgfm",
@@ -65,6 +69,7 @@ PUBLISHED = (
         "https://huggingface.co/wanglab/ecg-fm",
         "mimic_iv_ecg_physionet_pretrained.pt",
         "repository MIT; check the model page",
+        "mit",
     ),
     PublishedWeights(
         "ecgfounder",
@@ -72,6 +77,7 @@ PUBLISHED = (
         "https://huggingface.co/PKUDigitalHealth/ECGFounder",
         "12_lead_ECGFounder.pth",
         "repository MIT; check the model page",
+        "mit",
     ),
     PublishedWeights(
         "moment",
@@ -79,6 +85,7 @@ PUBLISHED = (
         "https://huggingface.co/AutonLab/MOMENT-1-small",
         "model.safetensors",
         "MIT",
+        "mit",
     ),
     PublishedWeights(
         "stmem",
@@ -86,6 +93,7 @@ PUBLISHED = (
         "https://github.com/bakqui/ST-MEM",
         "encoder.pth",
         "CC BY-NC 4.0: not for commercial use",
+        "cc-by-nc-4.0",
     ),
     PublishedWeights(
         "tempo",
@@ -93,6 +101,7 @@ PUBLISHED = (
         "https://github.com/DC-research/TEMPO",
         "TEMPO-80M_v1.pth",
         "repository MIT; check the model page",
+        "mit",
     ),
     PublishedWeights(
         "timesnet",
@@ -100,8 +109,14 @@ PUBLISHED = (
         "https://github.com/yuhaoxu99/EnECG",
         "checkpoint.pth",
         _NO_LICENCE,
+        UNKNOWN_LICENCE,
     ),
 )
+
+
+def published_weights(name: str) -> PublishedWeights:
+    """Return what is published for a backbone, by its name."""
+    return next(weights for weights in PUBLISHED if weights.name == name)
 
 
 def published_table() -> str:

@@ -19,11 +19,12 @@ import yaml
 from accelerate import PartialState
 from huggingface_hub.constants import HF_HOME
 from transformers import set_seed
-from transformers.utils import logging
+from transformers.utils import CONFIG_NAME, logging
 
-from ..adapters import BASE_FOLDER, AdapterBase, adapter_base, save_adapter
+from ..adapters import BASE_FOLDER, ENECG_FILE, AdapterBase, adapter_base, save_adapter
 from ..evaluation.report import SplitPredictions, write_report
-from ..evaluation.scoring import has_targets
+from ..evaluation.scoring import has_targets, predicted_outputs
+from ..evaluation.thresholds import f1_thresholds
 from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
 from .building import build_extractor, build_model
@@ -75,6 +76,7 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     }
     metrics: dict[str, Any] = {}
     if state.is_main_process:
+        run.choose_thresholds(predictions["validation"])
         metrics = run.report(name, predictions)
     state.wait_for_everyone()
     return metrics
@@ -222,6 +224,21 @@ class _Run:
     def _load_weights(self, folder: Path) -> None:
         done = EnECGModel.from_pretrained(folder)
         self.model.load_state_dict(done.state_dict())
+
+    def choose_thresholds(self, predicted: SplitPredictions) -> None:
+        """Set each multi-label task's thresholds by what was predicted on the validation fold, and save them."""
+        for task in self.tasks:
+            given = has_targets(task, predicted.targets[task.name])
+            if task.problem_type == "multi_label_classification" and given.any():
+                outputs = predicted_outputs(task, predicted.logits[task.name][given])
+                self.model.set_thresholds(task.name, f1_thresholds(predicted.targets[task.name][given], outputs))
+        paths = [self.output_dir / CONFIG_NAME]
+        if TRAINERS[list(self.recipe.stages)[-1]] is LoraHeadTrainer:
+            paths.append(self.output_dir / "adapter" / ENECG_FILE)
+        for path in paths:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["tasks"] = [task.to_dict() for task in self.tasks]
+            write_text(path, json.dumps(content, indent=2) + "\n")
 
     def report(self, name: str, predictions: Mapping[str, SplitPredictions]) -> dict[str, Any]:
         """Write everything that a run leaves behind beside the model."""

@@ -1,0 +1,86 @@
+"""Loading that refuses what does not fit: missing weights, and files damaged on their way from the Hub.
+
+transformers only reports weights that a file lacks, and goes on with random ones; huggingface_hub checks a download's
+size and not its content. A cached file is named after its hash, so that it can be checked at any time.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME
+
+CHUNK_BYTES = 1 << 20
+
+
+class StrictLoading(PreTrainedModel):
+    """A model whose `from_pretrained` fails where transformers would go on with random weights or a damaged file."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a model as transformers does.
+
+        Raises:
+            ValueError: if the weights lack something the model has, hold more, or have other shapes.
+            OSError: if there is no such model, or a downloaded file is damaged.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        may_differ = kwargs.get("ignore_mismatched_sizes", False)
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        model, info = loaded
+        check_cached_files(str(pretrained_model_name_or_path), model.config, kwargs.get("cache_dir"))
+        wrong = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
+        if wrong and not may_differ:
+            kinds = "; ".join(f"{kind.replace('_', ' ')}: {_shorten(keys)}" for kind, keys in wrong.items())
+            raise ValueError(
+                f"The weights in {pretrained_model_name_or_path} are not those of a {cls.__name__} of its config: "
+                f"{kinds}."
+            )
+        return (model, info) if wants_info else model
+
+
+def check_cached_files(repo_id: str, config: Any, cache_dir: str | None = None) -> None:
+    """Compare what was downloaded from the Hub with its hashes; a local folder has none.
+
+    Args:
+        repo_id (`str`): A Hub id, or a local folder.
+        config (`PreTrainedConfig`): The loaded config, which knows the revision.
+        cache_dir (`str`, *optional*): As it was given for loading.
+
+    Raises:
+        OSError: if a file's content is not what its name in the cache says.
+    """
+    revision = getattr(config, "_commit_hash", None)
+    if revision is None or os.path.isdir(repo_id):
+        return
+    cached = try_to_load_from_cache(repo_id, CONFIG_NAME, cache_dir=cache_dir, revision=revision)
+    if not isinstance(cached, str):
+        return
+    for path in sorted(Path(cached).parent.rglob("*")):
+        if path.is_file() and not is_sound(path.resolve()):
+            raise OSError(
+                f"{path.name} of {repo_id} was damaged in download (its content does not match its hash). "
+                f"Delete {path.resolve()} or load with force_download=True."
+            )
+
+
+def is_sound(blob: Path) -> bool:
+    """Whether a file of the Hub's cache holds what its name says: a sha256, or a git object id for a small file."""
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        digest = hashlib.sha256()
+    elif re.fullmatch(r"[0-9a-f]{40}", blob.name):
+        digest = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode())
+    else:
+        return True  # a cache without links has copies under their own names
+    with blob.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest() == blob.name
+
+
+def _shorten(keys: list[str], limit: int = 4) -> str:
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
