@@ -483,18 +483,15 @@ def test_every_kind_of_adapter_loads_and_merges(saved, train_adapter, settings):
     assert_equal_logits(logits_of(loaded.merge_and_unload()), trained.logits, atol=1e-4, rtol=1e-4)
 
 
-def test_an_adapter_of_many_layers_names_each_of_them(saved, train_adapter):
-    """From 20 layers on peft keeps endings of names instead, which fit other tasks' layers as well."""
+def test_an_adapter_of_many_layers_adapts_its_own_tasks_only(saved, train_adapter, recwarn):
+    """Of a list of 20 layers and more peft keeps endings of names, which fit other tasks' layers as well."""
     tasks = [SEX | {"name": f"sex_{index}"} for index in range(4)]
-    base = saved(tasks=tasks, gate="encoder")
-    trained = train_adapter(base, tasks[:2], "adapter", LORA_ONLY)
-    config = json.loads((trained.folder / "adapter_config.json").read_text())
-    assert len(config["target_modules"]) == trained.num_trainable / 2 == 2 * (2 * 2 + 4)
-    many = train_adapter(base, tasks[:3], "many", LORA_ONLY)
-    assert many.num_trainable / 2 >= 20
-    loaded = load_adapter(many.folder)
-    assert_equal_logits(logits_of(loaded), many.logits)
+    trained = train_adapter(saved(tasks=tasks, gate="encoder"), tasks[:3], "adapter", LORA_ONLY)
+    assert trained.num_trainable / 2 == 3 * (2 * 2 + 4) > 20
+    loaded = load_adapter(trained.folder)
+    assert_equal_logits(logits_of(loaded), trained.logits)
     assert {layer.split(".")[1] for layer in with_lora(adapted_model(loaded))} == {"sex_0", "sex_1", "sex_2"}
+    assert not [str(each.message) for each in recwarn if "missing adapter keys" in str(each.message)]
 
 
 # What is refused
