@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
@@ -33,6 +33,7 @@ FINAL_LAYERS = ("whole", "lora", "frozen")
 ADAPTER_NAME = "default"
 ENECG_FILE = "enecg.json"
 BASE_FOLDER = "base"
+RESERVED_NAMES = {ADAPTER_NAME, "base_layer", "modules_to_save", "original_module", "lora_A", "lora_B", "lora_a"}
 _ATTENTION_NAMES = {"attention", "attn"}
 _TRAINED_PARTS = (".lora_", f".modules_to_save.{ADAPTER_NAME}.")
 
@@ -61,19 +62,9 @@ def add_lora(model: EnECGModel, settings: LoraSettings) -> PeftModel:
         `PeftModel` around the model, to save or merge the adapter.
 
     Raises:
-        ValueError: if there is nothing to adapt, or DoRA is to rescale a layer of zeros.
+        ValueError: if there is nothing to adapt, a name is peft's own, or DoRA is to rescale a layer of zeros.
     """
-    hidden, final = new_layers(model)
-    targets = hidden + (final if settings.final_layers == "lora" else [])
-    if settings.experts:
-        targets += attention_layers(model)
-    if not targets:
-        raise ValueError(
-            "LoRA finds no layer to adapt: these heads are linear, and final layers are trained whole or frozen. "
-            'Set final_layers to "lora", or give the heads hidden layers.'
-        )
-    if settings.use_dora and any(not cast(torch.Tensor, model.get_submodule(name).weight).any() for name in targets):
-        raise ValueError("DoRA cannot rescale a layer of zeros, as a fresh gate's is; train final layers whole.")
+    targets, final = lora_layers(model, settings)
     model.freeze_experts()
     config = LoraConfig(
         r=settings.rank,
@@ -90,6 +81,29 @@ def add_lora(model: EnECGModel, settings: LoraSettings) -> PeftModel:
         if isinstance(module, LoraLayer) and settings.dropout:
             module.lora_dropout[ADAPTER_NAME] = RecordDropout(settings.dropout)
     return adapted
+
+
+def lora_layers(model: EnECGModel, settings: LoraSettings) -> tuple[list[str], list[str]]:
+    """Return the names of the layers that an adapter changes by LoRA, and of the heads' and gates' final layers.
+
+    Raises:
+        ValueError: as `add_lora` does.
+    """
+    reserved = sorted(RESERVED_NAMES & {*model.tasks, *model.experts})
+    if reserved:
+        raise ValueError(f"peft uses the names {', '.join(reserved)} itself; give that expert or task another one.")
+    hidden, final = new_layers(model)
+    targets = hidden + (final if settings.final_layers == "lora" else [])
+    if settings.experts:
+        targets += attention_layers(model)
+    if not targets:
+        raise ValueError(
+            "LoRA finds no layer to adapt: these heads are linear, and final layers are trained whole or frozen. "
+            'Set final_layers to "lora", or give the heads hidden layers.'
+        )
+    if settings.use_dora and any(not cast(torch.Tensor, model.get_submodule(name).weight).any() for name in targets):
+        raise ValueError("DoRA cannot rescale a layer of zeros, as a fresh gate's is; train final layers whole.")
+    return targets, final
 
 
 def new_layers(model: EnECGModel) -> tuple[list[str], list[str]]:
@@ -197,10 +211,12 @@ def save_adapter(adapted: PeftModel, folder: str | Path, base: AdapterBase) -> N
         base ([`AdapterBase`]): What it was made for.
 
     Raises:
+        ValueError: if final layers of a task that the base lacks are not trained whole: they would be in no file.
         RuntimeError: if peft leaves out some of the adapter's weights.
     """
-    model = adapted_model(adapted)
-    config = adapted.peft_config[ADAPTER_NAME]
+    model, config = adapted_model(adapted), cast(LoraConfig, adapted.peft_config[ADAPTER_NAME])
+    if base.like and config.modules_to_save is None:
+        raise ValueError(f"final_layers must be whole: the base lacks the tasks {', '.join(base.like)}.")
     config.base_model_name_or_path, config.revision = base.path, base.revision
     tasks = [task.to_dict() for task in model.tasks.values()]
     with added_files(folder) as aside:
@@ -214,14 +230,14 @@ def save_adapter(adapted: PeftModel, folder: str | Path, base: AdapterBase) -> N
 
 
 def load_adapter(
-    path: str | Path, base: EnECGModel | PeftModel | None = None, name: str = ADAPTER_NAME, **hub_options: Any
+    path: str | Path, base: EnECGModel | None = None, name: str = ADAPTER_NAME, **hub_options: Any
 ) -> PeftModel:
     """Load an adapter on its base.
 
     Args:
         path (`str` or `Path`): The adapter's folder or Hub id.
-        base ([`EnECGModel`] or `PeftModel`, *optional*): The base, changed in place; one with other adapters already
-            gets this one beside them. By default it is loaded from where the adapter says.
+        base ([`EnECGModel`], *optional*): The base, changed in place; by default it is loaded from where the adapter
+            says.
         name (`str`, *optional*, defaults to `"default"`): What peft is to call the adapter.
         hub_options: `revision`, `token`, `cache_dir` and `local_files_only`, as in huggingface_hub.
 
@@ -229,31 +245,10 @@ def load_adapter(
         `PeftModel`: Call it like the model; `merge_and_unload()` makes it one.
 
     Raises:
-        ValueError: if there is no EnECG adapter, or it was made for another base.
+        ValueError: if there is no EnECG adapter, it was made for another base, or peft cannot use the name.
         OSError: if the adapter or its base cannot be loaded.
     """
-    folder = _local_folder(path, hub_options)
-    source, tasks = _read_info(folder)
-    if base is None:
-        place, options = _base_place(folder, source)
-        base = EnECGModel.from_pretrained(place, **options, **hub_options)
-    model = adapted_model(base) if isinstance(base, PeftModel) else base
-    _check_base(model, folder, source, tasks)
-    for task in tasks:
-        if task["name"] in source.like:
-            model.add_task(task, like=source.like[task["name"]])
-        model.set_thresholds(task["name"], task["thresholds"])
-    if name in _module_names(model):
-        raise ValueError(f"Adapter name {name!r}: a module has it already, and peft would mix them up.")
-    if isinstance(base, PeftModel):
-        base.load_adapter(str(folder), adapter_name=name)
-        return base.eval()
-    return PeftModel.from_pretrained(model, str(folder), adapter_name=name).eval()
-
-
-def _module_names(model: EnECGModel) -> set[str]:
-    own = [path for path, _ in model.named_modules() if ".lora_" not in path and ".modules_to_save" not in path]
-    return {part for path in own for part in path.split(".")}
+    return load_adapters({name: path}, base, **hub_options)
 
 
 def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = None, **hub_options: Any) -> PeftModel:
@@ -265,22 +260,58 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         hub_options: As in `load_adapter`.
 
     Raises:
-        ValueError: as `load_adapter` does, or if two adapters change the same task.
+        ValueError: as `load_adapter` does, or if two adapters change the same task, or one of several the experts.
     """
-    adapted: EnECGModel | PeftModel | None = base
+    if not paths:
+        raise ValueError("Got no adapter to load.")
+    revision = hub_options.pop("revision", None)
+    folders = {name: _local_folder(path, revision, hub_options) for name, path in paths.items()}
+    contents = {name: _read_info(folder) for name, folder in folders.items()}
+    _check_together(folders, contents)
+    if base is None:
+        name = next(iter(folders))
+        place, options = _base_place(folders[name], contents[name][0])
+        base = EnECGModel.from_pretrained(place, **options, **hub_options)
+    for name, (source, tasks) in contents.items():
+        _check_name(base, name)
+        _check_base(base, folders[name], source, tasks)
+    for source, tasks in contents.values():
+        for task in tasks:
+            if task["name"] in source.like:
+                base.add_task(task, like=source.like[task["name"]])
+            base.set_thresholds(task["name"], task["thresholds"])
+    adapted: PeftModel | None = None
+    for name, folder in folders.items():
+        if adapted is None:
+            adapted = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
+        else:
+            adapted.load_adapter(str(folder), adapter_name=name)
+    assert adapted is not None  # there is at least one folder
+    cast(Any, adapted.base_model).set_adapter(list(folders), inference_mode=True)
+    return adapted.eval()
+
+
+def _check_together(folders: Mapping[str, Path], contents: Mapping[str, tuple[AdapterBase, list[dict]]]) -> None:
+    """Refuse adapters that would change each other's results."""
     owner: dict[str, str] = {}
-    for name, path in paths.items():
-        for task in _read_info(_local_folder(path, dict(hub_options)))[1]:
+    for name, (_source, tasks) in contents.items():
+        for task in tasks:
             other = owner.setdefault(task["name"], name)
             if other != name:
                 raise ValueError(
                     f"The adapters {other!r} and {name!r} both change {task['name']!r}; load one of them."
                 )
-        adapted = load_adapter(path, adapted, name, **hub_options)
-    if not isinstance(adapted, PeftModel):
-        raise ValueError("Got no adapter to load.")
-    cast(Any, adapted.base_model).set_adapter(list(paths), inference_mode=True)
-    return adapted.eval()
+        if len(folders) > 1 and r"experts\." in str(PeftConfig.from_pretrained(str(folders[name])).target_modules):
+            raise ValueError(f"The adapter {name!r} changes the experts, which all tasks share; load it alone.")
+
+
+def _check_name(model: EnECGModel, name: str) -> None:
+    if not name.replace("_", "").replace("-", "").isalnum() or name in {
+        part for path, _ in model.named_modules() for part in path.split(".")
+    }:
+        raise ValueError(
+            f"Adapter name {name!r}: use letters, digits, _ and -, and no name of a module: peft would mix them up."
+        )
 
 
 def _read_info(folder: Path) -> tuple[AdapterBase, list[dict[str, Any]]]:
@@ -293,7 +324,7 @@ def _read_info(folder: Path) -> tuple[AdapterBase, list[dict[str, Any]]]:
 
 def load_base_extractor(path: str | Path, **hub_options: Any) -> Any:
     """Return the feature extractor of an adapter's base; arguments and errors as in `load_adapter`."""
-    folder = _local_folder(path, hub_options)
+    folder = _local_folder(path, hub_options.pop("revision", None), hub_options)
     place, options = _base_place(folder, _read_info(folder)[0])
     return AutoFeatureExtractor.from_pretrained(place, **options, **hub_options)
 
@@ -313,9 +344,8 @@ def is_adapter(path: str | Path, **hub_options: Any) -> bool:
     return found is not None
 
 
-def _local_folder(path: str | Path, hub_options: dict[str, Any]) -> Path:
-    """Return an adapter's folder, downloaded if need be; the revision is used up."""
-    revision = hub_options.pop("revision", None)
+def _local_folder(path: str | Path, revision: str | None, hub_options: Mapping[str, Any]) -> Path:
+    """Return an adapter's folder, downloaded if need be."""
     if os.path.isdir(path):
         return Path(path)
     return Path(snapshot_download(str(path), revision=revision, **hub_options))

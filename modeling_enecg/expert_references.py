@@ -21,11 +21,14 @@ def load_expert(path: str, **hub_options: Any) -> ECGBackboneModel:
         hub_options: As in transformers' `from_pretrained`.
 
     Raises:
-        ValueError: if `path` holds a model of another type.
+        ValueError: if `path` holds a model of another type, or weights that do not fit.
         OSError: if there is no model.
     """
     config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
-    return backbone_class(config.get("model_type")).from_pretrained(path, dtype=torch.float32, **hub_options)
+    try:
+        return backbone_class(config.get("model_type")).from_pretrained(path, dtype=torch.float32, **hub_options)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -8,7 +8,7 @@ from .configuration_enecg import Task
 MISSING = -100
 
 
-def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor, is_shared: bool = False) -> torch.Tensor:
     """Return the mean loss over the labels that are there; 0 where none is.
 
     Multi-label: binary cross-entropy; single-label: cross-entropy; regression: squared error of standardised targets.
@@ -19,6 +19,8 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
         labels (`torch.Tensor`): Multi-label: 0 or 1, `(batch_size, num_outputs)`. Single-label: class indices,
             `(batch_size,)`. Regression: values in the target's own unit, `(batch_size,)` or
             `(batch_size, num_outputs)`. Missing is NaN; in a classification -100 as well.
+        is_shared (`bool`, *optional*, defaults to False): Whether all processes hold parts of one batch and compute
+            this at once: the mean of their losses is then the whole batch's, however missing labels are spread.
 
     Returns:
         `torch.FloatTensor` of shape `()`.
@@ -28,7 +30,17 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
     """
     logits = logits.float()
     if task.problem_type == "single_label_classification":
-        return _cross_entropy(task, logits, labels)
+        losses, weights = _cross_entropy(task, logits, labels)
+    else:
+        losses, weights = _losses_by_output(task, logits, labels)
+    total = weights.sum()
+    if is_shared:
+        total = mean_over_processes(total)
+    return losses.sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def _losses_by_output(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of each output, 0 where the label is missing, and 1 where it is given."""
     if task.is_regression and labels.ndim == 1 and task.num_outputs == 1:
         labels = labels[:, None]
     _check_shape(task, labels, logits.shape)
@@ -40,7 +52,29 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
     else:
         weights = None if task.class_weights is None else logits.new_tensor(task.class_weights)
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
-    return (losses * is_given).sum() / is_given.sum().clamp(min=1)
+    return losses * is_given, is_given.to(logits.dtype)
+
+
+def _cross_entropy(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each record's loss, weighted, 0 where the label is missing, and its weight."""
+    _check_shape(task, labels, logits.shape[:1])
+    if labels.is_floating_point():
+        labels = labels.nan_to_num(nan=MISSING)
+    labels = labels.long()
+    weights = (
+        logits.new_ones(task.num_outputs) if task.class_weights is None else logits.new_tensor(task.class_weights)
+    )
+    losses = nn.functional.cross_entropy(logits, labels, weight=weights, ignore_index=MISSING, reduction="none")
+    return losses, torch.where(labels == MISSING, 0.0, weights[labels.clamp(min=0)])
+
+
+def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Average a tensor over the processes that train together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    values = values.clone()
+    torch.distributed.all_reduce(values)
+    return values / torch.distributed.get_world_size()
 
 
 def load_balancing_loss(probabilities: torch.Tensor, is_chosen: torch.Tensor) -> torch.Tensor:
@@ -56,23 +90,9 @@ def load_balancing_loss(probabilities: torch.Tensor, is_chosen: torch.Tensor) ->
     Returns:
         `torch.FloatTensor` of shape `()`.
     """
-    shares = is_chosen.float().mean(dim=0)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(shares)
-        shares = shares / torch.distributed.get_world_size()
+    shares = mean_over_processes(is_chosen.float().mean(dim=0))
     shares = shares / shares.sum()
     return probabilities.shape[-1] * (shares * probabilities.float().mean(dim=0)).sum()
-
-
-def _cross_entropy(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    _check_shape(task, labels, logits.shape[:1])
-    if labels.is_floating_point():
-        labels = labels.nan_to_num(nan=MISSING)
-    weights = None if task.class_weights is None else logits.new_tensor(task.class_weights)
-    labels = labels.long()
-    if bool((labels == MISSING).all()):
-        return logits.sum() * 0.0
-    return nn.functional.cross_entropy(logits, labels, weight=weights, ignore_index=MISSING)
 
 
 def _check_shape(task: Task, labels: torch.Tensor, expected: torch.Size) -> None:

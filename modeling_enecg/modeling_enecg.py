@@ -447,7 +447,9 @@ class EnECGModel(StrictLoading):
         if unknown or not labels:
             raise ValueError(f"Labels for unknown tasks {unknown}; this model has {', '.join(self.tasks)}.")
         losses = [
-            self.tasks[name].loss_weight * task_loss(self.tasks[name], logits[name], labels[name]) for name in labels
+            self.tasks[name].loss_weight
+            * task_loss(self.tasks[name], logits[name], labels[name], is_shared=self.training)
+            for name in labels
         ]
         return torch.stack(losses).sum()
 

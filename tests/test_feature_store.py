@@ -83,7 +83,7 @@ def test_stored_features_are_what_the_experts_compute(model, split, tmp_path):
 
 
 def test_experts_compute_in_eval_mode_and_go_back_to_their_own(model, split, tmp_path):
-    expected = direct_features(model, split, batch_size=64)
+    expected = direct_features(model, split, batch_size=16)
     model.set_drop_path_rate(0.5)
     model.train()
     stored = stored_features(model, split, tmp_path)

@@ -143,7 +143,8 @@ def test_fine_tuning_changes_every_weight(trainer, simulated, training_cache):
     before = copy.deepcopy(model.state_dict())
     trainer(FineTuningTrainer, FineTuningArguments, model, num_train_epochs=2).train()
     after = model.state_dict()
-    assert not [name for name in before if torch.equal(before[name], after[name])]
+    unchanged = {name for name in before if torch.equal(before[name], after[name])}
+    assert unchanged == {name for name in before if name.startswith("feature_norms.")}  # fixed statistics
 
 
 def test_post_training_sets_stochastic_depth_and_saves_it(trainer, both, tmp_path):

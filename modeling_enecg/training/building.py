@@ -6,13 +6,14 @@ from typing import Any, cast
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoFeatureExtractor
 
-from ..adapters import missing_tasks
+from ..adapters import LoraSettings, lora_layers, missing_tasks
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
+from .arguments import LoraHeadArguments
 from .recipe import Recipe, RecipeError, suggest
 
 
@@ -28,7 +29,7 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
     """
     try:
         if recipe.model is not None:
-            model = EnECGModel.from_pretrained(recipe.model)
+            model = _load_model(recipe.model)
             _bring_to_tasks(model, tasks)
             return model
         experts = {
@@ -37,7 +38,45 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
         }
         return EnECGModel.from_experts(experts, tasks, **recipe.ensemble)
     except (StrictDataclassError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise RecipeError(f"{'experts' if recipe.model is None else 'model'}: {error}") from error
+        source = "experts" if recipe.model is None else "model"
+        raise RecipeError(f"{source}: {' '.join(str(error).split())}") from error
+
+
+def _load_model(path: str) -> EnECGModel:
+    model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
+    if model_type != EnECGModel.config_class.model_type:
+        raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
+    return EnECGModel.from_pretrained(path)
+
+
+def check_lora(recipe: Recipe, model: EnECGModel) -> None:
+    """Refuse, before anything is computed, what a first stage of LoRA cannot do with a model.
+
+    Raises:
+        RecipeError: if there is nothing to adapt, or a new task of a trained model would have random final layers.
+    """
+    stage, settings = next(iter(recipe.stages.items()))
+    if stage != "lora_heads":
+        return
+    final_layers = settings.get("final_layers", LoraHeadArguments.final_layers)
+    if recipe.model is not None and final_layers != "whole":
+        base = EnECGModel.config_class.from_pretrained(recipe.model)
+        new = sorted(model.tasks.keys() - {task["name"] for task in base.tasks})
+        if new:
+            raise RecipeError(
+                f"stages.{stage}.final_layers: must be whole: the model lacks the tasks {', '.join(new)}."
+            )
+    try:
+        lora_layers(
+            model,
+            LoraSettings(
+                use_dora=settings.get("use_dora", False),
+                final_layers=final_layers,
+                experts=settings.get("lora_experts", False),
+            ),
+        )
+    except ValueError as error:
+        raise RecipeError(f"stages.{stage}: {error}") from error
 
 
 def _bring_to_tasks(model: EnECGModel, tasks: list[Task]) -> None:
@@ -76,12 +115,12 @@ def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
 def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
     """Return a model's feature extractor: one for all, or one each where inputs differ, with one for a signal gate."""
     if recipe.model is not None:
-        return AutoFeatureExtractor.from_pretrained(recipe.model)
+        return _load_extractor(recipe.model, "model")
     settings = {}
     for name, expert in model.backbones.items():
         source = recipe.experts[name]
         if "path" in source:
-            extractor = AutoFeatureExtractor.from_pretrained(source["path"])
+            extractor = _load_extractor(source["path"], f"experts.{name}")
         else:
             extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
         settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
@@ -90,3 +129,10 @@ def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | 
     if gate is None and all(other == first for other in settings.values()):
         return ECGFeatureExtractor(**first)
     return EnECGFeatureExtractor(settings, gate=gate)
+
+
+def _load_extractor(path: str, key: str) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    try:
+        return AutoFeatureExtractor.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{key}: no feature extractor in {path}: {' '.join(str(error).split())}") from error

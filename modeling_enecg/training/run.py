@@ -27,10 +27,11 @@ from ..evaluation.scoring import has_targets, predicted_outputs
 from ..evaluation.thresholds import f1_thresholds
 from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
-from .building import build_extractor, build_model
+from .building import build_extractor, build_model, check_lora
 from .data import FeatureRecords, SignalRecords, Split, labelled, load_splits
 from .feature_store import Precision, feature_statistics, stored_features
 from .processes import start_processes
+from .provenance import with_provenance
 from .recipe import Recipe, RecipeError
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
 from .tasks import balanced_class_weights, ptbxl_tasks, target_statistics
@@ -102,6 +103,7 @@ class _Run:
         self.rows = {name: labelled(split) for name, split in self.all_splits.items()}
         self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
         _check_splits(self.splits)
+        check_lora(recipe, self.model)
         self.arguments = {
             stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", len(self.splits["train"]))
             for stage in recipe.stages
@@ -150,7 +152,10 @@ class _Run:
         train, validation = (self.dataset(stage, split) for split in ("train", "validation"))
         history_path = folder / "history.json"
         base = None if history_path.exists() else self._adapter_base(stage)
-        trainer = TRAINERS[stage](self.model, arguments, train, validation)
+        try:
+            trainer = TRAINERS[stage](self.model, arguments, train, validation)
+        except ValueError as error:
+            raise RecipeError(f"stages.{stage}: {error}") from error
         if history_path.exists():
             trainer.restore_model()
             self._load_weights(model_dir)
@@ -246,7 +251,7 @@ class _Run:
             stage: json.loads((self.output_dir / stage / "history.json").read_text(encoding="utf-8"))
             for stage in self.recipe.stages
         }
-        info = self._info(name, stages)
+        info = with_provenance(self._info(name, stages))
         write_text(self.output_dir / "run_info.json", json.dumps(info, indent=2) + "\n")
         return write_report(
             self.output_dir,
@@ -319,6 +324,12 @@ def _check_splits(splits: Mapping[str, Split]) -> None:
             f"data_dir: no records with a label of the tasks in the {' and '.join(empty)} split "
             "(folds 1-8 train, 9 validation, 10 test)."
         )
+    for split, records in splits.items():
+        for task, labels in records.labels.items():
+            if np.isnan(labels).all():
+                raise RecipeError(
+                    f"tasks: no record of the {split} split has a label of {task!r}; leave the task out."
+                )
 
 
 def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:
