@@ -294,16 +294,17 @@ def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path
 def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
     """The checkpoint of the best epoch, an early one, is found in the new place, even if no epoch is left to do."""
     stages = {"fine_tuning": {"num_train_epochs": 4, "global_batch_size": 16, "learning_rate": 0.01}}
-    whole = follow(stages=stages, output_dir=str(tmp_path / "whole"))
+    changes = {"stages": stages, "standardize_features": False}
+    whole = follow(**changes, output_dir=str(tmp_path / "whole"))
     best = read_json(whole / "fine_tuning" / "history.json")["best_epoch"]
     assert best < 3, "choose a learning rate at which an early epoch scores best"
 
     folder, moved = tmp_path / "before", tmp_path / "after"
-    config = write_recipe(tmp_path / "tiny.yaml", recipe_fields(simulated, folder, training_cache, stages=stages))
+    config = write_recipe(tmp_path / "tiny.yaml", recipe_fields(simulated, folder, training_cache, **changes))
     train_and_kill(folder, "fine_tuning", 40, config)
     folder.rename(moved)
 
-    follow(stages=stages, output_dir=str(moved))
+    follow(**changes, output_dir=str(moved))
     assert flatten(read_json(moved / "metrics.json")) == pytest.approx(flatten(read_json(whole / "metrics.json")))
 
 
