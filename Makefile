@@ -1,15 +1,19 @@
-# make demo · make test · make check · make bench: each sets up a virtual environment of the project's own first.
+# make demo · make test · make check · make bench · make app · make test-app: each sets up a virtual environment of the
+# project's own first.
 
 PYTHON ?= python3
 # The CPU build where the package index has one; set TORCH for another build, for instance TORCH="torch==2.13.0+cu130".
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+# The demo page has its own, since gradio and constraints.txt want different versions of pillow.
+APP_VENV := .venv-app
+APP_BIN := $(APP_VENV)/bin
 DEMO := runs/demo
 # Small models: more processes with one thread each are fastest.
 TEST_WORKERS ?= 2
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench app test-app clean
 
 demo: $(VENV)/.ready
 	rm -rf $(DEMO)
@@ -37,8 +41,18 @@ format: $(VENV)/.ready
 bench: $(VENV)/.ready
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
 
+app: $(APP_VENV)/.ready | $(DEMO)/ensemble
+	$(APP_BIN)/python app.py --model $(DEMO)/ensemble
+
+$(DEMO)/ensemble:
+	$(MAKE) demo
+
+# In a real browser: needs Chromium and its driver (Debian: apt-get install chromium chromium-driver).
+test-app: $(APP_VENV)/.ready
+	OMP_NUM_THREADS=1 $(APP_BIN)/python -m pytest --confcutdir tests/app tests/app
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(APP_VENV) runs
 
 # torch comes first: chosen by another package it would be the newest build, with gigabytes of CUDA.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -46,4 +60,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(APP_VENV)/.ready: pyproject.toml constraints.txt constraints-app.txt
+	@echo "Setting up $(APP_VENV) for the demo page. Once, some minutes."
+	$(PYTHON) -m venv $(APP_VENV)
+	$(APP_BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(APP_BIN)/pip install --quiet --constraint constraints.txt --editable . pytest
+	$(APP_BIN)/pip install --quiet --constraint constraints-app.txt --editable ".[app]" selenium
 	touch $@

@@ -22,6 +22,7 @@ logger = logging.get_logger(__name__)
 # very low voltage, and lie below ADC units and µV, and above volts.
 LARGEST_MV = 50.0
 SMALLEST_MV = 0.01
+LOWEST_HZ, HIGHEST_HZ = 10, 100_000  # beyond these no ECG is recorded, and resampling would fill the memory
 # What filters leave of a constant is rounding, and far below this.
 FLAT_MV = 1e-9
 
@@ -190,8 +191,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 "Pass sampling_rate to be sure."
             )
             return self.sampling_rate
-        if not sampling_rate > 0:
-            raise ValueError(f"sampling_rate must be a positive number of Hz, got {sampling_rate}.")
+        if not LOWEST_HZ <= sampling_rate <= HIGHEST_HZ:
+            raise ValueError(
+                f"sampling_rate must be a positive number of Hz, from {LOWEST_HZ} to {HIGHEST_HZ}; got {sampling_rate}."
+            )
         return sampling_rate
 
     def _prepare(self, signal: np.ndarray, rate: float, lead_names: Sequence[str] | None, index: int) -> np.ndarray:

@@ -13,6 +13,8 @@ try:  # a model that was loaded with its code needs it for files only
 except ImportError:
     wfdb = None
 
+# What wfdb raises on headers and samples that are not as they should be.
+_READING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 _MV_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
 
 
@@ -56,7 +58,7 @@ def read_ecg(path: str | os.PathLike[str]) -> ECGRecord:
         raise ECGFileError(f"{path}: no WFDB header at {record}.hea.")
     try:
         content = wfdb.rdrecord(str(record))
-    except (OSError, ValueError, IndexError, KeyError, TypeError, wfdb.io.header.HeaderSyntaxError) as error:
+    except _READING_ERRORS as error:
         raise ECGFileError(f"{path}: cannot be read as a WFDB record: {error}") from error
     if content.p_signal is None or not content.p_signal.size:
         raise ECGFileError(f"{path}: the record has no samples.")
@@ -67,7 +69,7 @@ def read_ecg(path: str | os.PathLike[str]) -> ECGRecord:
     if not np.isfinite(signal).all():
         raise ECGFileError(f"{path}: {np.count_nonzero(~np.isfinite(signal))} samples are marked as missing.")
     try:
-        names = standard_lead_names(content.sig_name)
+        names = standard_lead_names([name or "" for name in content.sig_name])
     except ValueError as error:
         raise ECGFileError(f"{path}: {error}") from error
     return ECGRecord(np.ascontiguousarray(signal), float(content.fs), names)
