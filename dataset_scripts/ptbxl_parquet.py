@@ -14,10 +14,13 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from dataset_scripts.ptbxl import CITATION, PTBXL, SPLIT_FOLDS
-from dataset_scripts.ptbxl_metadata import PTBXLError
 from modeling_enecg.labels import SCP_STATEMENTS, TASK_LABELS
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.portable import without_machine_paths
+from modeling_enecg.upload import Push, PushError
 
+CARD = "README.md"
+PLACE = "path/to/this/folder"  # what the card calls its own place until it is pushed
 CONFIG_NAMES = tuple(config.name for config in PTBXL.BUILDER_CONFIGS)
 CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "ptbxl_dataset.md"
 
@@ -69,7 +72,7 @@ def write_parquet(
             builder.download_and_prepare(str(prepared), file_format="parquet", num_proc=num_proc)
             _move_shards(prepared, complete / name, splits=builder.info.splits)
             builders.append(builder)
-        dataset_card(builders, complete).save(complete / "README.md")
+        dataset_card(builders, complete).save(complete / CARD)
         if target.exists():
             target.rmdir()
         complete.rename(target)
@@ -119,6 +122,30 @@ def dataset_card(builders: Sequence[PTBXL], folder: Path) -> DatasetCard:
     )
 
 
+def push_parquet(folder: str | Path, repo_id: str, private: bool = False, token: str | None = None) -> str:
+    """Publish a folder that `write_parquet` wrote on the Hub, in one commit.
+
+    Args:
+        folder (`str` or `Path`): The folder.
+        repo_id (`str`): The dataset's repository, `org/name`; made if need be.
+        private (`bool`, *optional*, defaults to False): Whether the repository is private.
+        token (`str`, *optional*): The Hub's token; by default that of `hf auth login` or `HF_TOKEN`.
+
+    Returns:
+        `str`: The commit's address.
+
+    Raises:
+        PushError: if the Hub refuses, or cannot be reached in several attempts.
+        ValueError: if the repository cannot have this name, or is public where it should be private.
+    """
+    shards = {path.relative_to(folder).as_posix(): path for path in sorted(Path(folder).glob("*/*.parquet"))}
+    card = Path(folder, CARD).read_text(encoding="utf-8").replace(PLACE, repo_id)
+    files: dict[str, Path | bytes] = {**shards, CARD: without_machine_paths(card).encode()}
+    # Of a split that was pushed in more files before, the last ones would be read as well.
+    owned = [f"{config}/{split}-*.parquet" for config in CONFIG_NAMES for split in SPLIT_FOLDS]
+    return Push(repo_id, files, owned, repo_type="dataset", private=private).send(token)
+
+
 def _describe_config(builder: PTBXL, folder: Path) -> dict[str, Any]:
     return {
         "name": builder.config.name,
@@ -151,17 +178,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rr_interval", action="store_true", help="measure each record's RR interval, as a column rr_interval"
     )
+    parser.add_argument(
+        "--push_to", metavar="ORG/NAME", help="then publish the folder on the Hub; one that is there is not made again"
+    )
+    parser.add_argument("--private", action="store_true", help="with --push_to: make the repository private")
     options = parser.parse_args(arguments)
-    config_names = list(dict.fromkeys(options.config_name or CONFIG_NAMES))
     try:
-        folder = write_parquet(
-            options.data_dir,
-            options.output_dir,
-            config_names,
-            num_proc=options.num_proc,
-            on_error=options.on_error,
-            rr_interval=options.rr_interval,
-        )
-    except (PTBXLError, FileExistsError) as error:
+        if options.push_to is None or not Path(options.output_dir, CARD).is_file():
+            folder = write_parquet(
+                options.data_dir,
+                options.output_dir,
+                list(dict.fromkeys(options.config_name or CONFIG_NAMES)),
+                num_proc=options.num_proc,
+                on_error=options.on_error,
+                rr_interval=options.rr_interval,
+            )
+            print(f"Wrote {folder}")
+        if options.push_to is not None:
+            print(f"Pushed {push_parquet(options.output_dir, options.push_to, private=options.private)}")
+    except (ValueError, FileExistsError, PushError) as error:
         raise SystemExit(f"error: {error}") from error
-    print(f"Wrote {folder}")

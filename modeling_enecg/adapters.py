@@ -26,6 +26,7 @@ from transformers.utils import cached_file
 
 from .expert_references import model_source, tensors_digest
 from .files import added_files, write_text
+from .loading import check_cached_files
 from .modeling_backbone import RecordDropout
 from .modeling_enecg import EnECGModel
 
@@ -266,6 +267,9 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         raise ValueError("Got no adapter to load.")
     revision = hub_options.pop("revision", None)
     folders = {name: _local_folder(path, revision, hub_options) for name, path in paths.items()}
+    for name, path in paths.items():
+        if not os.path.isdir(path):
+            check_cached_files(str(path), folders[name])
     contents = {name: _read_info(folder) for name, folder in folders.items()}
     _check_together(folders, contents)
     if base is None:

@@ -1,4 +1,4 @@
-"""The `enecg` command: list and convert published checkpoints, predict recordings."""
+"""The `enecg` command: list and convert published checkpoints, predict recordings, publish on the Hub."""
 
 import argparse
 import json
@@ -13,11 +13,13 @@ from transformers.utils import logging
 
 from .conversion import CONVERTERS, convert_checkpoint
 from .conversion.published import PUBLISHED
+from .hub import push_folder
 from .io import read_ecg
 from .labels import describe
 from .leads import STANDARD_LEADS
 from .plotting import plot_ecg
 from .prediction import Predictor, leading_findings
+from .upload import NETWORK_ERRORS
 from .version import __version__
 
 
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.run(options)
     except (ValueError, OSError, SafetensorError) as error:
         sys.exit(f"enecg {options.command}: {' '.join(str(error).split())}")
+    except NETWORK_ERRORS as error:
+        sys.exit(f"enecg {options.command}: The connection to the Hub broke ({type(error).__name__}); try again.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--json", action="store_true", help="print JSON, one list of all records")
     predict.add_argument("--plot", metavar="FILE.png", help="draw the 12-lead ECG of one record with its findings")
     predict.set_defaults(run=_predict)
+
+    push = commands.add_parser("push", help="publish a model, a backbone or an adapter on the Hub")
+    push.add_argument("folder", help="a run's folder, its folder adapter, or what convert made")
+    push.add_argument("--to", required=True, metavar="ORG/NAME", help="the repository; made if need be")
+    push.add_argument("--private", action="store_true", help="make the repository private")
+    push.add_argument("--revision", metavar="BRANCH", help="commit to this branch; made if need be")
+    push.add_argument("--base", metavar="ORG/NAME", help="of an adapter trained on a folder: where that is on the Hub")
+    push.add_argument(
+        "--accept_licence",
+        action="append",
+        default=[],
+        metavar="EXPERT",
+        help="state the right to publish this expert's weights, though its licence does not give it to everybody",
+    )
+    push.set_defaults(run=_push)
     return parser
 
 
@@ -103,6 +122,18 @@ def _predict(options: argparse.Namespace) -> None:
     else:
         for result in results:
             _print_result(result)
+
+
+def _push(options: argparse.Namespace) -> None:
+    address = push_folder(
+        options.folder,
+        options.to,
+        private=options.private,
+        revision=options.revision,
+        base=options.base,
+        accept_licences=options.accept_licence,
+    )
+    print(address)
 
 
 def _print_result(result: dict[str, Any]) -> None:

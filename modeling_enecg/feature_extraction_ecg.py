@@ -193,7 +193,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             return self.sampling_rate
         if not LOWEST_HZ <= sampling_rate <= HIGHEST_HZ:
             raise ValueError(
-                f"sampling_rate must be a positive number of Hz, from {LOWEST_HZ} to {HIGHEST_HZ}; got {sampling_rate}."
+                f"sampling_rate must be a positive number of Hz from {LOWEST_HZ} to {HIGHEST_HZ}, got {sampling_rate}."
             )
         return sampling_rate
 

@@ -1,18 +1,18 @@
 """Loading that refuses what does not fit: missing weights, and files damaged on their way from the Hub.
 
 transformers only reports weights that a file lacks, and goes on with random ones; huggingface_hub checks a download's
-size and not its content. A cached file is named after its hash, so that it can be checked at any time.
+size and not its content. A cached file is named after its hash, so that it can be checked at any time. Which commit
+was loaded transformers keeps to itself; here it is noted in `config._commit_hash`, for adapters and references.
 """
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from transformers import PreTrainedModel
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, resolve_revision
 
 CHUNK_BYTES = 1 << 20
 
@@ -30,9 +30,18 @@ class StrictLoading(PreTrainedModel):
         """
         wants_info = kwargs.pop("output_loading_info", False)
         may_differ = kwargs.get("ignore_mismatched_sizes", False)
+        place = str(pretrained_model_name_or_path)
+        hub_options = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
+        revision = resolve_revision(place, kwargs.pop("revision", None), **hub_options)
+        if revision is not None:
+            kwargs["revision"] = revision
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         model, info = loaded
-        check_cached_files(str(pretrained_model_name_or_path), model.config, kwargs.get("cache_dir"))
+        commit = getattr(revision, "resolved", None)
+        cached = commit and try_to_load_from_cache(place, CONFIG_NAME, kwargs.get("cache_dir"), commit)
+        if isinstance(cached, str):
+            model.config._commit_hash = commit
+            check_cached_files(place, Path(cached).parent)
         wrong = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
         if wrong and not may_differ:
             kinds = "; ".join(f"{kind.replace('_', ' ')}: {_shorten(keys)}" for kind, keys in wrong.items())
@@ -43,24 +52,17 @@ class StrictLoading(PreTrainedModel):
         return (model, info) if wants_info else model
 
 
-def check_cached_files(repo_id: str, config: Any, cache_dir: str | None = None) -> None:
-    """Compare what was downloaded from the Hub with its hashes; a local folder has none.
+def check_cached_files(repo_id: str, snapshot: Path) -> None:
+    """Compare what was downloaded from the Hub with its hashes.
 
     Args:
-        repo_id (`str`): A Hub id, or a local folder.
-        config (`PreTrainedConfig`): The loaded config, which knows the revision.
-        cache_dir (`str`, *optional*): As it was given for loading.
+        repo_id (`str`): What was downloaded.
+        snapshot (`Path`): Its folder in the cache.
 
     Raises:
         OSError: if a file's content is not what its name in the cache says.
     """
-    revision = getattr(config, "_commit_hash", None)
-    if revision is None or os.path.isdir(repo_id):
-        return
-    cached = try_to_load_from_cache(repo_id, CONFIG_NAME, cache_dir=cache_dir, revision=revision)
-    if not isinstance(cached, str):
-        return
-    for path in sorted(Path(cached).parent.rglob("*")):
+    for path in sorted(snapshot.rglob("*")):
         if path.is_file() and not is_sound(path.resolve()):
             raise OSError(
                 f"{path.name} of {repo_id} was damaged in download (its content does not match its hash). "

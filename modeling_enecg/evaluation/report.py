@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from transformers.utils import CONFIG_NAME
 
+from ..adapters import ENECG_FILE
 from ..configuration_enecg import Task
 from ..files import new_file, write_text
-from .card import write_card
+from .card import adapter_card, model_card
 from .expert_figures import plot_gate_weights, plot_gate_weights_by_class, plot_leave_one_out
 from .experts import gate_weights_by_class, leave_one_expert_out
 from .figures import plot_per_label, plot_training_curves
@@ -48,10 +50,10 @@ def write_report(
     confidence: float,
 ) -> dict[str, Any]:
     """Write `predictions.parquet`, `figures/`, `README.md` and, last of all, `metrics.json`; of several experts also
-    `experts.json`.
+    `experts.json`, and of an adapter its own `README.md`.
 
     Args:
-        folder (`str` or `Path`): The run's folder.
+        folder (`str` or `Path`): The run's folder, which holds the model, and its adapter if there is one.
         tasks (`Sequence[Task]`): The model's tasks.
         experts (`Sequence[str]`): The experts' names, in the order of the gate weights.
         predictions (`Mapping[str, SplitPredictions]`): By split.
@@ -86,7 +88,11 @@ def write_report(
         inside = _look_inside(tasks, experts, predictions["test"], num_resamples, confidence)
         write_text(folder / "experts.json", json.dumps(inside, indent=2) + "\n")
         figures += _draw_experts(folder / "figures", experts, predictions["test"], inside)
-    write_card(folder / "README.md", tasks, metrics, inside, run_info, [f"figures/{path.name}" for path in figures])
+    config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    paths = [f"figures/{path.name}" for path in figures]
+    write_text(folder / "README.md", model_card(config, run_info["name"], run_info, metrics, inside, paths))
+    if (folder / "adapter" / ENECG_FILE).exists():
+        write_text(folder / "adapter" / "README.md", adapter_card(folder / "adapter", config, run_info, metrics))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     return metrics
 

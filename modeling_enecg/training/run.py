@@ -152,6 +152,7 @@ class _Run:
         train, validation = (self.dataset(stage, split) for split in ("train", "validation"))
         history_path = folder / "history.json"
         base = None if history_path.exists() else self._adapter_base(stage)
+        num_weights = self.model.num_parameters()  # without an adapter's
         try:
             trainer = TRAINERS[stage](self.model, arguments, train, validation)
         except ValueError as error:
@@ -162,8 +163,13 @@ class _Run:
             return trainer
         if arguments.process_index == 0:
             logger.warning("Stage %s: %d records, %d processes.", stage, len(train), arguments.world_size)
-            trainable, total = self.model.num_parameters(only_trainable=True), self.model.num_parameters()
-            logger.warning("%d of %d parameters train: %.3f %%.", trainable, total, 100 * trainable / total)
+            trainable = self.model.num_parameters(only_trainable=True)
+            logger.warning(
+                "%d parameters train, %.3f %% of the model's %d.",
+                trainable,
+                100 * trainable / num_weights,
+                num_weights,
+            )
         start = time.monotonic()
         checkpoint = last_complete_checkpoint(folder / "checkpoints", arguments.world_size)
         if checkpoint is None and any(folder.glob("checkpoints/checkpoint-*")):
