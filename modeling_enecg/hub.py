@@ -34,7 +34,7 @@ def push_folder(
     """Publish a model, a backbone or an adapter in one commit: weights, configs, code, card, figures and metrics.
 
     Nothing is sent before everything was checked. Patients' predictions, the recipe with its places, logs and
-    checkpoints stay here.
+    checkpoints stay here. Of an earlier push, files of these kinds that are no longer here are removed.
 
     Args:
         folder (`str` or `Path`): What a run, `enecg convert` or `save_pretrained` wrote; or a run's folder `adapter`.

@@ -20,7 +20,7 @@ _METRICS = "metrics.json"
 _REPORT = (_METRICS, "experts.json", "run_info.json", "conversion_report.json")
 # Files of an earlier push that would mislead beside others; code that is no longer needed does not.
 OWNED = (
-    *("model*.safetensors", SAFE_WEIGHTS_INDEX_NAME, CONFIG_NAME, FEATURE_EXTRACTOR_NAME),
+    *(SAFE_WEIGHTS_NAME, "model-*-of-*.safetensors", SAFE_WEIGHTS_INDEX_NAME, CONFIG_NAME, FEATURE_EXTRACTOR_NAME),
     *(*_ADAPTER, *_REPORT, "figures/*", f"{BASE_FOLDER}/*"),
 )
 

@@ -31,8 +31,8 @@ class Predictor:
         if is_adapter(path):
             if adapters:
                 raise ValueError(f"{path} is an adapter itself; give its base, and it among the adapters.")
+            self.extractor = load_base_extractor(path)  # before the model, whose loading checks all downloads
             self.model = load_adapter(path).merge_and_unload().eval()
-            self.extractor = load_base_extractor(path)
             return
         model_type = EnECGModel.config_class.get_config_dict(str(path))[0].get("model_type")
         if model_type != EnECGModel.config_class.model_type:
@@ -40,11 +40,11 @@ class Predictor:
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
                 "expected an EnECG model, as train.py writes it."
             )
+        self.extractor = AutoFeatureExtractor.from_pretrained(str(path))
         self.model = EnECGModel.from_pretrained(str(path))
         if adapters:
             named = {f"adapter_{number}": adapter for number, adapter in enumerate(adapters)}
             self.model = load_adapters(named, self.model).merge_and_unload(adapter_names=list(named)).eval()
-        self.extractor = AutoFeatureExtractor.from_pretrained(str(path))
 
     @torch.inference_mode()
     def __call__(self, record: ECGRecord) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One commit to the Hub, tried again where that is safe."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,19 +112,20 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Describe an error in one line, without addresses: those of uploads are signed."""
+    """Describe an error in one line, without what follows addresses: those of uploads are signed."""
     if isinstance(error, HfHubHTTPError):
         text = f"the Hub answered {error.response.status_code}: {error.server_message or 'no reason given'}"
     elif isinstance(error, httpx2.TransportError | json.JSONDecodeError):
         text = f"the connection to the Hub broke ({type(error).__name__})"
     else:
         text = str(error) or type(error).__name__
-    return f"{' '.join(text.split()).rstrip('.')}."
+    return re.sub(r"(https?://[^\s?]+)\?\S*", r"\1", " ".join(text.split())).rstrip(".") + "."
 
 
 def _advice(error: Exception) -> str:
-    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-        return "Log in with `hf auth login`, by a token that may write there."
+    if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+        may_not = error.response.status_code in (401, 403)
+        return "Log in with `hf auth login`, by a token that may write there." if may_not else "Nothing changed there."
     return (
         "The repository holds what it held before, or the whole push: a commit is never made in part. "
         "Run the same command again; what has arrived is not sent twice."

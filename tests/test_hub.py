@@ -53,6 +53,7 @@ def hub(tmp_path_factory) -> Iterator[LocalHub]:
     threads = torch.get_num_threads()
     with LocalHub() as hub, pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr("transformers.utils.hub._hf_api", None)  # made anew, with that endpoint
         patch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         )
