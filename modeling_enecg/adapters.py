@@ -34,7 +34,7 @@ FINAL_LAYERS = ("whole", "lora", "frozen")
 ADAPTER_NAME = "default"
 ENECG_FILE = "enecg.json"
 BASE_FOLDER = "base"
-RESERVED_NAMES = {ADAPTER_NAME, "base_layer", "modules_to_save", "original_module", "lora_A", "lora_B", "lora_a"}
+RESERVED_NAMES = {ADAPTER_NAME, "base_layer", "modules_to_save", "original_module"}
 _ATTENTION_NAMES = {"attention", "attn"}
 _TRAINED_PARTS = (".lora_", f".modules_to_save.{ADAPTER_NAME}.")
 
@@ -90,7 +90,8 @@ def lora_layers(model: EnECGModel, settings: LoraSettings) -> tuple[list[str], l
     Raises:
         ValueError: as `add_lora` does.
     """
-    reserved = sorted(RESERVED_NAMES & {*model.tasks, *model.experts})
+    names = {*model.tasks, *model.experts}
+    reserved = sorted(name for name in names if name in RESERVED_NAMES or name.startswith("lora_"))
     if reserved:
         raise ValueError(f"peft uses the names {', '.join(reserved)} itself; give that expert or task another one.")
     hidden, final = new_layers(model)

@@ -1,11 +1,12 @@
 """Settings of one stage of a recipe: transformers' `TrainingArguments` and a few of our own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
 
-from ..adapters import FINAL_LAYERS
+from ..adapters import FINAL_LAYERS, LoraSettings
 
 
 @dataclass
@@ -102,13 +103,15 @@ class LoraHeadArguments(StageArguments):
         lora_experts (`bool`): Adapt the experts' attention as well; their features then change with every step.
     """
 
-    lora_rank: int = field(default=8, metadata={"help": "Rank of a change."})
-    lora_alpha: float = field(default=32.0, metadata={"help": "Scale of a change, times the rank."})
-    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout on what enters a change."})
-    use_dora: bool = field(default=False, metadata={"help": "Learn magnitudes apart from directions."})
-    use_rslora: bool = field(default=False, metadata={"help": "Scale by alpha / sqrt(rank)."})
-    final_layers: str = field(default="whole", metadata={"help": "whole, lora or frozen."})
-    lora_experts: bool = field(default=False, metadata={"help": "Adapt the experts' attention as well."})
+    lora_rank: int = field(default=LoraSettings.rank, metadata={"help": "Rank of a change."})
+    lora_alpha: float = field(default=LoraSettings.alpha, metadata={"help": "Scale of a change, times the rank."})
+    lora_dropout: float = field(default=LoraSettings.dropout, metadata={"help": "Dropout on what enters a change."})
+    use_dora: bool = field(default=LoraSettings.use_dora, metadata={"help": "Learn magnitudes apart from directions."})
+    use_rslora: bool = field(default=LoraSettings.use_rslora, metadata={"help": "Scale by alpha / sqrt(rank)."})
+    final_layers: str = field(default=LoraSettings.final_layers, metadata={"help": "whole, lora or frozen."})
+    lora_experts: bool = field(
+        default=LoraSettings.experts, metadata={"help": "Adapt the experts' attention as well."}
+    )
 
     learning_rate: float = field(default=1e-3)
     weight_decay: float = field(default=0.01)
@@ -125,3 +128,10 @@ class LoraHeadArguments(StageArguments):
             raise ValueError(f"final_layers must be one of {', '.join(FINAL_LAYERS)}; got {self.final_layers!r}.")
         if self.lora_rank < 1:
             raise ValueError(f"lora_rank must be at least 1; got {self.lora_rank}.")
+
+
+def lora_settings(stage: Mapping[str, Any]) -> LoraSettings:
+    """Return what an adapter is to change, from the fields of a stage; those that are not there have their default."""
+    fields = {"lora_rank": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "lora_experts": "experts"}
+    fields |= {name: name for name in ("use_dora", "use_rslora", "final_layers")}
+    return LoraSettings(**{ours: stage[name] for name, ours in fields.items() if name in stage})

@@ -6,14 +6,14 @@ from typing import Any, cast
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoFeatureExtractor
 
-from ..adapters import LoraSettings, lora_layers, missing_tasks
+from ..adapters import lora_layers, missing_tasks
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
-from .arguments import LoraHeadArguments
+from .arguments import lora_settings
 from .recipe import Recipe, RecipeError, suggest
 
 
@@ -58,8 +58,8 @@ def check_lora(recipe: Recipe, model: EnECGModel) -> None:
     stage, settings = next(iter(recipe.stages.items()))
     if stage != "lora_heads":
         return
-    final_layers = settings.get("final_layers", LoraHeadArguments.final_layers)
-    if recipe.model is not None and final_layers != "whole":
+    changes = lora_settings(settings)
+    if recipe.model is not None and changes.final_layers != "whole":
         base = EnECGModel.config_class.from_pretrained(recipe.model)
         new = sorted(model.tasks.keys() - {task["name"] for task in base.tasks})
         if new:
@@ -67,14 +67,7 @@ def check_lora(recipe: Recipe, model: EnECGModel) -> None:
                 f"stages.{stage}.final_layers: must be whole: the model lacks the tasks {', '.join(new)}."
             )
     try:
-        lora_layers(
-            model,
-            LoraSettings(
-                use_dora=settings.get("use_dora", False),
-                final_layers=final_layers,
-                experts=settings.get("lora_experts", False),
-            ),
-        )
+        lora_layers(model, changes)
     except ValueError as error:
         raise RecipeError(f"stages.{stage}: {error}") from error
 

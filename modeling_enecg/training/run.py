@@ -98,12 +98,12 @@ class _Run:
         self.tasks = ptbxl_tasks(recipe.tasks, recipe.loss_weights)
         set_seed(recipe.seed)
         self.model = build_model(recipe, self.tasks)
+        check_lora(recipe, self.model)
         self.extractor = build_extractor(recipe, self.model)
         self.all_splits = load_splits(recipe, self.extractor, self.tasks)
         self.rows = {name: labelled(split) for name, split in self.all_splits.items()}
         self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
         _check_splits(self.splits)
-        check_lora(recipe, self.model)
         self.arguments = {
             stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", len(self.splits["train"]))
             for stage in recipe.stages

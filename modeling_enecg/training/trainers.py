@@ -19,10 +19,10 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..adapters import LoraSettings, add_lora
+from ..adapters import add_lora
 from ..evaluation import score_predictions
 from ..modeling_enecg import EnECGModel
-from .arguments import StageArguments
+from .arguments import StageArguments, lora_settings
 
 
 class FindBestCheckpoint(TrainerCallback):
@@ -146,18 +146,7 @@ class LoraHeadTrainer(LinearProbingTrainer):
         """Put an adapter into the model; nothing else trains."""
         set_seed(args.seed)  # the adapter is drawn alike, whatever was drawn before
         model.set_head_dropout(args.dropout)
-        self.adapted = add_lora(
-            model,
-            LoraSettings(
-                rank=args.lora_rank,
-                alpha=args.lora_alpha,
-                dropout=args.lora_dropout,
-                use_dora=args.use_dora,
-                use_rslora=args.use_rslora,
-                final_layers=args.final_layers,
-                experts=args.lora_experts,
-            ),
-        )
+        self.adapted = add_lora(model, lora_settings(vars(args)))
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
