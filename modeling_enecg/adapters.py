@@ -194,13 +194,9 @@ def adapter_base(model: EnECGModel, tasks: Sequence[str], path: str | None = Non
 
 
 def base_digest(model: EnECGModel, tasks: Iterable[str]) -> str:
-    """Hash the experts, and the heads and gates of some tasks, whatever adapters are on them."""
+    """Hash what an adapter of some tasks builds on: the experts, and these tasks' heads and gates."""
     prefixes = ("experts.", "feature_norms.", *(f"{kind}.{task}." for kind in ("heads", "gates") for task in tasks))
-    own = {
-        name.replace(".base_layer.", ".").replace(".original_module.", "."): tensor
-        for name, tensor in model.state_dict().items()
-        if ".lora_" not in name and ".modules_to_save." not in name
-    }
+    own = model.state_dict()
     return tensors_digest({name: tensor for name, tensor in own.items() if name.startswith(prefixes)})
 
 

@@ -21,6 +21,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from dataset_scripts.ptbxl_metadata import PTBXLError
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.labels import TASK_LABELS, task_labels
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.stages import last_complete_checkpoint
@@ -175,6 +176,16 @@ def test_the_model_is_that_of_the_best_epoch(finished):
     assert by_epoch[history["best_epoch"]] == max(by_epoch.values()) == history["best_score"]
     validation = read_json(finished / "metrics.json")["validation"]["superdiagnostic"]
     assert validation["macro_auroc"]["point"] == pytest.approx(max(by_epoch.values()), abs=1e-12)
+
+
+def test_thresholds_in_the_saved_config_are_those_of_the_validation_fold(finished):
+    frame = pd.read_parquet(finished / "predictions.parquet").query("split == 'validation'")
+    targets, outputs = (
+        frame[[f"superdiagnostic.{label}.{kind}" for label in SUPERCLASSES]].to_numpy()
+        for kind in ("target", "predicted")
+    )
+    task = AutoModel.from_pretrained(finished).tasks["superdiagnostic"]
+    assert task.thresholds == pytest.approx(f1_thresholds(targets, outputs), abs=1e-12)
 
 
 def test_stochastic_depth_and_dropout_are_noted_in_the_saved_config(finished):

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+
+from dataset_scripts.simulate_ptbxl import simulate_ptbxl
+from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.io import read_ecg
+from tests.tiny_models import AGE, RHYTHM, SEX
+
+THRESHOLDS = [0.0, 1.0, 0.5]
+
+
+@pytest.fixture(params=["one", "two"])
+def find(request, tiny_experts):
+    """The pipeline of a model with one expert, and of one whose experts take different inputs under a signal gate."""
+    torch.manual_seed(0)
+    names = ["ecgfounder"] if request.param == "one" else ["ecgfounder", "stmem"]
+    experts = {name: tiny_experts[name] for name in names}
+    tasks = [RHYTHM | {"thresholds": THRESHOLDS}, SEX, AGE]
+    model = EnECGModel.from_experts(experts, tasks, gate="encoder")
+    settings = {name: expert.config.feature_extractor_settings() for name, expert in experts.items()}
+    extractor = ECGFeatureExtractor(**settings["ecgfounder"])
+    if request.param == "two":
+        extractor = EnECGFeatureExtractor(settings, gate=model.config.gate_extractor_settings())
+    return pipeline("ecg-classification", model=model, feature_extractor=extractor)
+
+
+@pytest.fixture
+def signal():
+    return np.random.default_rng(0).normal(size=(12, 5000))
+
+
+def assert_near(ours, theirs):
+    for task, findings in theirs.items():
+        for one, other in zip(ours[task], findings, strict=True):
+            assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_scores_are_the_models_probabilities_highest_first(find, signal):
+    findings = find(signal, sampling_rate=500)
+    inputs = find.feature_extractor(signal, 500, return_tensors="pt")
+    with torch.inference_mode():
+        wanted = find.model.probabilities(find.model(**inputs).logits)
+    for task, labels in (("rhythm", RHYTHM["labels"]), ("sex", SEX["labels"])):
+        scores = dict(zip(labels, wanted[task][0].tolist(), strict=True))
+        assert {each["label"]: each["score"] for each in findings[task]} == pytest.approx(scores, abs=1e-6)
+        ranked = [each["score"] for each in findings[task]]
+        assert ranked == sorted(ranked, reverse=True)
+    assert findings["age"] == [{"label": "age", "value": pytest.approx(wanted["age"].item()), "unit": "years"}]
+
+
+def test_a_label_is_present_from_its_own_threshold_on(find, signal):
+    present = {each["label"]: each["present"] for each in find(signal, sampling_rate=500)["rhythm"]}
+    scores = {each["label"]: each["score"] for each in find(signal, sampling_rate=500)["rhythm"]}
+    assert present == {"AFIB": True, "SR": False, "PACE": scores["PACE"] >= 0.5}
+
+
+def test_top_k_keeps_the_highest(find, signal):
+    whole, best = find(signal, sampling_rate=500), find(signal, sampling_rate=500, top_k=1)
+    assert best["rhythm"] == whole["rhythm"][:1]
+
+
+def test_a_file_an_array_and_a_dict_give_the_same_in_a_list_and_in_batches(find, tmp_path):
+    path = simulate_ptbxl(tmp_path / "data", 10) / "records500" / "00000" / "00001_hr"
+    record = read_ecg(path)
+    alone = find(str(path))
+    reversed_leads = {
+        "signal": record.signal_mv[::-1],
+        "sampling_rate": record.sampling_rate,
+        "lead_names": record.lead_names[::-1],
+    }
+    assert_near(find(record.signal_mv, sampling_rate=500, lead_names=record.lead_names), alone)
+    for batch_size in (1, 2):
+        many = find([str(path), reversed_leads, path], batch_size=batch_size)
+        assert len(many) == 3
+        for each in many:
+            assert_near(each, alone)
+
+
+def test_an_array_without_its_rate_is_refused(find, signal):
+    with pytest.raises(ValueError, match="sampling_rate in Hz"):
+        find(signal)
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones(find, signal):
+    with pytest.raises(TypeError, match="topk; known: sampling_rate, lead_names, top_k"):
+        find(signal, sampling_rate=500, topk=1)
