@@ -14,10 +14,10 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from dataset_scripts.ptbxl import CITATION, PTBXL, SPLIT_FOLDS
+from modeling_enecg.hub.portable import without_machine_paths
+from modeling_enecg.hub.upload import Push, PushError
 from modeling_enecg.labels import SCP_STATEMENTS, TASK_LABELS
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.portable import without_machine_paths
-from modeling_enecg.upload import Push, PushError
 
 CARD = "README.md"
 PLACE = "path/to/this/folder"  # what the card calls its own place until it is pushed

@@ -13,13 +13,13 @@ from transformers.utils import logging
 
 from .conversion import CONVERTERS, convert_checkpoint
 from .conversion.published import PUBLISHED
-from .hub import push_folder
+from .hub.push import push_folder
+from .hub.upload import NETWORK_ERRORS
 from .io import read_ecg
 from .labels import describe
 from .leads import STANDARD_LEADS
 from .plotting import plot_ecg
 from .prediction import Predictor, leading_findings
-from .upload import NETWORK_ERRORS
 from .version import __version__
 
 

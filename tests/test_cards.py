@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from modeling_enecg.evaluation.card import adapter_card, base_sentence, model_card, rebased_card
-from modeling_enecg.licences import expert_weights, licence_metadata
+from modeling_enecg.hub.licences import expert_weights, licence_metadata
 from modeling_enecg.training.provenance import source_commit, with_provenance
 
 FINDINGS = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}

@@ -20,11 +20,11 @@ from dataset_scripts.ptbxl_parquet import main as ptbxl_main
 from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel
 from modeling_enecg.adapters import load_adapter
 from modeling_enecg.cli import main
-from modeling_enecg.hub import push_folder
+from modeling_enecg.hub.push import push_folder
+from modeling_enecg.hub.upload import PushError
 from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.training import load_recipe, run_recipe
-from modeling_enecg.upload import PushError
 from tests.local_hub import LocalHub
 from tests.test_hub_rules import FILES
 from tests.tiny_models import RHYTHM

@@ -12,8 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..adapters import ENECG_FILE, LoraSettings
 from ..configuration_enecg import Task
-from ..licences import expert_weights, licence_metadata
-from ..portable import is_hub_id, without_machine_paths
+from ..hub.licences import expert_weights, licence_metadata
+from ..hub.portable import is_hub_id, without_machine_paths
 
 PLACE = "path/or/hub-id"  # what a card calls its own place until it is pushed
 ADAPTER_STAGE = "lora_heads"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..portable import without_machine_paths
+from ..hub.portable import without_machine_paths
 
 PROJECT = Path(__file__).parents[2]
 

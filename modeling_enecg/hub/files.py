@@ -9,9 +9,9 @@ from typing import Any
 from transformers.dynamic_module_utils import get_relative_imports
 from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from .adapters import BASE_FOLDER, ENECG_FILE
-from .backbones import BACKBONES
-from .modeling_enecg import EnECGModel
+from ..adapters import BASE_FOLDER, ENECG_FILE
+from ..backbones import BACKBONES
+from ..modeling_enecg import EnECGModel
 
 CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"
