@@ -1,34 +1,33 @@
-"""Reading ECG files into signals in millivolts."""
+"""Reading ECG files of any known format into signals in millivolts.
 
+Formats are told by their content, not by their ending. WFDB is read here; each other format has a module in
+`readers/`, which belongs to the installed package and does not travel with a model's code.
+"""
+
+import math
 import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .leads import standard_lead_names
+from .ecg_file import LONGEST_HOURS, ECGFileError, FileContent, channel_name, is_known_lead, mv_per_unit
+from .feature_extraction_ecg import HIGHEST_HZ, LOWEST_HZ
+from .reading_wfdb import find_header, read_wfdb
 
-try:  # a model that was loaded with its code needs it for files only
-    import wfdb
-except ImportError:
-    wfdb = None
-
-# What wfdb raises on headers and samples that are not as they should be.
-_READING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
-_MV_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
-
-
-class ECGFileError(ValueError):
-    """A file that is not a readable ECG."""
+_SNIFFED_BYTES = 4096
 
 
 class ECGRecord(NamedTuple):
     """A recording as read from a file.
 
     Attributes:
-        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): Amplitudes in mV, float64.
+        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): Amplitudes in mV, float64; NaN where a sample is
+            missing.
         sampling_rate (`float`): Samples a second (Hz).
-        lead_names (`list[str]`): The standard name of each lead.
+        lead_names (`list[str]`): The name of each lead; a standard lead's in its standard spelling.
     """
 
     signal_mv: np.ndarray
@@ -36,40 +35,178 @@ class ECGRecord(NamedTuple):
     lead_names: list[str]
 
 
-def read_ecg(path: str | os.PathLike[str]) -> ECGRecord:
-    """Read a WFDB record.
+# By a format's module in readers/: whether a file has it, from its first bytes.
+_SIGNATURES: dict[str, Callable[[bytes], bool]] = {
+    "dicom": lambda head: head[128:132] == b"DICM",
+    "edf": lambda head: head[:8] in (b"0       ", b"\xffBIOSEMI"),
+    "ishne": lambda head: head[:8] in (b"ISHNE1.0", b"ANN  1.0"),
+    "scp": lambda head: head[16:22] == b"SCPECG" or _looks_like_scp(head),
+    "matlab": lambda head: head[:19] == b"MATLAB 5.0 MAT-file" or _looks_like_matlab_4(head),
+    "numpy": lambda head: head[:6] == b"\x93NUMPY" or head[:4] == b"PK\x03\x04",
+    "xml": lambda head: _text_start(head).startswith("<"),
+    "text": lambda head: bool(head.strip()) and _is_text(head),
+}
+
+
+def read_ecg(
+    path: str | os.PathLike[str],
+    sampling_rate: float | None = None,
+    unit: str | float | None = None,
+    lead_names: Sequence[str] | None = None,
+) -> ECGRecord:
+    """Read an ECG file.
+
+    WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE XML, HL7 aECG XML, Philips Sierra XML,
+    Schiller XML, SCP-ECG, ISHNE, NumPy, CSV and text exports are understood. Only leads are returned: channels in
+    other units than volts are left out, and so are, beside channels that are named as leads, those that are not.
 
     Args:
-        path (`str` or `Path`): The record, with or without the ending `.hea` or `.dat`.
+        path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`.
+        sampling_rate (`float`, *optional*): Samples a second (Hz), where the file does not say it.
+        unit (`str` or `float`, *optional*): The amplitudes' unit, where the file does not say it: nV, uV, mV or V; or
+            how many mV one count is.
+        lead_names (`Sequence[str]`, *optional*): The channels' names in the file's order, where it does not say them.
 
     Returns:
         [`ECGRecord`]
 
     Raises:
-        ImportError: if the package `wfdb` is not installed.
-        ECGFileError: if the record is missing, damaged or of another format, a lead or unit is unknown, or a sample is
-            missing.
+        ImportError: if the format's library is not installed.
+        ECGFileError: if the file is missing, damaged, or of no known format; it contradicts an argument, or does not
+            say what an argument then must; or it holds no lead.
     """
-    if wfdb is None:
-        raise ImportError("Reading WFDB records needs the package wfdb: pip install wfdb.")
     path = Path(path)
-    record = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
-    if not Path(f"{record}.hea").is_file():
-        raise ECGFileError(f"{path}: no WFDB header at {record}.hea.")
     try:
-        content = wfdb.rdrecord(str(record))
-    except _READING_ERRORS as error:
-        raise ECGFileError(f"{path}: cannot be read as a WFDB record: {error}") from error
-    if content.p_signal is None or not content.p_signal.size:
-        raise ECGFileError(f"{path}: the record has no samples.")
-    unknown = sorted({unit for unit in content.units if unit not in _MV_PER_UNIT})
-    if unknown:
-        raise ECGFileError(f"{path}: unknown units {', '.join(unknown)}; expected {', '.join(_MV_PER_UNIT)}.")
-    signal = (content.p_signal * [_MV_PER_UNIT[unit] for unit in content.units]).T
-    if not np.isfinite(signal).all():
-        raise ECGFileError(f"{path}: {np.count_nonzero(~np.isfinite(signal))} samples are marked as missing.")
-    try:
-        names = standard_lead_names([name or "" for name in content.sig_name])
-    except ValueError as error:
+        content = _read(path)
+        content = _complete(content, sampling_rate, unit, lead_names)
+        return _leads(content)
+    except ECGFileError as error:
         raise ECGFileError(f"{path}: {error}") from error
-    return ECGRecord(np.ascontiguousarray(signal), float(content.fs), names)
+
+
+def _read(path: Path) -> FileContent:
+    header = find_header(path)
+    if header is not None:
+        return read_wfdb(header)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_SNIFFED_BYTES)
+    except OSError as error:
+        raise ECGFileError(f"cannot be read ({error.strerror}), and there is no WFDB header {path}.hea.") from error
+    module = next((name for name, has_signature in _SIGNATURES.items() if has_signature(head)), None)
+    if module is None:
+        raise ECGFileError("is of no known format: no signature of one, and no WFDB header beside it.")
+    try:
+        reader = import_module(f"{__package__}.readers.{module}")
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith(f"{__package__}.readers"):
+            raise
+        raise ImportError("A model's own code reads WFDB records only; for other formats install enecg.") from error
+    return reader.read(path)
+
+
+def _complete(
+    content: FileContent, sampling_rate: float | None, unit: str | float | None, lead_names: Sequence[str] | None
+) -> FileContent:
+    """Fill in what the file does not say, and refuse what contradicts it."""
+    num_channels = len(content.signal)
+    rate = _agreed("sampling_rate", content.sampling_rate, sampling_rate, math.isclose)
+    units = content.units
+    if units is None:
+        if unit is None:
+            raise ECGFileError("states no unit of voltage; give unit: nV, uV, mV, V, or how many mV one count is.")
+        units = [str(unit)] * num_channels
+    elif unit is not None and any(mv_per_unit(str(unit)) != mv_per_unit(each) for each in units):
+        raise ECGFileError(f"states the units {', '.join(sorted(set(units)))}; unit is given as {unit}.")
+    names = content.names
+    if names is None:
+        if lead_names is None:
+            raise ECGFileError(f"does not name its {num_channels} leads; give lead_names, in the file's order.")
+        names = list(lead_names)
+    elif lead_names is not None and [channel_name(name) for name in lead_names] != [*map(channel_name, names)]:
+        raise ECGFileError(f"names its leads {', '.join(names)}; lead_names is given as {', '.join(lead_names)}.")
+    if not len(names) == len(units) == num_channels:
+        raise ECGFileError(f"has {num_channels} leads, but {len(names)} names and {len(units)} units.")
+    return FileContent(content.signal, rate, units, names)
+
+
+def _agreed(
+    argument: str, stated: float | None, given: float | None, agree: Callable[[float, float], bool]
+) -> float:
+    value = given if stated is None else stated
+    if value is None:
+        raise ECGFileError(f"does not state its {argument}; give {argument}, in Hz.")
+    if given is not None and not agree(value, given):
+        raise ECGFileError(f"states a {argument} of {value:g}; it is given as {given:g}.")
+    return float(value)
+
+
+def _leads(content: FileContent) -> ECGRecord:
+    """Keep the channels that are leads, in mV."""
+    signal, rate, units, names = content
+    assert rate is not None and units is not None and names is not None  # `_complete` saw to it
+    factors = [_mv_per_unit(unit) for unit in units]
+    voltages = [index for index, factor in enumerate(factors) if factor is not None]
+    known = [index for index in voltages if is_known_lead(names[index])]
+    kept = known or voltages
+    if not kept or not signal.shape[1]:
+        raise ECGFileError(
+            f"has no ECG: its channels are {', '.join(f'{name} ({unit})' for name, unit in zip(names, units))}, "
+            f"of {signal.shape[1]} samples."
+        )
+    if not LOWEST_HZ <= rate <= HIGHEST_HZ:
+        raise ECGFileError(f"has a sampling rate of {rate:g} Hz; an ECG's is from {LOWEST_HZ} to {HIGHEST_HZ}.")
+    if signal.shape[1] > LONGEST_HOURS * 3600 * rate:
+        raise ECGFileError(f"lasts {signal.shape[1] / rate / 3600:.0f} hours; at most {LONGEST_HOURS} are read.")
+    lead_names = [channel_name(names[index]) for index in kept]
+    repeated = sorted({name for name in lead_names if lead_names.count(name) > 1})
+    if repeated:
+        raise ECGFileError(f"holds leads twice: {', '.join(repeated)}.")
+    scale = np.array([factors[index] for index in kept], dtype=np.float64)[:, None]
+    leads = np.ascontiguousarray(signal[kept] * scale)
+    if np.isinf(leads).any() or np.isnan(leads).all():
+        raise ECGFileError("holds no valid sample, or infinite ones.")
+    return ECGRecord(leads, rate, lead_names)
+
+
+def _mv_per_unit(unit: str) -> float | None:
+    """Return how many mV a unit is, which may itself be such a number, or None where it is no voltage."""
+    try:
+        factor = float(unit)
+    except ValueError:
+        return mv_per_unit(unit)
+    if not 0 < factor < math.inf:
+        raise ECGFileError(f"unit: {unit} mV a count is not a positive number.")
+    return factor
+
+
+def _looks_like_scp(head: bytes) -> bool:
+    """Whether the record's length and the pointer section's number and length stand where SCP-ECG has them."""
+    return len(head) > 16 and head[8:10] == b"\0\0" and 0 < int.from_bytes(head[2:6], "little") < 1 << 30
+
+
+def _looks_like_matlab_4(head: bytes) -> bool:
+    """Whether a header of MATLAB 4 (type, rows, columns, imaginary part, length of the name) is plausible."""
+    if len(head) < 20:
+        return False
+    kind, rows, columns, imaginary, name_length = (int.from_bytes(head[at : at + 4], "little") for at in range(0, 20, 4))
+    return kind < 100 and 0 < rows and 0 < columns and imaginary <= 1 and 1 < name_length < 64
+
+
+def _text_start(head: bytes) -> str:
+    """Return the beginning of a text in UTF-8 or UTF-16, without byte-order mark and blanks."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"\xef\xbb\xbf", "utf-8")):
+        if head.startswith(mark):
+            return head[len(mark) :].decode(encoding, errors="replace").lstrip()
+    if head[:2] == b"<\0":
+        return head.decode("utf-16-le", errors="replace")
+    if head[:2] == b"\0<":
+        return head.decode("utf-16-be", errors="replace")
+    return head.decode("utf-8", errors="replace").lstrip()
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether bytes are text: no control characters but blanks; UTF-16 only with its mark."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    return not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
