@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from modeling_enecg.leads import reorder_leads
+from modeling_enecg.leads import recorded_leads
 
 SAMPLING_RATE = 500
 NUM_SAMPLES = 10 * SAMPLING_RATE
@@ -151,7 +151,7 @@ def simulate_record(
 
     electrode_gains = rng.normal(1, 0.06, (len(DOWER), 1))
     leads = electrode_gains * (np.array(list(DOWER.values())) @ dipole) + _noise(time, artefacts or {}, rng)
-    return reorder_leads(leads, list(DOWER))
+    return recorded_leads(leads, list(DOWER))[0]
 
 
 def _rhythm_of(codes: Sequence[str]) -> str:

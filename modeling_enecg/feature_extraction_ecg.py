@@ -7,14 +7,14 @@ works on the last axis in float64 and takes any leading axes.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.signal
 from transformers import BatchFeature, FeatureExtractionMixin
 from transformers.utils import logging
 
-from .leads import STANDARD_LEADS, reorder_leads
+from .leads import STANDARD_LEADS, recorded_leads
 
 logger = logging.get_logger(__name__)
 
@@ -161,28 +161,45 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     ) -> BatchFeature:
         """Prepare one or several records.
 
+        A lead that is missing, not among `lead_names` or NaN throughout, is derived where it is a limb lead and I and
+        II are there. Otherwise the steps work on the leads that are there, and its row is 0.
+
         Args:
             signals (`np.ndarray` of shape `(num_leads, num_samples)` or a list of them): Amplitudes in mV. Lengths may
                 differ.
             sampling_rate (`float`, *optional*): Samples a second (Hz) of the signals. Without it the extractor's own
                 rate is taken, with a warning.
-            lead_names (`Sequence[str]`, *optional*): The signals' leads, row by row, in any order; III, aVR, aVL and
-                aVF may be left out. Without it the rows must be the extractor's leads in its order.
+            lead_names (`Sequence[str]`, *optional*): The signals' leads, row by row, in any order; some may be left
+                out. Without it the rows must be the extractor's leads in its order.
             return_tensors (`str`, *optional*): `"pt"` for torch tensors, `"np"` for arrays.
 
         Returns:
-            `BatchFeature` with `input_values` of shape `(batch_size, num_leads, sequence_length)`, float32.
+            `BatchFeature` with `input_values` of shape `(batch_size, num_leads, sequence_length)`, float32; where a
+                record lacks leads also `lead_mask` of shape `(batch_size, num_leads)`, True for those there are; where
+                one was padded also `input_mask` of shape `(batch_size, sequence_length)`, True for recorded samples.
 
         Raises:
-            ValueError: if a signal has the wrong shape or leads, holds NaN or infinite values, or has amplitudes that
-                no ECG in mV has.
+            ValueError: if a signal has the wrong shape or none of the leads, holds NaN in a part of a lead or infinite
+                values, or has amplitudes that no ECG in mV has.
         """
+        return batch_records(self.prepare(signals, sampling_rate, lead_names), return_tensors)
+
+    def prepare(
+        self,
+        signals: np.ndarray | Sequence[np.ndarray],
+        sampling_rate: float | None = None,
+        lead_names: Sequence[str] | None = None,
+    ) -> list["PreparedRecord"]:
+        """Prepare records without joining them; arguments and errors as of a call, but all leads may be missing."""
         rate = self._checked_rate(sampling_rate)
         if not len(signals):
             raise ValueError("Got no signal; pass an array of shape (num_leads, num_samples), or a list of them.")
-        records = [signals] if np.ndim(signals[0]) == 1 else list(signals)
-        values = [self._prepare(np.asarray(signal), rate, lead_names, index) for index, signal in enumerate(records)]
-        return BatchFeature({"input_values": np.stack(values)}, tensor_type=return_tensors)
+        records = [signals] if np.ndim(signals[0]) == 1 else signals
+        return [self._prepare(np.asarray(signal), rate, lead_names, f"Signal {i}") for i, signal in enumerate(records)]
+
+    def window_seconds(self) -> float:
+        """Return how long a recording the model sees at once."""
+        return self.sequence_length / self.sampling_rate
 
     def _checked_rate(self, sampling_rate: float | None) -> float:
         if sampling_rate is None:
@@ -197,49 +214,102 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             )
         return sampling_rate
 
-    def _prepare(self, signal: np.ndarray, rate: float, lead_names: Sequence[str] | None, index: int) -> np.ndarray:
-        check_signal(signal, f"Signal {index}")
-        if lead_names is not None:
-            signal = reorder_leads(signal, lead_names, self.lead_names)
-        elif len(signal) != len(self.lead_names):
+    def _prepare(
+        self, signal: np.ndarray, rate: float, lead_names: Sequence[str] | None, name: str
+    ) -> "PreparedRecord":
+        check_shape(signal, name)
+        if lead_names is None and len(signal) != len(self.lead_names):
             raise ValueError(
-                f"Signal {index} has {len(signal)} leads; this extractor expects {len(self.lead_names)}: "
+                f"{name} has {len(signal)} leads; this extractor expects {len(self.lead_names)}: "
                 f"{', '.join(self.lead_names)}. Pass lead_names to have them picked and ordered by name."
             )
-        signal = signal.astype(np.float64)
+        leads, is_there = recorded_leads(
+            signal, self.lead_names if lead_names is None else lead_names, self.lead_names
+        )
+        if not len(leads):
+            shape = (len(is_there), self.sequence_length)
+            return PreparedRecord(np.zeros(shape, np.float32), is_there, np.ones(self.sequence_length, bool))
+        check_signal(leads, name, [lead for lead, given in zip(self.lead_names, is_there, strict=True) if given])
+        prepared, num_recorded = self._apply_steps(leads.astype(np.float64), rate, name)
+        values = np.zeros((len(is_there), prepared.shape[-1]), dtype=np.float32)
+        values[is_there] = prepared
+        return PreparedRecord(values, is_there, np.arange(values.shape[-1]) < num_recorded)
+
+    def _apply_steps(self, signal: np.ndarray, rate: float, name: str) -> tuple[np.ndarray, int]:
+        """Return the signal after all steps, and how many of its samples were recorded."""
+        num_recorded = signal.shape[-1]
         for step in self.steps:
             arguments = {key: value for key, value in step.items() if key != "name"}
             try:
-                signal = STEPS[step["name"]](signal, rate, self, **arguments)
+                changed = STEPS[step["name"]](signal, rate, self, **arguments)
             except ValueError as error:
                 raise ValueError(
-                    f"Signal {index} of {signal.shape[-1]} samples at {rate:g} Hz fails in the step {step}: {error}"
+                    f"{name} of {signal.shape[-1]} samples at {rate:g} Hz fails in the step {step}: {error}"
                 ) from error
             if step["name"] == "resample":
-                rate = self.sampling_rate
-        return signal.astype(np.float32)
+                rate, num_recorded = self.sampling_rate, changed.shape[-1]
+            elif step["name"] == "crop_or_pad":
+                num_recorded = min(signal.shape[-1], changed.shape[-1])
+            signal = changed
+        return signal, num_recorded
 
 
-def check_signal(signal: np.ndarray, name: str) -> None:
-    """Refuse what cannot be an ECG in mV.
+class PreparedRecord(NamedTuple):
+    """One record as a model takes it.
 
-    Args:
-        signal (`np.ndarray`): Should be of shape `(num_leads, num_samples)`.
-        name (`str`): How to call the signal in an error.
+    Attributes:
+        values (`np.ndarray` of shape `(num_leads, sequence_length)`): float32, 0 for missing leads.
+        lead_mask (`np.ndarray` of shape `(num_leads,)`): True for leads that are there.
+        input_mask (`np.ndarray` of shape `(sequence_length,)`): True for recorded samples, False for padding.
+    """
+
+    values: np.ndarray
+    lead_mask: np.ndarray
+    input_mask: np.ndarray
+
+
+def batch_records(records: Sequence[PreparedRecord], return_tensors: str | None = None) -> BatchFeature:
+    """Join prepared records, with masks only where one of them lacks something.
 
     Raises:
-        ValueError: if the shape is wrong, a value is not finite, or the amplitudes are too large (ADC units or µV) or
-            too small (V).
+        ValueError: if a record has none of the leads.
     """
+    values, lead_mask, input_mask = (np.stack(arrays) for arrays in zip(*records, strict=True))
+    empty = np.flatnonzero(~lead_mask.any(axis=1))
+    if len(empty):
+        raise ValueError(f"Signal {empty[0]} has none of the leads that the model reads.")
+    inputs = {"input_values": values}
+    if not lead_mask.all():
+        inputs["lead_mask"] = lead_mask
+    if not input_mask.all():
+        inputs["input_mask"] = input_mask
+    return BatchFeature(inputs, tensor_type=return_tensors)
+
+
+def check_shape(signal: np.ndarray, name: str) -> None:
+    """Raise a `ValueError` unless a signal is of real numbers, of shape `(num_leads, num_samples)`."""
     if signal.ndim != 2 or signal.shape[1] < 2:
         raise ValueError(f"{name} has shape {signal.shape}; expected (num_leads, num_samples).")
     if not np.issubdtype(signal.dtype, np.number) or np.iscomplexobj(signal):
         raise ValueError(f"{name} has type {signal.dtype}; expected real numbers in mV.")
-    num_bad = signal.size - np.count_nonzero(np.isfinite(signal))
-    if num_bad:
-        leads = ", ".join(str(row) for row in np.flatnonzero(~np.isfinite(signal).all(axis=1)))
+
+
+def check_signal(signal: np.ndarray, name: str, lead_names: Sequence[str]) -> None:
+    """Refuse what cannot be an ECG in mV.
+
+    Args:
+        signal (`np.ndarray` of shape `(num_leads, num_samples)`): Amplitudes.
+        name (`str`): How to call the signal in an error.
+        lead_names (`Sequence[str]`): How to call its rows.
+
+    Raises:
+        ValueError: if a value is not finite, or the amplitudes are too large (ADC units or µV) or too small (V).
+    """
+    is_bad = ~np.isfinite(signal)
+    if is_bad.any():
+        leads = ", ".join(lead for lead, bad in zip(lead_names, is_bad.any(axis=1), strict=True) if bad)
         raise ValueError(
-            f"{name} has {num_bad} values that are NaN or infinite (rows {leads}). "
+            f"{name} has {is_bad.sum()} values that are NaN or infinite (leads {leads}). "
             "Drop the record, or fill the gaps knowingly before."
         )
     largest = float(np.abs(signal - np.median(signal, axis=1, keepdims=True)).max())

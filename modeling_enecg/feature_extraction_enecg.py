@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, FeatureExtractionMixin
 
-from .feature_extraction_ecg import ECGFeatureExtractor
+from .feature_extraction_ecg import ECGFeatureExtractor, PreparedRecord, batch_records
+from .leads import STANDARD_LEADS
 
 
 class EnECGFeatureExtractor(FeatureExtractionMixin):
@@ -59,19 +60,43 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
 
         Returns:
             `BatchFeature` whose `input_values` is a list of one `(batch_size, num_leads, sequence_length)` an expert,
-            with `gate_values` of shape `(batch_size, num_gate_leads, gate_sequence_length)` for a gate on the signal.
+                with `gate_values` of shape `(batch_size, num_gate_leads, gate_sequence_length)` for a gate on the
+                signal, 0 where its leads are missing. Where a record lacks leads also `lead_mask` of shape
+                `(batch_size, 12)` over the standard leads; where one was padded also `input_mask`, a list as of
+                `input_values`.
         """
-        extractors, gate_extractor = list(self.extractors().values()), self.gate_extractor()
-        prepared = {
-            extractor: extractor(signals, sampling_rate, lead_names, return_tensors)["input_values"]
-            for extractor in extractors
-        }
-        views: dict[str, Any] = {"input_values": [prepared[extractor] for extractor in extractors]}
-        if gate_extractor is not None:
+        experts, gate = list(self.extractors().values()), self.gate_extractor()
+        prepared = {each: each.prepare(signals, sampling_rate, lead_names) for each in dict.fromkeys(experts)}
+        batches = [batch_records(prepared[each], return_tensors) for each in experts]
+        views: dict[str, Any] = {"input_values": [batch["input_values"] for batch in batches]}
+        shared = {}
+        if any("lead_mask" in batch for batch in batches):
+            shared["lead_mask"] = _standard_lead_mask(prepared)
+        if gate is not None:
             # Signals without names are in the experts' order, from which the gate picks its leads.
-            names = extractors[0].lead_names if lead_names is None else lead_names
-            views["gate_values"] = gate_extractor(signals, sampling_rate, names, return_tensors)["input_values"]
-        return BatchFeature(views)
+            names = experts[0].lead_names if lead_names is None else lead_names
+            shared["gate_values"] = np.stack([record.values for record in gate.prepare(signals, sampling_rate, names)])
+        if any("input_mask" in batch for batch in batches):
+            views["input_mask"] = [
+                BatchFeature({"mask": np.stack([record.input_mask for record in prepared[each]])}, return_tensors)[
+                    "mask"
+                ]
+                for each in experts
+            ]
+        return BatchFeature(views | BatchFeature(shared, tensor_type=return_tensors).data)
+
+    def window_seconds(self) -> float:
+        """Return how long a recording the model sees at once: the longest that an expert takes."""
+        return max(extractor.window_seconds() for extractor in self.extractors().values())
+
+
+def _standard_lead_mask(prepared: Mapping[ECGFeatureExtractor, Sequence[PreparedRecord]]) -> np.ndarray:
+    """Return which of the standard leads each record has, as far as an expert reads them: `(batch_size, 12)`."""
+    masks: dict[str, np.ndarray] = {}
+    for extractor, records in prepared.items():
+        masks |= dict(zip(extractor.lead_names, np.stack([record.lead_mask for record in records]).T, strict=True))
+    missing = np.zeros(len(next(iter(prepared.values()))), dtype=bool)
+    return np.stack([masks.get(lead, missing) for lead in STANDARD_LEADS], axis=1)
 
 
 __all__ = ["EnECGFeatureExtractor"]

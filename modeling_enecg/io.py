@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -130,9 +130,7 @@ def _complete(
     return FileContent(content.signal, rate, units, names)
 
 
-def _agreed(
-    argument: str, stated: float | None, given: float | None, agree: Callable[[float, float], bool]
-) -> float:
+def _agreed(argument: str, stated: float | None, given: float | None, agree: Callable[[float, float], bool]) -> float:
     value = given if stated is None else stated
     if value is None:
         raise ECGFileError(f"does not state its {argument}; give {argument}, in Hz.")
@@ -142,18 +140,15 @@ def _agreed(
 
 
 def _leads(content: FileContent) -> ECGRecord:
-    """Keep the channels that are leads, in mV."""
-    signal, rate, units, names = content
-    assert rate is not None and units is not None and names is not None  # `_complete` saw to it
+    """Keep the channels that are leads, in mV, of content that says everything."""
+    signal, rate, units, names = cast(tuple[np.ndarray, float, list[str], list[str]], content)
     factors = [_mv_per_unit(unit) for unit in units]
     voltages = [index for index, factor in enumerate(factors) if factor is not None]
     known = [index for index in voltages if is_known_lead(names[index])]
     kept = known or voltages
     if not kept or not signal.shape[1]:
-        raise ECGFileError(
-            f"has no ECG: its channels are {', '.join(f'{name} ({unit})' for name, unit in zip(names, units))}, "
-            f"of {signal.shape[1]} samples."
-        )
+        channels = ", ".join(f"{name} ({unit})" for name, unit in zip(names, units, strict=True))
+        raise ECGFileError(f"has no ECG: its channels are {channels}, of {signal.shape[1]} samples.")
     if not LOWEST_HZ <= rate <= HIGHEST_HZ:
         raise ECGFileError(f"has a sampling rate of {rate:g} Hz; an ECG's is from {LOWEST_HZ} to {HIGHEST_HZ}.")
     if signal.shape[1] > LONGEST_HOURS * 3600 * rate:
@@ -181,16 +176,18 @@ def _mv_per_unit(unit: str) -> float | None:
 
 
 def _looks_like_scp(head: bytes) -> bool:
-    """Whether the record's length and the pointer section's number and length stand where SCP-ECG has them."""
-    return len(head) > 16 and head[8:10] == b"\0\0" and 0 < int.from_bytes(head[2:6], "little") < 1 << 30
+    """Whether the pointer section's number and length stand in its header and, again, in its first pointer."""
+    return len(head) > 32 and head[8:10] == head[22:24] == b"\0\0" and 0 < head[10] and head[10:14] == head[24:28]
 
 
 def _looks_like_matlab_4(head: bytes) -> bool:
     """Whether a header of MATLAB 4 (type, rows, columns, imaginary part, length of the name) is plausible."""
     if len(head) < 20:
         return False
-    kind, rows, columns, imaginary, name_length = (int.from_bytes(head[at : at + 4], "little") for at in range(0, 20, 4))
-    return kind < 100 and 0 < rows and 0 < columns and imaginary <= 1 and 1 < name_length < 64
+    kind, rows, columns, imaginary, name_length = (
+        int.from_bytes(head[at : at + 4], "little") for at in range(0, 20, 4)
+    )
+    return kind < 100 and rows > 0 and columns > 0 and imaginary <= 1 and 1 < name_length < 64
 
 
 def _text_start(head: bytes) -> str:

@@ -4,11 +4,19 @@ Signals are arrays of shape `(num_leads, num_samples)` in millivolts (mV).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# What devices with fewer electrodes record, by the name that reports use; the other limb leads of eight are derived.
+LEAD_SETS = {
+    "8 leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"),
+    "limb leads": ("I", "II", "III", "aVR", "aVL", "aVF"),
+    "lead I": ("I",),
+    "lead II": ("II",),
+}
 
 # Each derived limb lead as (weight of I, weight of II): Einthoven's law and Goldberger's augmented leads.
 DERIVED_LIMB_LEADS = {
@@ -74,12 +82,13 @@ def derive_limb_leads(lead_i: np.ndarray, lead_ii: np.ndarray) -> dict[str, np.n
     }
 
 
-def reorder_leads(
+def recorded_leads(
     signal: np.ndarray, lead_names: Sequence[str], target_leads: Sequence[str] = STANDARD_LEADS
-) -> np.ndarray:
-    """Bring a signal into the wanted lead order, by name.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pick the wanted leads in the wanted order, by name, as far as they were recorded.
 
-    A limb lead that is missing is derived from I and II where both are there.
+    A row that is NaN throughout was not recorded. A limb lead that was not is derived where two others were, from I
+    and II if it were these.
 
     Args:
         signal (`np.ndarray` of shape `(num_leads, num_samples)`): The signal, in any unit.
@@ -87,22 +96,31 @@ def reorder_leads(
         target_leads (`Sequence[str]`, *optional*, defaults to the 12 standard leads): The wanted rows.
 
     Returns:
-        `np.ndarray` of shape `(len(target_leads), num_samples)`.
+        `tuple[np.ndarray, np.ndarray]`: The leads that there are, of shape `(num_recorded, num_samples)`, and a bool
+            array of shape `(len(target_leads),)`, True for those.
 
     Raises:
-        ValueError: if names and rows differ in number, a name is unknown or repeated, or a wanted lead is neither
-            given nor derivable.
+        ValueError: if names and rows differ in number, or a name is unknown or repeated.
     """
     if len(lead_names) != len(signal):
         raise ValueError(f"Got {len(lead_names)} lead names for a signal of {len(signal)} rows; need one name a row.")
-    rows = dict(zip(standard_lead_names(lead_names), signal, strict=True))
-    if {"I", "II"} <= rows.keys():
-        rows = derive_limb_leads(rows["I"], rows["II"]) | rows
+    rows = {
+        name: row for name, row in zip(standard_lead_names(lead_names), signal, strict=True) if not np.isnan(row).all()
+    }
+    rows = _derived_limb_leads(rows) | rows
     targets = standard_lead_names(target_leads)
-    missing = [name for name in targets if name not in rows]
-    if missing:
-        raise ValueError(
-            f"Missing leads {', '.join(missing)}: got {', '.join(lead_names)}. "
-            "Only III, aVR, aVL and aVF can be derived, and only from I and II."
-        )
-    return np.stack([rows[name] for name in targets])
+    recorded = [rows[name] for name in targets if name in rows]
+    return np.stack(recorded) if recorded else signal[:0], np.array([name in rows for name in targets])
+
+
+def _derived_limb_leads(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Compute all limb leads that follow from the first two of those that there are."""
+    weights = {"I": (1.0, 0.0), "II": (0.0, 1.0)} | DERIVED_LIMB_LEADS
+    given = [name for name in weights if name in rows][:2]
+    if len(given) < 2:
+        return {}
+    if given == ["I", "II"]:
+        return derive_limb_leads(rows["I"], rows["II"])
+    to_i_and_ii = np.linalg.inv([weights[name] for name in given])
+    lead_i, lead_ii = to_i_and_ii @ np.stack([rows[name] for name in given])
+    return {"I": lead_i, "II": lead_ii} | derive_limb_leads(lead_i, lead_ii)

@@ -7,7 +7,6 @@ One expert is a legal ensemble: its gate is the constant 1.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -21,6 +20,7 @@ from .backbones import backbone_class
 from .configuration_enecg import EnECGConfig, Task
 from .expert_references import fetch_expert, load_expert, model_source, refer_to
 from .gates import gate_weights, new_gate
+from .heads import FeatureNorm, TaskHead
 from .loading import StrictLoading
 from .losses import load_balancing_loss, task_loss
 from .modeling_backbone import ECGBackboneModel, RecordDropout
@@ -47,42 +47,6 @@ class EnECGOutput(ModelOutput):
     logits: dict[str, torch.Tensor] | None = None
     gate_weights: dict[str, torch.Tensor] | None = None
     expert_logits: dict[str, torch.Tensor] | None = None
-
-
-class FeatureNorm(nn.Module):
-    """Standardises an expert's features by fixed statistics; without any it changes nothing.
-
-    Experts' features differ in scale by orders of magnitude, and vary little around their means: without this a head
-    learns slowly.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, feature_size: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(feature_size))
-        self.register_buffer("std", torch.ones(feature_size))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, feature_size)` to the same shape."""
-        return (features - self.mean) / self.std
-
-
-class TaskHead(nn.Module):
-    """One expert's output network for one task: linear layers with ReLU between, dropout before each."""
-
-    def __init__(self, config: EnECGConfig, feature_size: int, num_outputs: int):
-        super().__init__()
-        sizes = [feature_size, *(config.head_hidden_sizes or [])]
-        layers: list[nn.Module] = []
-        for in_size, out_size in pairwise(sizes):
-            layers += [RecordDropout(config.head_dropout), nn.Linear(in_size, out_size), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, RecordDropout(config.head_dropout), nn.Linear(sizes[-1], num_outputs))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, feature_size)` to `(batch_size, num_outputs)`."""
-        return self.layers(features)
 
 
 class EnECGModel(StrictLoading):
@@ -334,31 +298,49 @@ class EnECGModel(StrictLoading):
                 module.rate = rate
 
     def extract_features(
-        self, input_values: torch.Tensor | Sequence[torch.Tensor], is_wanted: torch.Tensor | None = None
+        self,
+        input_values: torch.Tensor | Sequence[torch.Tensor],
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        is_wanted: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return each expert's pooled features, `(batch_size, feature_size)`.
 
         Args:
             input_values: As in `forward`.
+            lead_mask: As in `forward`.
+            input_mask: As in `forward`.
             is_wanted (`torch.BoolTensor` of shape `(batch_size, num_experts)`, *optional*): Which features to compute;
                 the others are 0. By default all.
 
         Raises:
             ValueError: if a list has not one entry an expert.
         """
-        if isinstance(input_values, torch.Tensor):
-            input_values = [input_values] * len(self.experts)
-        if len(input_values) != len(self.experts):
+        values = self._of_experts("input tensors", input_values)
+        masks = self._of_experts("input masks", input_mask)
+        features = {}
+        for index, (name, expert) in enumerate(self.backbones.items()):
+            views = {
+                "input_values": values[index],
+                "lead_mask": None if lead_mask is None else lead_mask[:, : expert.config.num_leads],
+                "input_mask": masks[index],
+            }
+            wanted = None if is_wanted is None else is_wanted[:, index]
+            features[name] = (
+                expert(**views).pooler_output if wanted is None else _features_of_some(expert, views, wanted)
+            )
+        return features
+
+    def _of_experts(self, what: str, given: Any) -> Sequence[Any]:
+        """Return a list with one entry an expert."""
+        if given is None or isinstance(given, torch.Tensor):
+            return [given] * len(self.experts)
+        if len(given) != len(self.experts):
             raise ValueError(
-                f"Got {len(input_values)} input tensors for {len(self.experts)} experts ({', '.join(self.experts)}); "
+                f"Got {len(given)} {what} for {len(self.experts)} experts ({', '.join(self.experts)}); "
                 "pass one tensor for all, or a list with one an expert in this order."
             )
-        return {
-            name: expert(values).pooler_output
-            if is_wanted is None
-            else _features_of_some(expert, values, is_wanted[:, index])
-            for index, ((name, expert), values) in enumerate(zip(self.backbones.items(), input_values, strict=True))
-        }
+        return given
 
     def forward(
         self,
@@ -366,6 +348,8 @@ class EnECGModel(StrictLoading):
         labels: Mapping[str, torch.Tensor] | torch.Tensor | None = None,
         expert_features: Mapping[str, torch.Tensor] | None = None,
         gate_values: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | Sequence[torch.Tensor] | None = None,
         return_dict: bool | None = None,
     ) -> EnECGOutput | tuple[Any, ...]:
         """Predict all tasks.
@@ -380,6 +364,11 @@ class EnECGModel(StrictLoading):
                 before; the experts are then not run.
             gate_values (`torch.FloatTensor`, *optional*): What a gate on the signal reads, of shape
                 `(batch_size, num_gate_leads, gate_sequence_length)`; the feature extractor gives it.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True for the leads that a
+                record has; by default all. Each expert follows its own rule for missing ones. With experts of one
+                lead, which is the first, the mask is still over the standard leads.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True for recorded
+                samples, False for padding; a list where `input_values` is one. By default all were recorded.
             return_dict (`bool`, *optional*): `False` for a plain tuple.
 
         Returns:
@@ -396,7 +385,7 @@ class EnECGModel(StrictLoading):
                 raise ValueError("Pass input_values, or expert_features computed before.")
             if scores is not None and self._is_sparse and not self.training:
                 is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
-            expert_features = self.extract_features(input_values, is_wanted)
+            expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
         features = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
         if scores is None:
             scores = {name: self.gates[name](features) for name in self.tasks}
@@ -465,12 +454,15 @@ def output_probabilities(task: Task, logits: torch.Tensor) -> torch.Tensor:
     return logits if task.is_regression else logits.softmax(dim=-1)
 
 
-def _features_of_some(expert: ECGBackboneModel, input_values: torch.Tensor, is_wanted: torch.Tensor) -> torch.Tensor:
+def _features_of_some(
+    expert: ECGBackboneModel, views: Mapping[str, torch.Tensor | None], is_wanted: torch.Tensor
+) -> torch.Tensor:
     """Run an expert on the wanted records of a batch only; the others' features are 0."""
+    features = torch.zeros(len(is_wanted), expert.config.feature_size, dtype=expert.dtype, device=is_wanted.device)
     if not is_wanted.any():
-        return input_values.new_zeros(len(input_values), expert.config.feature_size)
-    wanted = expert(input_values[is_wanted]).pooler_output
-    return wanted.new_zeros(len(input_values), wanted.shape[-1]).masked_scatter(is_wanted[:, None], wanted)
+        return features
+    wanted = expert(**{name: None if view is None else view[is_wanted] for name, view in views.items()}).pooler_output
+    return features.to(wanted.dtype).masked_scatter(is_wanted[:, None], wanted)
 
 
 def _in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:

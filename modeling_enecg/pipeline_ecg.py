@@ -1,25 +1,29 @@
 """The pipeline `ecg-classification`: from recordings to findings, with the tools of transformers."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Pipeline
+from transformers import BatchFeature
+from transformers.pipelines.base import ChunkPipeline
 
 from .io import read_ecg
+from .leads import STANDARD_LEADS
+from .windows import usable_windows
 
 PIPELINE_TASK = "ecg-classification"
 DEFAULT_THRESHOLD = 0.5
 
 
-class ECGClassificationPipeline(Pipeline):
+class ECGClassificationPipeline(ChunkPipeline):
     """Predict recordings with an EnECG model, each task at once.
 
     A recording is the path of a file; or an array of shape `(num_leads, num_samples)` in mV, with `sampling_rate` (Hz)
     and, unless its rows are the model's leads in its order, `lead_names`; or a dict of `signal`, `sampling_rate` and
-    `lead_names`. A list of them gives a list of results, `batch_size` at a time.
+    `lead_names`. A list of them gives a list of results, `batch_size` at a time. A recording that is longer than what
+    the model sees at once is cut into windows, and their logits are averaged.
 
     A result is a dict from each task to a list, highest first: of `label` and `score`, with `present` where the task
     is multi-label (the score reaches the label's threshold, chosen on the validation fold, or 0.5); of `label`,
@@ -66,8 +70,8 @@ class ECGClassificationPipeline(Pipeline):
         recording: str | os.PathLike[str] | np.ndarray | Mapping[str, Any],
         sampling_rate: float | None = None,
         lead_names: Sequence[str] | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Read a recording and prepare it for the model.
+    ) -> Iterator[dict[str, Any]]:
+        """Read a recording and prepare it for the model, window by window.
 
         Raises:
             ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
@@ -82,37 +86,58 @@ class ECGClassificationPipeline(Pipeline):
             signal = recording
         if sampling_rate is None:
             raise ValueError("An array needs its sampling_rate in Hz.")
-        inputs = self.feature_extractor(np.asarray(signal), sampling_rate, lead_names, return_tensors="pt")
-        views = inputs.pop("input_values")
-        views = {"input_values": views} if isinstance(views, torch.Tensor) else _numbered(views)
-        return {**inputs, **views}
+        seconds = self.feature_extractor.window_seconds()
+        windows, lead_names = usable_windows(np.asarray(signal), sampling_rate, lead_names, seconds)
+        for index, window in enumerate(windows):
+            inputs = self.feature_extractor(window, sampling_rate, lead_names, return_tensors="pt")
+            yield {**_flat(inputs), "is_last": index == len(windows) - 1}
 
-    def _forward(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:  # type: ignore[override]
+    def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)
-        if "input_values" not in inputs:
-            names = [f"input_values_{index}" for index in range(len(self.model.experts))]
-            inputs["input_values"] = [inputs.pop(name) for name in names]
-        output = self.model(**inputs)
+        is_last = inputs.pop("is_last")
+        output = self.model(**_nested(inputs))
         # transformers takes batches apart only where every value is a tensor.
-        return {
+        tensors = {
             f"{kind}.{task}": values
             for kind, by_task in (("logits", output.logits), ("gate_weights", output.gate_weights))
             for task, values in by_task.items()
         }
+        return {**tensors, "is_last": is_last}
 
     def postprocess(  # type: ignore[override]
-        self, outputs: Mapping[str, torch.Tensor], top_k: int | None = None
+        self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
     ) -> dict[str, list[dict]]:
-        """Turn one recording's outputs into the result."""
-        logits = {task: outputs[f"logits.{task}"] for task in self.model.tasks}
-        probabilities = self.model.probabilities(logits)
-        return {
-            name: _findings(task, probabilities[name][0].tolist())[:top_k] for name, task in self.model.tasks.items()
+        """Turn the outputs of one recording's windows into the result."""
+        logits = {
+            task: torch.cat([outputs[f"logits.{task}"] for outputs in windows]).mean(dim=0)
+            for task in self.model.tasks
         }
+        probabilities = self.model.probabilities(logits)
+        return {name: _findings(task, probabilities[name].tolist())[:top_k] for name, task in self.model.tasks.items()}
 
 
-def _numbered(views: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"input_values_{index}": values for index, values in enumerate(views)}
+def _flat(inputs: BatchFeature) -> dict[str, torch.Tensor]:
+    """Number the tensors of lists, and give every window masks, so that any windows make a batch."""
+    values, masks = inputs["input_values"], inputs.get("input_mask")
+    is_list = not isinstance(values, torch.Tensor)
+    num_leads = len(STANDARD_LEADS) if is_list else values.shape[1]
+    flat = {"lead_mask": torch.ones(1, num_leads, dtype=torch.bool)}
+    flat |= {name: inputs[name] for name in ("lead_mask", "gate_values") if name in inputs}
+    for index, view in enumerate(values if is_list else [values]):
+        mask = masks[index] if is_list and masks is not None else masks
+        whole = torch.ones(1, view.shape[-1], dtype=torch.bool)
+        flat |= {f"input_values_{index}": view, f"input_mask_{index}": whole if mask is None else mask}
+    return flat
+
+
+def _nested(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Undo `_flat`."""
+    inputs: dict[str, Any] = {name: flat[name] for name in ("lead_mask", "gate_values") if name in flat}
+    indices = range(sum(name.startswith("input_values_") for name in flat))
+    for kind in ("input_values", "input_mask"):
+        views = [flat[f"{kind}_{index}"] for index in indices]
+        inputs[kind] = views[0] if len(views) == 1 else views
+    return inputs
 
 
 def _findings(task: Any, values: Sequence[float]) -> list[dict[str, Any]]:

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoFeatureExtractor
 
 from .adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
 from .io import ECGRecord
 from .modeling_enecg import EnECGModel
+from .windows import usable_windows
+
+WINDOWS_AT_ONCE = 16
 
 
 class Predictor:
@@ -48,31 +52,49 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, record: ECGRecord) -> dict[str, Any]:
-        """Predict one recording.
+        """Predict one recording; of one that is longer than what the model sees at once, the mean over its windows.
 
         Args:
-            record ([`ECGRecord`]): The recording; its leads may come in any order.
+            record ([`ECGRecord`]): The recording; its leads may come in any order, and some may be missing.
 
         Returns:
             `dict[str, Any]`: By task, a dict of `problem_type`, `outputs` (by label a probability, or a regression's
                 value), `unit` for a regression, and `gate_weights` by expert.
 
         Raises:
-            ValueError: if leads are missing or the signal cannot be an ECG in mV.
+            ValueError: if all leads are missing, or the signal cannot be an ECG in mV.
         """
-        inputs = self.extractor(record.signal_mv, record.sampling_rate, record.lead_names, return_tensors="pt")
-        output = self.model(**inputs.to(self.model.device))
-        outputs = self.model.probabilities(output.logits)
+        seconds = self.extractor.window_seconds()
+        windows, names = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names, seconds)
+        logits, gate_weights = self._mean_over(windows, record.sampling_rate, names)
+        outputs = self.model.probabilities(logits)
         results: dict[str, Any] = {}
         for name, task in self.model.tasks.items():
             results[name] = {
                 "problem_type": task.problem_type,
-                "outputs": dict(zip(task.output_names, outputs[name][0].tolist(), strict=True)),
-                "gate_weights": dict(zip(self.model.experts, output.gate_weights[name][0].tolist(), strict=True)),
+                "outputs": dict(zip(task.output_names, outputs[name].tolist(), strict=True)),
+                "gate_weights": dict(zip(self.model.experts, gate_weights[name].tolist(), strict=True)),
             }
             if task.is_regression:
                 results[name]["unit"] = task.unit
         return results
+
+    def _mean_over(
+        self, windows: Sequence[np.ndarray], rate: float, lead_names: Sequence[str] | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return each task's mean logits, `(num_outputs,)`, and mean gate weights, `(num_experts,)`."""
+        logits: dict[str, list[torch.Tensor]] = {name: [] for name in self.model.tasks}
+        gate_weights: dict[str, list[torch.Tensor]] = {name: [] for name in self.model.tasks}
+        for start in range(0, len(windows), WINDOWS_AT_ONCE):
+            inputs = self.extractor(windows[start : start + WINDOWS_AT_ONCE], rate, lead_names, return_tensors="pt")
+            output = self.model(**inputs.to(self.model.device))
+            for name in self.model.tasks:
+                logits[name].append(output.logits[name])
+                gate_weights[name].append(output.gate_weights[name])
+        return (
+            {name: torch.cat(parts).mean(dim=0) for name, parts in logits.items()},
+            {name: torch.cat(parts).mean(dim=0) for name, parts in gate_weights.items()},
+        )
 
 
 def leading_findings(results: dict[str, Any], limit: int = 6) -> list[tuple[str, float]]:

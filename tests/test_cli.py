@@ -15,7 +15,9 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel, Task, __version__
 from modeling_enecg.cli import main
+from modeling_enecg.io import read_ecg
 from modeling_enecg.labels import TASK_LABELS, describe
+from modeling_enecg.leads import STANDARD_LEADS
 from tests.training_helpers import ECGFOUNDER
 
 FINDINGS = list(TASK_LABELS["superdiagnostic"])
@@ -255,18 +257,46 @@ def broken_record(tmp_path, record, kind):
     if kind == "truncated":
         signal.write_bytes(signal.read_bytes()[:1000])
     elif kind == "nan":
-        samples = np.fromfile(signal, dtype="<i2")
-        samples[100:140] = -32768
-        samples.tofile(signal)
+        signal_mv = read_ecg(record).signal_mv
+        signal_mv[:, 100:140] = np.nan
+        return write_record(tmp_path / "gap", signal_mv, STANDARD_LEADS)
     elif kind == "header":
         path.with_suffix(".hea").write_text("no header at all\n")
-    elif kind == "few_leads":
-        content = wfdb.rdrecord(str(path), channels=[0, 1, 2])
-        wfdb.wrsamp(
-            "few", 500, ["mV"] * 3, content.sig_name, content.p_signal, fmt=["16"] * 3, write_dir=str(tmp_path)
-        )
-        return tmp_path / "few"
     return path
+
+
+def write_record(path, signal_mv, leads):
+    num_leads = len(leads)
+    wfdb.wrsamp(
+        *(path.name, 500, ["mV"] * num_leads, list(leads), signal_mv.T),
+        fmt=["16"] * num_leads,
+        adc_gain=[1000.0] * num_leads,
+        baseline=[0] * num_leads,
+        write_dir=str(path.parent),
+    )
+    return path
+
+
+@pytest.mark.parametrize("kept", [["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"], ["II"]])
+def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
+    signal_mv, _, leads = read_ecg(record)
+    path = write_record(tmp_path / "few", signal_mv[[leads.index(lead) for lead in kept]], kept)
+    few, whole = json.loads(run("predict", model_dir, path, record, "--json"))
+    values, wanted = (list(result["tasks"]["superdiagnostic"]["outputs"].values()) for result in (few, whole))
+    assert np.isfinite(values).all()
+    assert (values == pytest.approx(wanted, abs=1e-3)) == (len(kept) == 8)
+
+
+def test_predict_averages_the_windows_of_a_long_recording(run, model_dir, record, simulated, tmp_path):
+    other = record.with_name("00008_hr")
+    joined = np.hstack([read_ecg(path).signal_mv for path in (record, other)])
+    path = write_record(tmp_path / "long", joined, STANDARD_LEADS)
+    first, second, long = (
+        result["tasks"]["age"]["outputs"]["age"]
+        for result in json.loads(run("predict", model_dir, record, other, path, "--json"))
+    )
+    assert long == pytest.approx((first + second) / 2, abs=1e-3)
+    assert first != pytest.approx(second, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -274,9 +304,8 @@ def broken_record(tmp_path, record, kind):
     [
         ("missing", "no WFDB header"),
         ("truncated", "cannot be read"),
-        ("nan", "40 samples are marked as missing"),
+        ("nan", "Every lead has missing samples in every window"),
         ("header", "cannot be read"),
-        ("few_leads", "Missing leads V1"),
     ],
 )
 def test_predict_refuses_a_bad_record_by_name(fail, model_dir, record, tmp_path, kind, message):

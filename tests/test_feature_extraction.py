@@ -16,7 +16,7 @@ from modeling_enecg import (
     EnECGModel,
     STMEMConfig,
 )
-from modeling_enecg.leads import STANDARD_LEADS, derive_limb_leads
+from modeling_enecg.leads import LEAD_SETS, STANDARD_LEADS, derive_limb_leads
 
 PUBLISHED_SETTINGS = {
     model_type: model_class.config_class().feature_extractor_settings()
@@ -202,8 +202,8 @@ def with_value(value):
 @pytest.mark.parametrize(
     ("signal", "message"),
     [
-        (with_value(np.nan), r"Signal 0 has 2 values that are NaN or infinite \(rows 3, 7\)"),
-        (with_value(np.inf), r"Signal 0 has 2 values that are NaN or infinite \(rows 3, 7\)"),
+        (with_value(np.nan), r"Signal 0 has 2 values that are NaN or infinite \(leads aVR, V2\)"),
+        (with_value(np.inf), r"Signal 0 has 2 values that are NaN or infinite \(leads aVR, V2\)"),
         (ecg() * 1000, r"Are these µV \(divide by 1000\)"),
         (np.round(ecg() * 200).astype(np.int16), "ADC units"),
         (ecg() / 1000, r"Are these V \(multiply by 1000\)"),
@@ -230,9 +230,61 @@ def test_a_large_offset_is_no_unit_error(extractor):
     assert np.isfinite(prepare(extractor, ecg() + 200.0)).all()
 
 
-def test_a_lead_that_the_extractor_needs_is_named(extractor):
-    with pytest.raises(ValueError, match="Missing leads V6"):
-        prepare(extractor, ecg()[:11], lead_names=STANDARD_LEADS[:11])
+@pytest.mark.parametrize("names", LEAD_SETS.values(), ids=LEAD_SETS)
+def test_missing_leads_are_zero_and_told_and_change_nothing_of_the_others(extractor, names):
+    rows = dict(zip(STANDARD_LEADS, ecg(), strict=True))
+    rows |= derive_limb_leads(rows["I"], rows["II"])
+    inputs = extractor(np.stack([rows[name] for name in names]), 500, names)
+    if "V1" in names:  # then the other limb leads follow
+        assert "lead_mask" not in inputs
+        return
+    is_there = np.isin(STANDARD_LEADS, names)
+    np.testing.assert_array_equal(inputs["lead_mask"], [is_there])
+    alone = ECGFeatureExtractor(**(extractor.to_dict() | {"lead_names": list(names)}))
+    np.testing.assert_array_equal(inputs["input_values"][:, is_there], prepare(alone, [rows[name] for name in names]))
+    assert not inputs["input_values"][:, ~is_there].any()
+
+
+def test_a_lead_without_samples_is_missing(extractor):
+    signal = ecg()
+    signal[8] = np.nan
+    kept = [row for row in range(12) if row != 8]
+    inputs, without = extractor(signal, 500), extractor(signal[kept], 500, [STANDARD_LEADS[row] for row in kept])
+    np.testing.assert_array_equal(np.flatnonzero(~inputs["lead_mask"][0]), [8])
+    np.testing.assert_array_equal(inputs["input_values"], without["input_values"])
+
+
+def test_masks_come_where_one_record_of_a_batch_needs_them(extractor):
+    signal, short = ecg(), ecg(num_samples=1500)
+    short[11] = np.nan
+    assert set(extractor([signal, signal], 500)) == {"input_values"}
+    inputs = extractor([signal, short], 500)
+    assert inputs["lead_mask"].tolist() == [[True] * 12, [True] * 11 + [False]]
+    whole, part = inputs["input_mask"].sum(axis=1)
+    assert whole == extractor.sequence_length
+    assert part == min(whole, int(1500 * extractor.sampling_rate / 500))
+    assert inputs["input_mask"][1, :part].all()
+
+
+def test_an_ensemble_has_one_lead_mask_over_the_standard_leads_and_an_input_mask_an_expert():
+    settings = {
+        "all": {"sampling_rate": 100, "sequence_length": 1000},
+        "first": {"sampling_rate": 100, "sequence_length": 500, "lead_names": ["I"]},
+    }
+    gate = {"sampling_rate": 100, "sequence_length": 1000, "lead_names": ["V1"]}
+    extractor = EnECGFeatureExtractor(settings, gate=gate)
+    inputs = extractor(ecg(3500)[:1], 500, ["I"], return_tensors="pt")
+    assert inputs["lead_mask"].dtype == torch.bool
+    assert inputs["lead_mask"].tolist() == [[True] + [False] * 11]
+    assert [mask.sum().item() for mask in inputs["input_mask"]] == [700, 500]
+    assert not inputs["gate_values"].any()
+    assert extractor.window_seconds() == 10
+
+
+def test_a_recording_without_any_of_the_leads_is_refused():
+    extractor = ECGFeatureExtractor(lead_names=["I", "II"])
+    with pytest.raises(ValueError, match="Signal 1 has none of the leads that the model reads"):
+        extractor([ecg()[:1], np.full((1, 5000), np.nan)], 500, ["I"])
 
 
 def test_an_unknown_step_is_refused_with_the_choice():

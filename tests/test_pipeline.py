@@ -6,6 +6,7 @@ from transformers import pipeline
 from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
 from modeling_enecg.io import read_ecg
+from modeling_enecg.windows import cut_windows
 from tests.tiny_models import AGE, RHYTHM, SEX
 
 THRESHOLDS = [0.0, 1.0, 0.5]
@@ -39,9 +40,12 @@ def assert_near(ours, theirs):
 
 def test_scores_are_the_models_probabilities_highest_first(find, signal):
     findings = find(signal, sampling_rate=500)
-    inputs = find.feature_extractor(signal, 500, return_tensors="pt")
+    windows = cut_windows(signal, 500, find.feature_extractor.window_seconds())
+    assert len(windows) > 1
+    inputs = find.feature_extractor(windows, 500, return_tensors="pt")
     with torch.inference_mode():
-        wanted = find.model.probabilities(find.model(**inputs).logits)
+        logits = {task: values.mean(dim=0, keepdim=True) for task, values in find.model(**inputs).logits.items()}
+    wanted = find.model.probabilities(logits)
     for task, labels in (("rhythm", RHYTHM["labels"]), ("sex", SEX["labels"])):
         scores = dict(zip(labels, wanted[task][0].tolist(), strict=True))
         assert {each["label"]: each["score"] for each in findings[task]} == pytest.approx(scores, abs=1e-6)
@@ -76,6 +80,18 @@ def test_a_file_an_array_and_a_dict_give_the_same_in_a_list_and_in_batches(find,
         assert len(many) == 3
         for each in many:
             assert_near(each, alone)
+
+
+def test_recordings_of_any_leads_and_lengths_make_a_batch(find, signal):
+    records = [
+        {"signal": signal, "sampling_rate": 500},
+        {"signal": signal[:1, :4000], "sampling_rate": 250, "lead_names": ["I"]},
+        {"signal": signal[6:, :300], "sampling_rate": 500, "lead_names": ["V1", "V2", "V3", "V4", "V5", "V6"]},
+    ]
+    alone = [find(record) for record in records]
+    for one, other in zip(find(records, batch_size=4), alone, strict=True):
+        assert_near(one, other)
+    assert alone[1]["sex"] != alone[0]["sex"]
 
 
 def test_an_array_without_its_rate_is_refused(find, signal):
