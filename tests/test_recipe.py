@@ -5,8 +5,7 @@ from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.recipe import STAGES, describe_fields
-from modeling_enecg.training.tasks import ptbxl_tasks
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, write_recipe
+from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, ptbxl_tasks, recipe_fields, write_recipe
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -79,7 +78,6 @@ def test_a_text_that_looks_like_no_number_stays_a_text(load):
         ("--stages.post_trainin.learning_rate=1", r"stages: 'post_trainin' .* Did you mean post_training\?"),
         ("--experts.ecgfounder.confi=1", r"experts\.ecgfounder: give either path or config"),
         ("--experts.ecgfounder.path=here", r"experts\.ecgfounder: give either path or config"),
-        ("--tasks=[superdiagnostics]", r"tasks: 'superdiagnostics' .* Did you mean superdiagnostic\?"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_one(load, override, message):
@@ -144,8 +142,6 @@ def test_what_the_run_sets_itself_is_refused(load, key):
         ("--sampling_rate=250", "100, 500"),
         ("--on_error=ignore", "raise, skip"),
         ("--class_weights=inverse", "none, balanced"),
-        ("--tasks=[cats]", "rhythm"),
-        ("--tasks=[1]", "rhythm"),
         ("--stages.pre_training={}", "linear_probing, lora_heads, fine_tuning, post_training"),
     ],
 )

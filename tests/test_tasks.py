@@ -14,19 +14,20 @@ from modeling_enecg import BACKBONES, ECGFeatureExtractor, EnECGModel, Task
 from modeling_enecg.labels import TASK_LABELS, TASK_NAMES
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.building import build_extractor
-from modeling_enecg.training.data import FeatureRecords, load_splits
+from modeling_enecg.training.data import FeatureRecords
 from modeling_enecg.training.feature_store import Precision, stored_features
+from modeling_enecg.training.preparing import load_splits
 from modeling_enecg.training.run import _Run
-from modeling_enecg.training.tasks import (
-    PTBXL_TASKS,
-    balanced_class_weights,
-    ptbxl_targets,
-    ptbxl_tasks,
-    target_statistics,
-)
-from tests.training_helpers import ECGFOUNDER, STMEM, recipe_fields, tiny_model, tiny_recipe, write_recipe
+from modeling_enecg.training.sources import find_source
+from modeling_enecg.training.tasks import balanced_class_weights, dataset_tasks, read_targets, target_statistics
+from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
 
 NAN = float("nan")
+PTBXL_TASKS = (*TASK_NAMES, "age", "sex", "rr_interval")
+
+
+def ptbxl_targets(records, name):
+    return read_targets(records, ptbxl_tasks([name])[0])
 
 
 def change_database(release, changes):
@@ -95,6 +96,45 @@ def test_a_sex_is_0_or_1_in_the_tasks_order(rows):
     assert rows.features["sex"].names == ptbxl_tasks(["sex"])[0].labels == ["male", "female"]
 
 
+FEATURES = datasets.Features(
+    {
+        "ecg_id": datasets.Value("string"),
+        "signal": datasets.Value("binary"),
+        "findings": datasets.List(datasets.ClassLabel(names=["AF", "LBBB"])),
+        "device": datasets.ClassLabel(names=["a", "b", "c"]),
+        "lvef": datasets.Value("float64"),
+        "note": datasets.Value("string"),
+    }
+)
+
+
+def test_a_columns_type_says_what_kind_of_task_it_is():
+    findings, device, lvef = dataset_tasks(FEATURES, ["findings", "device", "lvef"], {"lvef": 2.0})
+    assert (findings.problem_type, findings.labels) == ("multi_label_classification", ["AF", "LBBB"])
+    assert (device.problem_type, device.labels) == ("single_label_classification", ["a", "b", "c"])
+    assert (lvef.problem_type, lvef.labels, lvef.loss_weight, lvef.unit) == ("regression", [], 2.0, None)
+
+
+@pytest.mark.parametrize("name", ["note", "ecg_id", "signal", "finding"])
+def test_what_holds_no_labels_is_refused_with_what_there_is(name):
+    with pytest.raises(RecipeError, match=f"no labels '{name}'; there are findings, device, lvef"):
+        dataset_tasks(FEATURES, ["device", name])
+
+
+def test_none_is_not_known_and_an_empty_list_is_none_of_the_labels():
+    rows = {
+        "findings": [[1], [], None],
+        "device": [2, None, 0],
+        "lvef": [None, 55.0, 40.0],
+    }
+    columns = datasets.Features({name: FEATURES[name] for name in rows})
+    records = datasets.Dataset.from_dict(rows, features=columns)
+    targets = {task.name: read_targets(records, task) for task in dataset_tasks(columns, list(rows))}
+    np.testing.assert_array_equal(targets["findings"], [[0, 1], [0, 0], [NAN, NAN]])
+    np.testing.assert_array_equal(targets["device"], [2, NAN, 0])
+    np.testing.assert_array_equal(targets["lvef"], [NAN, 55, 40])
+
+
 def test_an_interval_that_could_not_be_measured_is_nan():
     features = datasets.Features({"rr_interval": RR_FEATURES["rr_interval"]})
     records = datasets.Dataset.from_dict({"rr_interval": [812.5, None, 640.0]}, features=features)
@@ -111,7 +151,7 @@ def test_measured_intervals_become_targets(release, build):
 
 def test_every_task_has_its_type_labels_unit_and_weight():
     tasks = {task.name: task for task in ptbxl_tasks(PTBXL_TASKS, {"age": 0.25, "form": 3})}
-    assert tuple(tasks) == PTBXL_TASKS == (*TASK_NAMES, "age", "sex", "rr_interval")
+    assert tuple(tasks) == PTBXL_TASKS
     for name in TASK_NAMES:
         assert tasks[name].problem_type == "multi_label_classification"
         assert tuple(tasks[name].labels) == TASK_LABELS[name]
@@ -219,7 +259,7 @@ def few_records(sound_release, tmp_path_factory):
     """A recipe of two experts and its training fold of ten records."""
     recipe = tiny_recipe(sound_release, tmp_path_factory.mktemp("precision"), experts=BOTH)
     extractor = build_extractor(recipe, tiny_model(recipe))
-    return recipe, load_splits(recipe, extractor, ptbxl_tasks(recipe.tasks))["train"]
+    return recipe, load_splits(find_source(recipe), recipe, extractor, ptbxl_tasks(recipe.tasks))["train"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from modeling_enecg.training import FineTuningTrainer, LinearProbingTrainer
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.data import SignalRecords
 from modeling_enecg.training.tasks import balanced_class_weights
-from modeling_enecg.training.trainers import parameter_groups, validation_metrics
+from modeling_enecg.training.trainers import evaluation_scores, parameter_groups
 from tests.training_helpers import (
     ECGFOUNDER,
     STMEM,
@@ -331,7 +331,7 @@ def test_validation_metrics_are_macro_means_and_each_tasks_own(simulated, traini
     shapes = {task: (50, len(TASK_LABELS[task])) for task in tasks}
     logits = {task: rng.normal(size=shape) for task, shape in shapes.items()}
     labels = {task: (rng.random(shape) < 0.4).astype(np.float32) for task, shape in shapes.items()}
-    scores = validation_metrics(model)(EvalPrediction((logits, {}), labels))
+    scores = evaluation_scores(list(model.tasks.values()), EvalPrediction((logits, {}), labels), range(50))
     own = {f"{task}_{metric}" for task in tasks for metric in ("macro_auroc", "macro_auprc")}
     assert set(scores) == {"macro_auroc", "macro_auprc", "score"} | (own if len(tasks) > 1 else set())
     if len(tasks) > 1:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,18 @@ import numpy as np
 import yaml
 from transformers import set_seed
 
+from dataset_scripts.ptbxl import RR_FEATURES
 from modeling_enecg import EnECGModel
 from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import Split, labelled, load_splits
+from modeling_enecg.training.data import Split, labelled_rows
+from modeling_enecg.training.preparing import load_splits
+from modeling_enecg.training.sources import find_source
 from modeling_enecg.training.stages import _is_whole_json
-from modeling_enecg.training.tasks import ptbxl_tasks
+from modeling_enecg.training.tasks import dataset_tasks
+
+ptbxl_tasks = partial(dataset_tasks, RR_FEATURES)
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "train.py"
@@ -80,8 +86,10 @@ def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
 
 def tiny_splits(recipe: Recipe) -> dict[str, Split]:
     """The records of a recipe that have a label, prepared for its model."""
-    splits = load_splits(recipe, build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks))
-    return {name: split.select(labelled(split)) for name, split in splits.items()}
+    splits = load_splits(
+        find_source(recipe), recipe, build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks)
+    )
+    return {name: split.select(labelled_rows(split.labels)) for name, split in splits.items()}
 
 
 def first_records(split: Split, number: int) -> Split:

@@ -1,26 +1,16 @@
-"""From PTB-XL records to the inputs and labels of a model."""
+"""Prepared records: what each expert takes of them, and their labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from accelerate import PartialState
-from datasets.fingerprint import Hasher
 
-from dataset_scripts.ptbxl import PTBXL, signal_array
-from dataset_scripts.ptbxl_metadata import PTBXLError
-
-from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
-from ..leads import STANDARD_LEADS
-from .recipe import Recipe
-from .tasks import ptbxl_targets
-
-MICROVOLTS_PER_MV = 1000.0
 
 
 class Views:
@@ -48,17 +38,33 @@ class Views:
         """Return the input of one expert; where there is one for all, every expert's."""
         return self.experts[index] if len(self.experts) > 1 else self.experts[0]
 
+    def joined(self, windows: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, Any]:
+        """Join the inputs of a window, or of a batch, to what the model takes.
+
+        Args:
+            windows (`Mapping[str, Mapping[str, torch.Tensor]]`): By the input's name, `input_values` and any masks.
+        """
+        of_experts = [windows[name] for name in self.experts]
+        inputs: dict[str, Any] = dict(of_experts[0])
+        if len(set(self.experts)) > 1:
+            inputs = {kind: [window[kind] for window in of_experts] for kind in inputs}
+            if "lead_mask" in inputs:  # of all standard leads, unless every expert takes the same few
+                inputs["lead_mask"] = max(inputs["lead_mask"], key=lambda mask: mask.shape[-1])
+        if self.gate is not None:
+            inputs["gate_values"] = windows[self.gate]["input_values"]
+        return inputs
+
 
 @dataclass
 class Split:
-    """The records of one split, prepared for a model.
+    """The windows of one split's records, prepared for a model; nearly always a record is one window.
 
     Attributes:
-        records (`datasets.Dataset`): Metadata.
-        inputs (`dict[str, datasets.Dataset]`): By the input's name, a dataset of the same rows with the bytes of
-            float32 arrays in the column `values`.
+        records (`datasets.Dataset`): Metadata of each window's record.
+        inputs (`dict[str, datasets.Dataset]`): By the input's name, a dataset of the same rows: the bytes of float32
+            arrays in the column `values`, those of a `lead_mask`, and the number of samples that are no padding.
         views (`Views`): Which input is whose.
-        labels (`dict[str, np.ndarray]`): By task, what `ptbxl_targets` gives.
+        labels (`dict[str, np.ndarray]`): By task, what `read_targets` gives.
     """
 
     records: datasets.Dataset
@@ -69,28 +75,49 @@ class Split:
     def __len__(self) -> int:
         return len(self.records)
 
-    def batch(self, name: str, rows: range) -> torch.Tensor:
-        """Return an input of consecutive records, of shape `(len(rows), num_leads, sequence_length)`."""
-        extractor = self.views.extractors[name]
-        values = bytearray().join(self.inputs[name][rows.start : rows.stop]["values"])
-        shape = (len(rows), len(extractor.lead_names), extractor.sequence_length)
-        return torch.frombuffer(values, dtype=torch.float32).view(shape)
+    @cached_property
+    def lacks(self) -> set[str]:
+        """Which masks are needed: of `lead_mask` where a lead is missing, `input_mask` where a window is padded."""
+        leads = any(b"\0" in mask for each in self.inputs.values() for mask in each["lead_mask"][:])
+        samples = any(
+            min(each["num_recorded"][:], default=0) < self.views.extractors[name].sequence_length
+            for name, each in self.inputs.items()
+        )
+        return ({"lead_mask"} if leads else set()) | ({"input_mask"} if samples else set())
+
+    def batch(self, name: str, rows: range) -> dict[str, torch.Tensor]:
+        """Return what an expert takes of consecutive windows.
+
+        Returns:
+            `dict[str, torch.Tensor]`: `input_values` of shape `(len(rows), num_leads, sequence_length)`, and those of
+                `lead_mask` and `input_mask` that the split needs.
+        """
+        extractor, stored = self.views.extractors[name], self.inputs[name][rows.start : rows.stop]
+        values = torch.frombuffer(bytearray().join(stored["values"]), dtype=torch.float32)
+        views = {"input_values": values.view(len(rows), len(extractor.lead_names), extractor.sequence_length)}
+        if "lead_mask" in self.lacks:
+            masks = torch.frombuffer(bytearray().join(stored["lead_mask"]), dtype=torch.bool)
+            views["lead_mask"] = masks.view(len(rows), -1)
+        if "input_mask" in self.lacks:
+            recorded = torch.tensor(stored["num_recorded"])
+            views["input_mask"] = torch.arange(extractor.sequence_length) < recorded[:, None]
+        return views
 
     def model_inputs(self, index: int) -> dict[str, Any]:
-        """Return one record's `input_values` and any `gate_values`, without a batch axis."""
-        names = set(self.views.experts)
-        values = {name: self.batch(name, range(index, index + 1))[0] for name in names}
-        views = [values[name] for name in self.views.experts]
-        return {"input_values": views[0] if len(names) == 1 else views} | self.gate_inputs(index)
+        """Return what the model takes of one window, without a batch axis."""
+        return self.views.joined({name: self._window(name, index) for name in self.views.extractors})
 
     def gate_inputs(self, index: int) -> dict[str, torch.Tensor]:
-        """Return a record's `gate_values`, without a batch axis; nothing where the gate does not read the signal."""
+        """Return a window's `gate_values`, without a batch axis; nothing where the gate does not read the signal."""
         if self.views.gate is None:
             return {}
-        return {"gate_values": self.batch(self.views.gate, range(index, index + 1))[0]}
+        return {"gate_values": self._window(self.views.gate, index)["input_values"]}
+
+    def _window(self, name: str, index: int) -> dict[str, torch.Tensor]:
+        return {kind: values[0] for kind, values in self.batch(name, range(index, index + 1)).items()}
 
     def select(self, indices: np.ndarray) -> "Split":
-        """Return some of the records."""
+        """Return some of the windows."""
         inputs = {name: each.select(indices) for name, each in self.inputs.items()}
         labels = {task: values[indices] for task, values in self.labels.items()}
         return Split(self.records.select(indices), inputs, self.views, labels)
@@ -132,70 +159,7 @@ def _row(arrays: Mapping[str, np.ndarray], index: int) -> dict[str, torch.Tensor
     return {name: torch.from_numpy(np.array(array[index])) for name, array in arrays.items()}
 
 
-def load_splits(
-    recipe: Recipe, extractor: ECGFeatureExtractor | EnECGFeatureExtractor, tasks: Sequence[Task]
-) -> dict[str, Split]:
-    """Read PTB-XL and prepare every record for a model; both are done once and cached.
-
-    Args:
-        recipe (`Recipe`): Gives the folder, the sampling rate and what to do with bad records.
-        extractor: Turns a record into the model's input.
-        tasks (`Sequence[Task]`): Tasks that `ptbxl_tasks` gave.
-
-    Returns:
-        `dict[str, Split]`: `train` (folds 1-8), `validation` (9) and `test` (10), with all records.
-
-    Raises:
-        PTBXLError: if a record is bad, unless the recipe skips such records.
-    """
-    builder = PTBXL(
-        config_name=f"{recipe.sampling_rate}hz",
-        data_dir=recipe.data_dir,
-        cache_dir=recipe.cache_dir,
-        on_error=recipe.on_error,
-        rr_interval=any(task.name == "rr_interval" for task in tasks),
-    )
-    views = Views(extractor)
-    with PartialState().main_process_first():
-        builder.download_and_prepare(num_proc=recipe.num_proc)
-        splits = builder.as_dataset()
-        return {name: _prepare(split, views, recipe, tasks) for name, split in splits.items()}
-
-
-def _prepare(split: datasets.Dataset, views: Views, recipe: Recipe, tasks: Sequence[Task]) -> Split:
-    signals = split.select_columns(["ecg_id", "signal"])
-    inputs = {
-        name: signals.map(
-            _Prepare(extractor, recipe.sampling_rate),
-            remove_columns=signals.column_names,
-            features=datasets.Features({"values": datasets.Value("binary")}),
-            num_proc=recipe.num_proc,
-            desc="Preparing records",
-            new_fingerprint=Hasher.hash([split._fingerprint, recipe.sampling_rate, extractor.to_json_string()]),
-        )
-        for name, extractor in views.extractors.items()
-    }
-    labels = {task.name: ptbxl_targets(split, task.name) for task in tasks}
-    return Split(split.remove_columns("signal"), inputs, views, labels)
-
-
-class _Prepare:
-    """The function that `map` applies to each record."""
-
-    def __init__(self, extractor: ECGFeatureExtractor, sampling_rate: int):
-        self.extractor = extractor
-        self.sampling_rate = sampling_rate
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
-        signal = signal_array(row) / MICROVOLTS_PER_MV
-        try:
-            values = self.extractor(signal, self.sampling_rate, STANDARD_LEADS)["input_values"]
-        except ValueError as error:
-            raise PTBXLError(row["ecg_id"], "signal", str(error)) from error
-        return {"values": values.tobytes()}
-
-
-def labelled(split: Split) -> np.ndarray:
-    """Return the indices of the records that have a label of at least one task."""
-    has_label = [~np.isnan(values.reshape(len(values), -1)).all(axis=1) for values in split.labels.values()]
+def labelled_rows(labels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the indices of the rows that have a label of at least one task."""
+    has_label = [~np.isnan(values.reshape(len(values), -1)).all(axis=1) for values in labels.values()]
     return np.flatnonzero(np.any(has_label, axis=0))

@@ -79,7 +79,12 @@ def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor
         features (`np.ndarray` of shape `(num_records, feature_size)`): Of one expert.
     """
     values = features.astype(np.float64)
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    return statistics_of(values.mean(axis=0), values.std(axis=0))
+
+
+def statistics_of(mean: np.ndarray, deviation: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features' mean and standard deviation as a model takes them, 1 for one that hardly varies."""
+    deviation = deviation.copy()
     deviation[deviation < SMALLEST_DEVIATION * max(deviation.max(), np.abs(mean).max())] = 1.0
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
@@ -106,10 +111,11 @@ class _Job:
         self.expert.eval()
         batches = []
         for start in range(rows.start, rows.stop, self.batch_size):
-            values = self.split.batch(self.input_name, range(start, min(start + self.batch_size, rows.stop)))
+            views = self.split.batch(self.input_name, range(start, min(start + self.batch_size, rows.stop)))
             with torch.autocast(device.type, torch.bfloat16) if self.precision.bf16 else nullcontext():
-                batches.append(self.expert(values.to(device)).pooler_output.float().cpu())
-            progress.update(len(values))
+                features = self.expert(**{name: view.to(device) for name, view in views.items()}).pooler_output
+            batches.append(features.float().cpu())
+            progress.update(len(features))
         self.expert.train(was_training)
         features = torch.cat(batches).numpy()
         if np.abs(features).max() > np.finfo(self.precision.dtype).max:

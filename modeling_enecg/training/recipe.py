@@ -19,7 +19,6 @@ from .arguments import (
     PostTrainingArguments,
     StageArguments,
 )
-from .tasks import PTBXL_TASKS
 
 STAGES: dict[str, type[StageArguments]] = {
     "linear_probing": LinearProbingArguments,
@@ -59,10 +58,14 @@ class Recipe:
         RecipeError: if a value is not legal.
     """
 
-    data_dir: str = field(metadata={"help": "Folder of PTB-XL, or of records in its layout."})
+    data_dir: str = field(
+        metadata={
+            "help": "Folder of PTB-XL, of MIMIC-IV-ECG, of records with a dataset.yaml, or of Parquet; or a Hub id."
+        }
+    )
     output_dir: str = field(metadata={"help": "Where the run writes; the same command resumes it."})
     stages: dict[str, Any] = field(metadata={"help": f"Stages in order, of {', '.join(STAGES)}, with settings."})
-    tasks: list[str] = field(metadata={"help": f"Tasks on PTB-XL, of {', '.join(PTBXL_TASKS)}."})
+    tasks: list[str] = field(metadata={"help": "Tasks: columns of the dataset that hold labels or numbers."})
     experts: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights)."},
@@ -76,7 +79,15 @@ class Recipe:
     loss_weights: dict[str, float] = field(
         default_factory=dict, metadata={"help": "A task's share in the summed loss; 1 by default."}
     )
-    sampling_rate: int = field(default=500, metadata={"help": "Rate of the records to read, 100 or 500 Hz."})
+    sampling_rate: int = field(default=500, metadata={"help": "Rate of PTB-XL's records to read, 100 or 500 Hz."})
+    dataset_options: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "Further options of the dataset's builder, such as mimic_iv_dir."}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read the training fold from its Parquet files in every epoch."},
+    )
+    shuffle_buffer: int = field(default=1000, metadata={"help": "Records in memory that a stream is shuffled by."})
     on_error: str = field(default="raise", metadata={"help": "What to do with a bad record: raise or skip."})
     class_weights: str = field(
         default="none", metadata={"help": "none, or balanced: a rare label counts as much as a common one."}
@@ -111,8 +122,6 @@ class Recipe:
         _check_choice("class_weights", self.class_weights, ("none", "balanced"))
         _check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
         _check_choice("save_experts", self.save_experts, ("value", "reference"))
-        for task in self.tasks:
-            _check_choice("tasks", task, PTBXL_TASKS)
         for task, weight in self.loss_weights.items():
             _check_choice("loss_weights", task, self.tasks)
             if not _fits(weight, float) or weight <= 0:

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -28,18 +27,20 @@ from ..evaluation.thresholds import f1_thresholds
 from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
 from .building import build_extractor, build_model, check_lora
-from .data import FeatureRecords, SignalRecords, Split, labelled, load_splits
+from .data import FeatureRecords, SignalRecords, Split, Views, labelled_rows
 from .feature_store import Precision, feature_statistics, stored_features
+from .preparing import load_splits, mean_over_windows
 from .processes import start_processes
 from .provenance import with_provenance
 from .recipe import Recipe, RecipeError
+from .sources import SPLITS, find_source
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
-from .tasks import balanced_class_weights, ptbxl_tasks, target_statistics
+from .streaming import Stream, StreamedBatches, stream_statistics
+from .tasks import balanced_class_weights, dataset_tasks, target_statistics
 from .trainers import TRAINERS, EnECGTrainer, LoraHeadTrainer
 
 logger = logging.get_logger(__name__)
 
-SPLITS = ("train", "validation", "test")
 # A run may go on with other values of these: they do not change what it computes.
 _FREE_FIELDS = ("output_dir", "cache_dir", "num_processes", "num_proc")
 _VERSIONS = ("enecg", "torch", "transformers", "peft", "accelerate", "datasets", "numpy", "scipy")
@@ -57,8 +58,8 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
 
     Raises:
         RecipeError: if the processes are not as wanted, the output folder holds another run, or a batch does not fit.
-        PTBXLError: if a record is bad, unless the recipe skips such records.
-        ValueError: if the experts are to be saved by reference and cannot.
+        ValueError: if a record is bad, unless the recipe skips such records; or the experts are to be saved by
+            reference and cannot.
     """
     state = start_processes(recipe)
     output_dir = Path(recipe.output_dir).absolute()
@@ -95,17 +96,23 @@ class _Run:
     def __init__(self, recipe: Recipe, output_dir: Path):
         self.recipe = recipe
         self.output_dir = output_dir
-        self.tasks = ptbxl_tasks(recipe.tasks, recipe.loss_weights)
+        self.source = find_source(recipe)
+        self.tasks = dataset_tasks(self.source.features, recipe.tasks, recipe.loss_weights)
         set_seed(recipe.seed)
         self.model = build_model(recipe, self.tasks)
         check_lora(recipe, self.model)
         self.extractor = build_extractor(recipe, self.model)
-        self.all_splits = load_splits(recipe, self.extractor, self.tasks)
-        self.rows = {name: labelled(split) for name, split in self.all_splits.items()}
+        kept = SPLITS[1:] if recipe.streaming else SPLITS
+        self.all_splits = load_splits(self.source, recipe, self.extractor, self.tasks, kept)
+        self.rows = {name: labelled_rows(split.labels) for name, split in self.all_splits.items()}
         self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
-        _check_splits(self.splits)
+        self.stream = Stream(self.source, recipe, Views(self.extractor), self.tasks) if recipe.streaming else None
+        self.labels = {name: split.labels for name, split in self.splits.items()}
+        if self.stream is not None:
+            self.labels["train"] = self.stream.labels
+        _check_labels(self.labels)
         self.arguments = {
-            stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", len(self.splits["train"]))
+            stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", self.num_train)
             for stage in recipe.stages
         }
         if recipe.save_experts == "reference" and not self._may_refer():
@@ -114,17 +121,27 @@ class _Run:
         if recipe.standardize_features and recipe.model is None:
             self._fit_features()
 
+    @property
+    def num_train(self) -> int:
+        """Number of training windows with a label."""
+        return len(self.splits["train"]) if self.stream is None else len(self.stream)
+
     def _fit_features(self) -> None:
         """Set the statistics by which the model standardises its experts' features."""
-        features = self._features("train").features
-        self.model.set_feature_statistics({name: feature_statistics(values) for name, values in features.items()})
+        if self.stream is not None:
+            self.model.to(PartialState().device)
+            statistics = stream_statistics(self.model, self.stream)
+        else:
+            features = self._features("train").features
+            statistics = {name: feature_statistics(values) for name, values in features.items()}
+        self.model.set_feature_statistics(statistics)
 
     def _fit_tasks(self) -> None:
         """Set what the tasks take from the training fold."""
         adapted = [] if self.recipe.model is None else EnECGModel.config_class.from_pretrained(self.recipe.model).tasks
         known = {task["name"] for task in adapted}
         for task in self.model.tasks.values():
-            targets = self.splits["train"].labels[task.name]
+            targets = self.labels["train"][task.name]
             task.loss_weight = self.recipe.loss_weights.get(task.name, 1.0)
             if task.is_regression and task.name not in known:  # a trained task's outputs have its own statistics
                 try:
@@ -149,7 +166,9 @@ class _Run:
         folder = self.output_dir / stage
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.output_dir / "logs" / stage)
         arguments = self.arguments[stage]
-        train, validation = (self.dataset(stage, split) for split in ("train", "validation"))
+        batch_size = arguments.per_device_train_batch_size
+        train = self.dataset(stage, "train") if self.stream is None else StreamedBatches(self.stream, batch_size)
+        validation = self.dataset(stage, "validation")
         history_path = folder / "history.json"
         base = None if history_path.exists() else self._adapter_base(stage)
         num_weights = self.model.num_parameters()  # without an adapter's
@@ -162,7 +181,7 @@ class _Run:
             self._load_weights(model_dir)
             return trainer
         if arguments.process_index == 0:
-            logger.warning("Stage %s: %d records, %d processes.", stage, len(train), arguments.world_size)
+            logger.warning("Stage %s: %d records, %d processes.", stage, self.num_train, arguments.world_size)
             trainable = self.model.num_parameters(only_trainable=True)
             logger.warning(
                 "%d parameters train, %.3f %% of the model's %d.",
@@ -271,7 +290,7 @@ class _Run:
         )
 
     def _info(self, name: str, stages: Mapping[str, Any]) -> dict[str, Any]:
-        counts = {split: len(records) for split, records in self.splits.items()}
+        counts = {split: len(np.unique(split_.records["ecg_id"][:])) for split, split_ in self.splits.items()}
         is_small = counts["test"] < 1000
         recipe = {key: value for key, value in asdict(self.recipe).items() if key not in ("data_dir", *_FREE_FIELDS)}
         return {
@@ -282,13 +301,12 @@ class _Run:
             }
             or {expert: f"of {Path(str(self.recipe.model)).name}" for expert in self.model.experts},
             "dataset": {
-                "name": _dataset_name(Path(self.recipe.data_dir)),
+                "name": self.source.name,
                 "sampling_rate": self.recipe.sampling_rate,
                 "num_records": counts,
                 "num_labelled": {
                     task.name: {
-                        split: int(has_targets(task, records.labels[task.name]).sum())
-                        for split, records in self.splits.items()
+                        split: int(has_targets(task, labels[task.name]).sum()) for split, labels in self.labels.items()
                     }
                     for task in self.tasks
                 },
@@ -323,31 +341,27 @@ def _check_same_run(recipe: Recipe, output_dir: Path) -> None:
         )
 
 
-def _check_splits(splits: Mapping[str, Split]) -> None:
-    empty = [name for name in SPLITS if name not in splits or not len(splits[name])]
+def _check_labels(labels: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Refuse data without a label for something that is to be trained or measured."""
+    empty = [name for name in SPLITS if name not in labels or not len(next(iter(labels[name].values())))]
     if empty:
         raise RecipeError(
             f"data_dir: no records with a label of the tasks in the {' and '.join(empty)} split "
             "(folds 1-8 train, 9 validation, 10 test)."
         )
-    for split, records in splits.items():
-        for task, labels in records.labels.items():
-            if np.isnan(labels).all():
+    for split, by_task in labels.items():
+        for task, targets in by_task.items():
+            if np.isnan(targets).all():
                 raise RecipeError(
                     f"tasks: no record of the {split} split has a label of {task!r}; leave the task out."
                 )
 
 
 def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:
+    """Predict a split; of a record of several windows, the mean."""
     output = trainer.predict(dataset, ignore_keys=[])
-    logits, gate_weights, expert_logits = cast(tuple[Any, Any, Any], output.predictions)
-    records = split.records.select_columns(["ecg_id", "patient_id"]).to_pandas()
-    labels = cast(dict[str, np.ndarray], output.label_ids)
+    rows, means = mean_over_windows(split.records["ecg_id"][:], *cast(tuple[Any, Any, Any], output.predictions))
+    logits, gate_weights, expert_logits = means
+    records = split.records.select(rows).select_columns(["ecg_id", "patient_id"]).to_pandas()
+    labels = {name: targets[rows] for name, targets in cast(dict[str, np.ndarray], output.label_ids).items()}
     return SplitPredictions(records, labels, logits, gate_weights, expert_logits)
-
-
-def _dataset_name(data_dir: Path) -> str:
-    """Name the data, and say so where they are simulated."""
-    readme = data_dir / "README.md"
-    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-    return "simulated records in the layout of PTB-XL" if re.search(r"\bsimulated\b", text, re.I) else "PTB-XL"

@@ -1,62 +1,92 @@
-"""What PTB-XL can be trained on: its six label tasks, age, sex and RR interval."""
+"""What a dataset can be trained on: its columns as tasks, and their values as targets."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import datasets
 import numpy as np
 
 from ..configuration_enecg import Task
-from ..labels import TASK_LABELS, TASK_NAMES
+from ..labels import TASK_NAMES
+from .recipe import RecipeError, suggest
 
-PTBXL_TASKS = (*TASK_NAMES, "age", "sex", "rr_interval")
+UNITS = {"age": "years", "rr_interval": "ms", "potassium": "mmol/L"}
+_NO_TASKS = {"ecg_id", "patient_id", "strat_fold", "signal", "sampling_rate", "lead_names"}
 
 
-def ptbxl_tasks(names: Sequence[str], loss_weights: Mapping[str, float] | None = None) -> list[Task]:
-    """Return tasks on PTB-XL as tasks of a model.
+def dataset_tasks(
+    features: datasets.Features, names: Sequence[str], loss_weights: Mapping[str, float] | None = None
+) -> list[Task]:
+    """Return columns of a dataset as tasks of a model.
+
+    A list of class labels is a multi-label task, a class label a single-label one, a number a regression.
 
     Args:
-        names (`Sequence[str]`): Of `PTBXL_TASKS`.
+        features (`datasets.Features`): The dataset's columns.
+        names (`Sequence[str]`): The wanted ones.
         loss_weights (`Mapping[str, float]`, *optional*): A task's share in the summed loss; 1 by default.
+
+    Raises:
+        RecipeError: if there is no column of that name, or it holds neither labels nor numbers.
     """
-    loss_weights = loss_weights or {}
-    return [_task(name, float(loss_weights.get(name, 1.0))) for name in names]
+    known = [name for name, feature in features.items() if name not in _NO_TASKS and _problem_type(feature)]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        name, choices = unknown[0], ", ".join(known)
+        raise RecipeError(f"tasks: the dataset has no labels {name!r}; there are {choices}.{suggest(name, known)}")
+    weights = loss_weights or {}
+    return [_task(name, features[name], float(weights.get(name, 1.0))) for name in names]
 
 
-def _task(name: str, loss_weight: float) -> Task:
-    if name == "age":
-        return Task(name, "regression", unit="years", loss_weight=loss_weight)
-    if name == "rr_interval":
-        return Task(name, "regression", unit="ms", loss_weight=loss_weight)
-    if name == "sex":
-        return Task(name, "single_label_classification", ["male", "female"], loss_weight=loss_weight)
-    return Task(name, "multi_label_classification", list(TASK_LABELS[name]), loss_weight=loss_weight)
+def _problem_type(feature: Any) -> str | None:
+    if isinstance(feature, datasets.List | datasets.LargeList) and isinstance(feature.feature, datasets.ClassLabel):
+        return "multi_label_classification"
+    if isinstance(feature, datasets.ClassLabel):
+        return "single_label_classification"
+    is_number = isinstance(feature, datasets.Value) and feature.dtype.startswith(("int", "uint", "float"))
+    return "regression" if is_number else None
 
 
-def ptbxl_targets(records: datasets.Dataset, name: str) -> np.ndarray:
+def _task(name: str, feature: Any, loss_weight: float) -> Task:
+    problem_type = _problem_type(feature)
+    assert problem_type is not None  # `dataset_tasks` saw to it
+    if problem_type == "regression":
+        return Task(name, problem_type, unit=UNITS.get(name), loss_weight=loss_weight)
+    classes = feature if problem_type == "single_label_classification" else feature.feature
+    return Task(name, problem_type, list(classes.names), loss_weight=loss_weight)
+
+
+def read_targets(records: datasets.Dataset, task: Task) -> np.ndarray:
     """Return the targets of one task, as `task_loss` takes them.
 
     Args:
-        records (`datasets.Dataset`): Rows of the builder `PTBXL`.
-        name (`str`): Of `PTBXL_TASKS`.
+        records (`datasets.Dataset`): Rows with the task's column, whose values may be None.
+        task (`Task`): A task that `dataset_tasks` gave.
 
     Returns:
-        `np.ndarray`, float32: for a label task 0 and 1 of shape `(num_records, num_labels)`, NaN for a record without
-        a statement of that kind; otherwise of shape `(num_records,)`, NaN where the value is not known. The release
-        withholds ages over 89: those are not known.
+        `np.ndarray`, float32, NaN where the value is not known: for a multi-label task 0 and 1 of shape
+        `(num_records, num_labels)`; otherwise of shape `(num_records,)`. Where a dataset has `age_over_89`, such ages
+        are withheld: not known. In PTB-XL a record without a statement of a kind is not known to have none.
     """
-    if name in TASK_NAMES:
-        return _multi_hot(records[name][:], len(TASK_LABELS[name]))
-    values = np.array([np.nan if value is None else value for value in records[name][:]], dtype=np.float32)
-    if name == "age":
-        values[np.array(records["age_over_89"][:], dtype=bool)] = np.nan
-    return values
+    values = records[task.name][:]
+    if task.problem_type == "multi_label_classification":
+        is_silent_unknown = task.name in TASK_NAMES and "scp_codes" in records.column_names
+        return _multi_hot(values, task.num_outputs, is_silent_unknown)
+    targets = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+    if task.name == "age" and "age_over_89" in records.column_names:
+        targets[np.array(records["age_over_89"][:], dtype=bool)] = np.nan
+    return targets
 
 
-def _multi_hot(classes_by_record: Sequence[Sequence[int]], num_labels: int) -> np.ndarray:
+def _multi_hot(
+    classes_by_record: Sequence[Sequence[int] | None], num_labels: int, is_silent_unknown: bool
+) -> np.ndarray:
     targets = np.zeros((len(classes_by_record), num_labels), dtype=np.float32)
     for row, classes in enumerate(classes_by_record):
-        targets[row, classes] = 1.0
-    targets[targets.sum(axis=1) == 0] = np.nan
+        if classes is None or (is_silent_unknown and not classes):
+            targets[row] = np.nan
+        else:
+            targets[row, classes] = 1.0
     return targets
 
 

@@ -1,12 +1,12 @@
 """One thin `Trainer` subclass a way of training."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from torch.utils.data import Dataset, RandomSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -17,12 +17,18 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from ..adapters import add_lora
+from ..configuration_enecg import Task
 from ..evaluation import score_predictions
 from ..modeling_enecg import EnECGModel
 from .arguments import StageArguments, lora_settings
+from .data import FeatureRecords, SignalRecords
+from .preparing import mean_over_windows
+from .streaming import SetEpoch, StreamedBatches
+
+Records = SignalRecords | FeatureRecords
 
 
 class FindBestCheckpoint(TrainerCallback):
@@ -43,16 +49,25 @@ class EnECGTrainer(Trainer):
     Args:
         model ([`EnECGModel`]): The model, which is configured for this way of training.
         args ([`StageArguments`]): Settings of the stage.
-        train_dataset (`Dataset`): Items that `torch.utils.data.default_collate` joins to the model's arguments.
-        eval_dataset (`Dataset`): The same of the validation fold, which picks the best epoch.
+        train_dataset (`Dataset`): Items that `torch.utils.data.default_collate` joins to the model's arguments, or a
+            stream's batches.
+        eval_dataset (`SignalRecords` or `FeatureRecords`): The validation fold, which picks the best epoch.
     """
 
     model: EnECGModel
     args: StageArguments
 
-    def __init__(self, model: EnECGModel, args: StageArguments, train_dataset: Dataset, eval_dataset: Dataset):
+    def __init__(
+        self,
+        model: EnECGModel,
+        args: StageArguments,
+        train_dataset: Records | StreamedBatches,
+        eval_dataset: Records,
+    ):
         self.configure_model(model, args)
         callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
+        if isinstance(train_dataset, StreamedBatches):
+            callbacks.append(SetEpoch(train_dataset))
         if args.early_stopping_patience is not None:
             callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         super().__init__(
@@ -61,7 +76,7 @@ class EnECGTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             data_collator=default_collate,
-            compute_metrics=validation_metrics(model),
+            compute_metrics=self._score,
             callbacks=callbacks,
         )
 
@@ -85,6 +100,20 @@ class EnECGTrainer(Trainer):
         records: Sized = cast(Sized, self.train_dataset if train_dataset is None else train_dataset)
         batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return RandomSampler(records, num_samples=len(records) // batch_size * batch_size)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Take a stream's batches as they are: each process has its own already."""
+        if isinstance(self.train_dataset, StreamedBatches):
+            return DataLoader(self.train_dataset, batch_size=None)
+        return super().get_train_dataloader()
+
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Remember whose windows are evaluated: records are scored, not windows."""
+        self._evaluated_ids = cast(Records, dataloader.dataset).split.records["ecg_id"][:]
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    def _score(self, prediction: EvalPrediction) -> dict[str, float]:
+        return evaluation_scores(list(self.model.tasks.values()), prediction, self._evaluated_ids)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Make an optimizer whose learning rate decays from the heads down to the experts' first layers."""
@@ -169,15 +198,18 @@ class FineTuningTrainer(EnECGTrainer):
         model.set_head_dropout(args.dropout)
 
 
-def validation_metrics(model: EnECGModel) -> Callable[[EvalPrediction], dict[str, float]]:
-    """Return a function that scores an evaluation for logs, early stopping and the choice of the best epoch."""
-    tasks = list(model.tasks.values())
+def evaluation_scores(tasks: Sequence[Task], prediction: EvalPrediction, ids: Sequence[Any]) -> dict[str, float]:
+    """Score an evaluation for logs, early stopping and the choice of the best epoch.
 
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
-        logits, *_ = cast(tuple[Any, ...], prediction.predictions)
-        return score_predictions(tasks, logits, cast(dict[str, Any], prediction.label_ids))
-
-    return compute
+    Args:
+        tasks (`Sequence[Task]`): The model's tasks.
+        prediction (`EvalPrediction`): Outputs and labels of windows.
+        ids (`Sequence`): Each window's record.
+    """
+    logits, *_ = cast(tuple[Any, ...], prediction.predictions)
+    rows, (means,) = mean_over_windows(ids, logits)
+    targets = {name: each[rows] for name, each in cast(dict[str, Any], prediction.label_ids).items()}
+    return score_predictions(tasks, means, targets)
 
 
 def parameter_groups(

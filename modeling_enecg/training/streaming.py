@@ -1,0 +1,225 @@
+"""Training on Parquet files that are read anew in every epoch, here or from the Hub, so that no machine holds all."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..configuration_enecg import Task
+from ..modeling_enecg import EnECGModel
+from .data import Views, labelled_rows
+from .feature_store import statistics_of
+from .preparing import row_signal
+from .recipe import Recipe, RecipeError
+from .sources import Source
+from .tasks import read_targets
+
+LABELS_AT_ONCE = 1000  # rows of label columns
+
+
+class Stream:
+    """The labelled records of a training fold in Parquet files.
+
+    Where every process can have equally many files, it reads its own; otherwise each reads all and keeps its share of
+    the records. Of a record that is longer than what the model sees at once, the middle counts.
+
+    Args:
+        source (`Source`): The dataset.
+        recipe (`Recipe`): Gives the seed, the shuffle buffer, the number of reading processes and the sampling rate.
+        views (`Views`): The inputs that a record is prepared for.
+        tasks (`Sequence[Task]`): The tasks.
+
+    Attributes:
+        labels (`dict[str, np.ndarray]`): By task, the targets of all records, not only of this process's.
+
+    Raises:
+        RecipeError: if there are fewer records than processes.
+    """
+
+    def __init__(self, source: Source, recipe: Recipe, views: Views, tasks: Sequence[Task]):
+        self.recipe, self.views = recipe, views
+        self.files = source.files.get("train", [])
+        self._state = PartialState()
+        table, num_rows = self._read_labels(source.features, tasks)
+        labels = {task.name: read_targets(table, task) for task in tasks}
+        rows = labelled_rows(labels)
+        self.labels = {name: values[rows] for name, values in labels.items()}
+        self._row_of = {ecg_id: row for row, ecg_id in enumerate(np.array(table["ecg_id"][:], dtype=object)[rows])}
+        file_of_row = np.repeat(np.arange(len(self.files)), num_rows)[rows]
+        self._share_sizes = self._count_shares(file_of_row)
+        if min(self._share_sizes) == 0:
+            raise RecipeError(f"data_dir: a process has no labelled training record of {recipe.data_dir}.")
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @property
+    def num_own(self) -> int:
+        """Number of this process's records."""
+        return self._share_sizes[self._state.process_index]
+
+    @property
+    def largest_share(self) -> int:
+        """The largest number of records that a process has."""
+        return max(self._share_sizes)
+
+    def _read_labels(self, features: datasets.Features, tasks: Sequence[Task]) -> tuple[datasets.Dataset, list[int]]:
+        """Read what `read_targets` needs of all files, and nothing else; return it with each file's number of rows."""
+        wanted = {"ecg_id", "age_over_89", "scp_codes", *(task.name for task in tasks)}
+        columns = [name for name in features if name in wanted]
+        values: dict[str, list[Any]] = {name: [] for name in columns}
+        num_rows = []
+        for file in tqdm(self.files, "Reading labels", unit="file", disable=not self._state.is_main_process):
+            before = len(values["ecg_id"])
+            for batch in _open([file], columns=columns).iter(LABELS_AT_ONCE):
+                for name in columns:
+                    values[name] += batch[name]
+            num_rows.append(len(values["ecg_id"]) - before)
+        table = datasets.Dataset.from_dict(values, datasets.Features({name: features[name] for name in columns}))
+        return table, num_rows
+
+    @property
+    def _has_own_files(self) -> bool:
+        return len(self.files) % self._state.num_processes == 0
+
+    def _count_shares(self, file_of_row: np.ndarray) -> list[int]:
+        share_of_row = file_of_row if self._has_own_files else np.arange(len(file_of_row))
+        return np.bincount(share_of_row % self._state.num_processes, minlength=self._state.num_processes).tolist()
+
+    def rows(self, epoch: int | None = None) -> datasets.IterableDataset:
+        """Return this process's labelled rows, shuffled for an epoch, or in the order of the files."""
+        rank, world_size = self._state.process_index, self._state.num_processes
+        rows = _open(self.files[rank::world_size] if self._has_own_files else self.files)
+        rows = rows.filter(lambda row: row["ecg_id"] in self._row_of)
+        if not self._has_own_files:
+            rows = split_dataset_by_node(rows, rank, world_size)
+        if epoch is not None:
+            rows = rows.shuffle(seed=self.recipe.seed, buffer_size=self.recipe.shuffle_buffer)
+            rows.set_epoch(epoch)
+        return rows
+
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model takes of a row, and its `labels`."""
+        signal, rate, lead_names = row_signal(row, self.recipe.sampling_rate)
+        views = {}
+        for name, extractor in self.views.extractors.items():
+            try:
+                prepared = extractor.prepare(signal, rate, lead_names)[0]
+            except ValueError as error:
+                raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error
+            views[name] = {
+                "input_values": torch.from_numpy(prepared.values),
+                "lead_mask": torch.from_numpy(prepared.lead_mask),
+                "input_mask": torch.from_numpy(prepared.input_mask),
+            }
+        index = self._row_of[row["ecg_id"]]
+        labels = {name: torch.from_numpy(np.array(values[index])) for name, values in self.labels.items()}
+        return {**self.views.joined(views), "labels": labels}
+
+
+class PreparedRows(IterableDataset):
+    """A stream's rows of one epoch, prepared; several reading processes share the files.
+
+    Args:
+        stream (`Stream`): The stream.
+        epoch (`int`, *optional*): As in `Stream.rows`.
+    """
+
+    def __init__(self, stream: Stream, epoch: int | None = None):
+        self.stream, self.epoch = stream, epoch
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self.stream.prepare, self.stream.rows(self.epoch))
+
+
+class StreamedBatches(IterableDataset):
+    """A stream as batches for a trainer: as many for every process, each record once an epoch.
+
+    What a process lacks to fill its last batches are records without labels, which the loss leaves out.
+
+    Args:
+        stream (`Stream`): The stream.
+        batch_size (`int`): A process's records in a batch.
+    """
+
+    def __init__(self, stream: Stream, batch_size: int):
+        self.stream, self.batch_size = stream, batch_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(self.stream.largest_share / self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        loader = DataLoader(
+            PreparedRows(self.stream, self.epoch), batch_size=None, num_workers=self.stream.recipe.num_proc or 0
+        )
+        missing = len(self) * self.batch_size - self.stream.num_own
+        batch: list[dict[str, Any]] = []
+        for row in loader:
+            batch.append(row)
+            if len(batch) == self.batch_size:
+                yield default_collate(batch)
+                batch = []
+        filler = {**row, "labels": {name: torch.full_like(each, torch.nan) for name, each in row["labels"].items()}}
+        for _ in range(missing):
+            batch.append(filler)
+            if len(batch) == self.batch_size:
+                yield default_collate(batch)
+                batch = []
+
+
+class SetEpoch(TrainerCallback):
+    """Tell a stream which epoch begins, so that each is shuffled anew, and a resumed one as it was."""
+
+    def __init__(self, batches: StreamedBatches):
+        self.batches = batches
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the epoch."""
+        self.batches.epoch = int(state.epoch or 0)
+
+
+@torch.inference_mode()
+def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -> dict[str, Any]:
+    """Return mean and standard deviation of every expert's features over all processes' records.
+
+    Args:
+        model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
+        stream (`Stream`): The records.
+        batch_size (`int`, *optional*, defaults to 16): Records computed at once.
+    """
+    device, was_training = model.device, model.training
+    model.eval()
+    sums = {name: torch.zeros(2, expert.config.feature_size).double() for name, expert in model.backbones.items()}
+    loader = DataLoader(PreparedRows(stream), batch_size, num_workers=stream.recipe.num_proc or 0)
+    progress = tqdm(total=stream.num_own, desc="Statistics of features", unit="record")
+    for batch in loader:
+        inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
+        for name, features in model.extract_features(**inputs).items():
+            values = features.double().cpu()
+            sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
+        progress.update(len(values))
+    model.train(was_training)
+    totals = {name: reduce(each.to(device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
+    return {
+        name: statistics_of(mean, np.sqrt(np.maximum(square - mean**2, 0))) for name, (mean, square) in totals.items()
+    }
+
+
+def _open(files: Sequence[str], **options: Any) -> datasets.IterableDataset:
+    return datasets.load_dataset("parquet", data_files=list(files), split="train", streaming=True, **options)
+
+
+def _moved(values: Any, device: torch.device) -> Any:
+    return [each.to(device) for each in values] if isinstance(values, list) else values.to(device)
