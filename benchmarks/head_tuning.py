@@ -28,7 +28,7 @@ from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.data import FeatureRecords, SignalRecords
 from modeling_enecg.training.feature_store import stored_features
 from modeling_enecg.training.preparing import load_splits
-from modeling_enecg.training.sources import find_source
+from modeling_enecg.training.sources import recipe_source
 from modeling_enecg.training.stages import stage_arguments
 from modeling_enecg.training.tasks import dataset_tasks
 from modeling_enecg.training.trainers import TRAINERS
@@ -63,7 +63,7 @@ def train(variant: str, data_dir: str, cache_dir: str) -> dict[str, Any]:
         tasks=["superdiagnostic"],
         stages={stage: {"num_train_epochs": num_epochs, "global_batch_size": 16, "report_to": "none"}},
     )
-    source = find_source(recipe)
+    source = recipe_source(recipe)
     tasks = dataset_tasks(source.features, recipe.tasks)
     set_seed(0)
     model = build_model(recipe, tasks)

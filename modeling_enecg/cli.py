@@ -56,10 +56,20 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="predict recordings")
     predict.add_argument("model", help="folder or Hub id of an EnECG model, or of an adapter that names its base")
-    predict.add_argument("records", nargs="+", metavar="record", help="WFDB record, with or without .hea or .dat")
+    predict.add_argument("records", nargs="*", metavar="record", help="ECG file of any known format")
+    predict.add_argument("--sampling_rate", type=float, metavar="HZ", help="of files that do not say it")
+    predict.add_argument("--unit", help="of files that do not say it: nV, uV, mV, V, or how many mV one count is")
+    predict.add_argument("--lead_names", metavar="I,II,...", help="of files that do not say them, in their order")
     predict.add_argument("--adapter", action="append", default=[], help="folder or Hub id of an adapter on the model")
     predict.add_argument("--json", action="store_true", help="print JSON, one list of all records")
     predict.add_argument("--plot", metavar="FILE.png", help="draw the 12-lead ECG of one record with its findings")
+    predict.add_argument(
+        "--dataset", metavar="DIR_OR_ID", help="predict a dataset: PTB-XL, MIMIC-IV-ECG, dataset.yaml, Parquet, Hub id"
+    )
+    predict.add_argument("--output", metavar="FILE.parquet", help="with --dataset: where the predictions go")
+    predict.add_argument("--split", action="append", help="with --dataset: train, validation or test; all by default")
+    predict.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="with --dataset: bad records")
+    predict.add_argument("--cache_dir", help="with --dataset: where the dataset is kept once read")
     predict.set_defaults(run=_predict)
 
     push = commands.add_parser("push", help="publish a model, a backbone or an adapter on the Hub")
@@ -101,12 +111,18 @@ def _experts(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    if (options.dataset is None) == (not options.records):
+        raise ValueError("Give records, or a --dataset.")
+    if options.dataset is not None:
+        _predict_dataset(options)
+        return
     if options.plot and len(options.records) > 1:
         raise ValueError("--plot draws one record; give one.")
     predictor = Predictor(options.model, options.adapter)
+    lead_names = options.lead_names.split(",") if options.lead_names else None
     results = []
     for path in options.records:
-        record = read_ecg(path)
+        record = read_ecg(path, options.sampling_rate, options.unit, lead_names)
         try:
             tasks = predictor(record)
         except ValueError as error:
@@ -122,6 +138,25 @@ def _predict(options: argparse.Namespace) -> None:
     else:
         for result in results:
             _print_result(result)
+
+
+def _predict_dataset(options: argparse.Namespace) -> None:
+    from .training.batch_prediction import predict_dataset  # needs the extra `train`
+    from .training.processes import start_processes
+    from .training.sources import DatasetOptions
+
+    if options.output is None or options.plot or options.json:
+        raise ValueError("--dataset needs an --output, and has no --plot or --json.")
+    state = start_processes()
+    dataset = DatasetOptions(
+        options.dataset,
+        sampling_rate=int(options.sampling_rate or DatasetOptions.sampling_rate),
+        on_error=options.on_error,
+        cache_dir=options.cache_dir,
+    )
+    output = predict_dataset(Predictor(options.model, options.adapter), dataset, options.output, options.split)
+    if state.is_main_process:
+        print(output)
 
 
 def _push(options: argparse.Namespace) -> None:

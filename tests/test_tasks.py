@@ -18,7 +18,7 @@ from modeling_enecg.training.data import FeatureRecords
 from modeling_enecg.training.feature_store import Precision, stored_features
 from modeling_enecg.training.preparing import load_splits
 from modeling_enecg.training.run import _Run
-from modeling_enecg.training.sources import find_source
+from modeling_enecg.training.sources import recipe_source
 from modeling_enecg.training.tasks import balanced_class_weights, dataset_tasks, read_targets, target_statistics
 from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
 
@@ -259,7 +259,7 @@ def few_records(sound_release, tmp_path_factory):
     """A recipe of two experts and its training fold of ten records."""
     recipe = tiny_recipe(sound_release, tmp_path_factory.mktemp("precision"), experts=BOTH)
     extractor = build_extractor(recipe, tiny_model(recipe))
-    return recipe, load_splits(find_source(recipe), recipe, extractor, ptbxl_tasks(recipe.tasks))["train"]
+    return recipe, load_splits(recipe_source(recipe), recipe, extractor, ptbxl_tasks(recipe.tasks))["train"]
 
 
 @pytest.fixture

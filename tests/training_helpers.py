@@ -23,7 +23,7 @@ from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.data import Split, labelled_rows
 from modeling_enecg.training.preparing import load_splits
-from modeling_enecg.training.sources import find_source
+from modeling_enecg.training.sources import recipe_source
 from modeling_enecg.training.stages import _is_whole_json
 from modeling_enecg.training.tasks import dataset_tasks
 
@@ -87,7 +87,7 @@ def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
 def tiny_splits(recipe: Recipe) -> dict[str, Split]:
     """The records of a recipe that have a label, prepared for its model."""
     splits = load_splits(
-        find_source(recipe), recipe, build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks)
+        recipe_source(recipe), recipe, build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks)
     )
     return {name: split.select(labelled_rows(split.labels)) for name, split in splits.items()}
 

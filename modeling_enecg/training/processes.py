@@ -8,21 +8,21 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging
 
-from .recipe import Recipe, RecipeError
+from .recipe import RecipeError
 
 logger = logging.get_logger(__name__)
 
 
-def start_processes(recipe: Recipe) -> PartialState:
-    """Join the processes of the launcher, and refuse to run as fewer than were asked for."""
+def start_processes(num_processes: int | None = None) -> PartialState:
+    """Join the processes of the launcher, and refuse to run as fewer than were asked for, here or of accelerate."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     use_cpu = not torch.cuda.is_available()
     state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if use_cpu and launched > 1 else {}))
-    wanted = recipe.num_processes or _asked_of_accelerate() or launched
+    wanted = num_processes or _asked_of_accelerate() or launched
     if state.num_processes != wanted:
         raise RecipeError(
             f"Asked for {wanted} processes, but running as {state.num_processes}. On CPUs use `torchrun "
-            "--nproc_per_node N train.py ...`: `accelerate launch --cpu --num_processes N` starts one process only."
+            "--nproc_per_node N ...`: `accelerate launch --cpu --num_processes N` starts one process only."
         )
     if use_cpu and state.num_processes == 1 and torch.get_num_threads() < (os.cpu_count() or 1):
         logger.warning(

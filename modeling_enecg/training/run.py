@@ -33,7 +33,7 @@ from .preparing import load_splits, mean_over_windows
 from .processes import start_processes
 from .provenance import with_provenance
 from .recipe import Recipe, RecipeError
-from .sources import SPLITS, find_source
+from .sources import SPLITS, recipe_source
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
 from .streaming import Stream, StreamedBatches, stream_statistics
 from .tasks import balanced_class_weights, dataset_tasks, target_statistics
@@ -61,7 +61,7 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
         ValueError: if a record is bad, unless the recipe skips such records; or the experts are to be saved by
             reference and cannot.
     """
-    state = start_processes(recipe)
+    state = start_processes(recipe.num_processes)
     output_dir = Path(recipe.output_dir).absolute()
     _check_same_run(recipe, output_dir)
     if (output_dir / "metrics.json").exists():
@@ -96,7 +96,7 @@ class _Run:
     def __init__(self, recipe: Recipe, output_dir: Path):
         self.recipe = recipe
         self.output_dir = output_dir
-        self.source = find_source(recipe)
+        self.source = recipe_source(recipe)
         self.tasks = dataset_tasks(self.source.features, recipe.tasks, recipe.loss_weights)
         set_seed(recipe.seed)
         self.model = build_model(recipe, self.tasks)

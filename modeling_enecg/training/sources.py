@@ -6,7 +6,7 @@ samples), where they differ between records `sampling_rate` and `lead_names`, an
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,30 @@ from dataset_scripts.wfdb_folder import WFDBFolder
 from .recipe import Recipe, RecipeError
 
 SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which dataset is read, and how.
+
+    Args:
+        data_dir (`str`): The folder of PTB-XL, of MIMIC-IV-ECG, of records with a `dataset.yaml`, or of Parquet files;
+            or a dataset's Hub id.
+        sampling_rate (`int`, *optional*, defaults to 500): Of PTB-XL's records, 100 or 500 Hz.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"skip"` leaves bad records out.
+        rr_interval (`bool`, *optional*, defaults to False): Whether RR intervals are measured in PTB-XL's records.
+        builder_options (`Mapping[str, Any]`, *optional*): Further options of the dataset's builder.
+        num_proc (`int`, *optional*): Processes that read.
+        cache_dir (`str`, *optional*): Where the dataset is kept; `datasets`' cache by default.
+    """
+
+    data_dir: str
+    sampling_rate: int = 500
+    on_error: str = "raise"
+    rr_interval: bool = False
+    builder_options: Mapping[str, Any] = field(default_factory=dict)
+    num_proc: int | None = None
+    cache_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,74 +65,84 @@ class Source:
     files: Mapping[str, list[str]]
 
 
-def find_source(recipe: Recipe) -> Source:
-    """Tell by what lies at a recipe's `data_dir` which dataset it is.
+def recipe_source(recipe: Recipe) -> Source:
+    """Return a recipe's dataset; see `find_source`."""
+    return find_source(
+        DatasetOptions(
+            recipe.data_dir,
+            recipe.sampling_rate,
+            recipe.on_error,
+            "rr_interval" in recipe.tasks,
+            recipe.dataset_options,
+            recipe.num_proc,
+            recipe.cache_dir,
+        )
+    )
+
+
+def find_source(options: DatasetOptions) -> Source:
+    """Tell by what lies at `data_dir` which dataset it is.
 
     Raises:
-        RecipeError: if there is no dataset of a known kind, or none that can be streamed where that is asked for.
+        RecipeError: if there is no dataset of a known kind.
     """
-    folder = Path(recipe.data_dir)
+    folder = Path(options.data_dir)
     if (folder / "ptbxl_database.csv").is_file():
-        options = {"config_name": f"{recipe.sampling_rate}hz", "rr_interval": "rr_interval" in recipe.tasks}
-        source = _built(recipe, PTBXL, _ptbxl_name(folder), options)
-    elif (folder / "record_list.csv").is_file():
-        source = _built(recipe, MIMICIVECG, "MIMIC-IV-ECG", {})
-    elif folder.is_file() or (folder / "dataset.yaml").is_file():
-        source = _built(recipe, WFDBFolder, folder.stem, {})
-    else:
-        source = _parquet(recipe)
-    if recipe.streaming and not source.files:
-        raise RecipeError(
-            f"streaming: {recipe.data_dir} is no dataset of Parquet files; write it as such first, for instance with "
-            "python dataset_scripts/ptbxl.py --data_dir ... --output_dir ..."
-        )
-    return source
+        config = {"config_name": f"{options.sampling_rate}hz", "rr_interval": options.rr_interval}
+        return _built(options, PTBXL, _ptbxl_name(folder), config)
+    if (folder / "record_list.csv").is_file():
+        return _built(options, MIMICIVECG, "MIMIC-IV-ECG", {})
+    if folder.is_file() or (folder / "dataset.yaml").is_file():
+        return _built(options, WFDBFolder, folder.stem, {})
+    return _parquet(options)
 
 
-def _built(recipe: Recipe, builder_class: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Source:
+def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str, config: Mapping[str, Any]) -> Source:
     try:
         builder = builder_class(
-            data_dir=recipe.data_dir,
-            cache_dir=recipe.cache_dir,
-            on_error=recipe.on_error,
-            **options,
-            **recipe.dataset_options,
+            data_dir=options.data_dir,
+            cache_dir=options.cache_dir,
+            on_error=options.on_error,
+            **config,
+            **options.builder_options,
         )
     except TypeError as error:
         raise RecipeError(f"dataset_options: {error}.") from error
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
         with PartialState().main_process_first():
-            builder.download_and_prepare(num_proc=recipe.num_proc)
+            builder.download_and_prepare(num_proc=options.num_proc)
             prepared = builder.as_dataset()
         return {split: prepared[split] for split in splits if split in prepared}
 
     return Source(name, builder.info.features, read, {})
 
 
-def _parquet(recipe: Recipe) -> Source:
-    folder = Path(recipe.data_dir)
+def _parquet(options: DatasetOptions) -> Source:
+    folder = Path(options.data_dir)
     if folder.is_dir() and not any(folder.rglob("*.parquet")):
         raise RecipeError(
             f"data_dir: {folder} holds neither ptbxl_database.csv (PTB-XL), record_list.csv (MIMIC-IV-ECG), "
             "dataset.yaml (records of your own) nor Parquet files."
         )
     if not folder.is_dir():
-        _check_repo_id(recipe.data_dir)
+        _check_repo_id(options.data_dir)
+    # Absolute, since a folder's own name might be that of a loading script of `datasets`, such as parquet.
+    path = str(folder.absolute()) if folder.is_dir() else options.data_dir
     try:
-        configs = datasets.get_dataset_config_names(recipe.data_dir)
-        wanted = f"{recipe.sampling_rate}hz"
+        configs = datasets.get_dataset_config_names(path)
+        wanted = f"{options.sampling_rate}hz"
         config = wanted if wanted in configs else None
-        builder = datasets.load_dataset_builder(recipe.data_dir, config, cache_dir=recipe.cache_dir)
+        builder = datasets.load_dataset_builder(path, config, cache_dir=options.cache_dir)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"data_dir: {recipe.data_dir}: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"data_dir: {options.data_dir}: {' '.join(str(error).split())}") from error
     files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
         with PartialState().main_process_first():
             return {
                 split: datasets.load_dataset(
-                    "parquet", data_files={split: files[split]}, split=split, cache_dir=recipe.cache_dir
+                    "parquet", data_files={split: files[split]}, split=split, cache_dir=options.cache_dir
                 )
                 for split in splits
                 if split in files

@@ -42,12 +42,17 @@ class Stream:
         labels (`dict[str, np.ndarray]`): By task, the targets of all records, not only of this process's.
 
     Raises:
-        RecipeError: if there are fewer records than processes.
+        RecipeError: if there are no Parquet files, or a process has no record.
     """
 
     def __init__(self, source: Source, recipe: Recipe, views: Views, tasks: Sequence[Task]):
         self.recipe, self.views = recipe, views
         self.files = source.files.get("train", [])
+        if not self.files:
+            raise RecipeError(
+                f"streaming: {recipe.data_dir} has no Parquet files of a training fold; write some first, as "
+                "python dataset_scripts/ptbxl.py --data_dir ... --output_dir ... does."
+            )
         self._state = PartialState()
         table, num_rows = self._read_labels(source.features, tasks)
         labels = {task.name: read_targets(table, task) for task in tasks}
