@@ -1,0 +1,194 @@
+"""DICOM waveforms: 12-lead, general and ambulatory ECG, and the ECG channels of haemodynamic recordings."""
+
+import math
+import mmap
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ecg_file import ECGFileError, FileContent, check_size, errors_of, is_known_lead, mv_per_unit, need
+from .lead_codes import lead_of_code
+
+_SAMPLE_TYPES = {
+    (8, "SB"): "i1",
+    (8, "UB"): "u1",
+    (16, "SS"): "i2",
+    (16, "US"): "u2",
+    (32, "SL"): "i4",
+    (32, "UL"): "u4",
+}
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d{1,3})|MDC_ECG_LEAD_(\w+)")  # of SCP-ECG, or of MDC
+_AVERAGE = re.compile("MEDIAN|AVERAGE|BEAT|TEMPLATE")
+_LONGEST_GAPS = 10  # groups recorded one after another may last so many times longer than one
+
+
+class _Group(NamedTuple):
+    """A multiplex group: channels sampled together."""
+
+    item: Any  # pydicom's dataset
+    names: list[str]
+    units: list[str]
+    rate: float
+    num_samples: int
+    is_average: bool
+
+    @property
+    def leads(self) -> set[str]:
+        """The names of the channels that are leads in a unit of voltage, or in none."""
+        channels = zip(self.names, self.units, strict=True)
+        return {name for name, unit in channels if is_known_lead(name) and (not unit or mv_per_unit(unit) is not None)}
+
+
+def read(path: Path) -> FileContent:
+    """Read the rhythm of a DICOM file; averaged beats are left out.
+
+    Of several multiplex groups the one is read that has most leads and is longest; with it those of its rate that
+    hold other leads, each at its time, NaN before and after. Samples of the padding value are NaN; not so where it is
+    0 and samples are signed, which writers state that pad nothing.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        ImportError: if `pydicom` is not installed.
+        ECGFileError: if the file is damaged, compressed, or holds no waveform.
+    """
+    pydicom = need("pydicom")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(_DEFLATED) >= 0:
+            raise ECGFileError("is compressed (Deflated Explicit VR Little Endian); store it uncompressed.")
+        with warnings.catch_warnings(), errors_of("pydicom"):
+            warnings.simplefilter("ignore")  # about values that break the standard, and are read all the same
+            # A mapping, unlike a file, takes no memory for lengths beyond its end.
+            tags = ["SOPClassUID", "WaveformSequence"]
+            dataset = pydicom.dcmread(content, stop_before_pixels=True, force=True, specific_tags=tags)
+            items = dataset.get("WaveformSequence")
+            if not items:
+                raise ECGFileError(f"is a DICOM file that holds no waveform: {_sop_class(dataset)}, or cut short.")
+            byte_order = "<" if dataset.original_encoding[1] else ">"
+            return _read_groups([_group(item) for item in items], byte_order)
+
+
+def _sop_class(dataset: Any) -> str:
+    return getattr(dataset.get("SOPClassUID"), "name", "of no stated class")
+
+
+def _group(item: Any) -> _Group:
+    channels = item.ChannelDefinitionSequence
+    label = str(item.get("MultiplexGroupLabel") or "").upper()
+    is_rhythm = "RHYTHM" in label
+    is_derived = item.get("WaveformOriginality") == "DERIVED"
+    return _Group(
+        item,
+        names=[_lead_name(channel) for channel in channels],
+        units=[_unit(channel) for channel in channels],
+        rate=float(item.SamplingFrequency),
+        num_samples=int(item.NumberOfWaveformSamples),
+        is_average=not is_rhythm and (is_derived or bool(_AVERAGE.search(label))),
+    )
+
+
+def _first(channel: Any, sequence: str) -> Any:
+    """Return the first item of a sequence, an empty one where there is none."""
+    return next(iter(channel.get(sequence) or ()), {})
+
+
+def _lead_name(channel: Any) -> str:
+    """Return the lead that a channel's source is coded as, else what is written: `"Lead I (Einthoven)"`."""
+    source = _first(channel, "ChannelSourceSequence")
+    code = _LEAD_CODE.fullmatch(str(source.get("CodeValue") or "").strip())
+    if code and code[2]:
+        return code[2]
+    if code and int(code[1]):  # 0 is a lead that is not specified
+        return lead_of_code(int(code[1]))
+    text = str(source.get("CodeMeaning") or channel.get("ChannelLabel") or "")
+    return re.split(r"[(,]", text)[0].strip() or "unnamed"
+
+
+def _unit(channel: Any) -> str:
+    """Return the unit of a channel, empty where none is stated."""
+    unit = _first(channel, "ChannelSensitivityUnitsSequence")
+    code, meaning = str(unit.get("CodeValue") or ""), str(unit.get("CodeMeaning") or "")
+    return code if mv_per_unit(code) is not None else meaning or code
+
+
+def _read_groups(groups: list[_Group], byte_order: str) -> FileContent:
+    """Read the group that is preferred, and those that were recorded with it."""
+    best = max(groups, key=_preference)
+    parts = [best]
+    for group in groups:
+        known = {name for part in parts for name in part.names}
+        if group.rate == best.rate and group.leads and not group.is_average and not known & set(group.names):
+            parts.append(group)
+    signals = [_signal(part, byte_order) for part in parts]
+    signal = signals[0] if len(parts) == 1 else _side_by_side(signals, [_start(part) for part in parts])
+    units = [unit for part in parts for unit in part.units]
+    return FileContent(
+        signal, best.rate, units if any(units) else None, [name for part in parts for name in part.names]
+    )
+
+
+def _preference(group: _Group) -> tuple[bool, bool, int, float]:
+    duration = group.num_samples / group.rate if group.rate > 0 else 0.0
+    return bool(group.leads), not group.is_average, len(group.leads), duration
+
+
+def _start(group: _Group) -> int:
+    """Return at which sample of the recording a group starts."""
+    return round(float(group.item.get("MultiplexGroupTimeOffset") or 0) / 1000 * group.rate)
+
+
+def _side_by_side(signals: list[np.ndarray], starts: list[int]) -> np.ndarray:
+    """Place groups of channels in time, NaN before and after each."""
+    begin = min(starts)
+    ends = [start - begin + signal.shape[1] for start, signal in zip(starts, signals, strict=True)]
+    longest = _LONGEST_GAPS * max(signal.shape[1] for signal in signals)
+    if max(ends) > longest:
+        raise ECGFileError(f"has groups from sample {begin} to {begin + max(ends)}; at most {longest} were expected.")
+    placed = []
+    for signal, end in zip(signals, ends, strict=True):
+        before = end - signal.shape[1]
+        placed.append(np.pad(signal, ((0, 0), (before, max(ends) - end)), constant_values=np.nan))
+    return np.concatenate(placed)
+
+
+def _signal(group: _Group, byte_order: str) -> np.ndarray:
+    """Return the calibrated samples of a group, in the channels' units, of shape `(num_channels, num_samples)`."""
+    item, num_channels = group.item, len(group.names)
+    kind = (item.WaveformBitsAllocated, item.WaveformSampleInterpretation)
+    if kind not in _SAMPLE_TYPES:
+        raise ECGFileError(f"has samples of {kind[0]} bits as {kind[1]}; expected one of {[*_SAMPLE_TYPES]}.")
+    if item.NumberOfWaveformChannels != num_channels:
+        raise ECGFileError(f"declares {item.NumberOfWaveformChannels} channels, and defines {num_channels}.")
+    dtype = np.dtype(byte_order + _SAMPLE_TYPES[kind])
+    data = item.get("WaveformData") or b""
+    check_size(num_channels, group.num_samples, group.rate, len(data) // dtype.itemsize)
+    samples = np.frombuffer(data, dtype, num_channels * group.num_samples).reshape(-1, num_channels).T
+    scales = np.array([_calibration(channel) for channel in item.ChannelDefinitionSequence])
+    signal = samples * scales[:, :1] + scales[:, 1:]
+    padding = _padding(item, dtype)
+    if padding is not None:
+        signal[samples == padding] = np.nan
+    return signal
+
+
+def _calibration(channel: Any) -> tuple[float, float]:
+    """Return what a count is and what 0 is, in the channel's unit."""
+    factors = (channel.get("ChannelSensitivity"), channel.get("ChannelSensitivityCorrectionFactor"))
+    factor = math.prod(1.0 if value is None else float(value) for value in factors)
+    baseline = float(channel.get("ChannelBaseline") or 0)
+    if not factor or not math.isfinite(factor) or not math.isfinite(baseline):
+        raise ECGFileError(f"has a channel with {factor:g} units a count and a baseline of {baseline:g}.")
+    return factor, baseline
+
+
+def _padding(item: Any, dtype: np.dtype) -> int | None:
+    """Return the value of missing samples, or None where there is none."""
+    value = item.get("WaveformPaddingValue")
+    if isinstance(value, bytes):
+        value = int(np.frombuffer(value, dtype)[0]) if len(value) >= dtype.itemsize else None
+    return None if value == 0 and dtype.kind == "i" else value

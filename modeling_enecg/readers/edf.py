@@ -1,0 +1,250 @@
+"""EDF, EDF+, BDF and BDF+ recordings.
+
+`edfio` is not used: it takes a file that was cut short for a shorter recording, and gaps for continuous time.
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, DecimalException
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..ecg_file import ECGFileError, FileContent, check_size, is_known_lead, mv_per_unit
+
+_BLOCK = 256  # bytes of the file's header, and of each channel's
+_FIELDS = {  # widths of a channel's fields, in the order of the file
+    "label": 16,
+    "transducer": 80,
+    "unit": 8,
+    "physical minimum": 8,
+    "physical maximum": 8,
+    "digital minimum": 8,
+    "digital maximum": 8,
+    "filters": 80,
+    "samples a record": 8,
+}
+_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+_NO_SIGNAL = (*_ANNOTATIONS, "Status")
+_NO_UNIT = ("", "?", "-")
+_LONGEST_GAPS = 10  # a recording with gaps may last so many times longer than what was recorded
+_LARGEST = 1e15  # such numbers fit in 8 digits, and none is meant
+_ONSET = re.compile(rb"([+-]\d{1,12}(?:\.\d{0,12})?)\x14\x14")
+# C1 to C6 are chest leads beside limb leads, and places on the head otherwise.
+_CHEST_OR_HEAD = re.compile(r"C[1-6]", re.IGNORECASE)
+_LIMB_LEAD = re.compile(r"(LEAD[ _-]*)?I{1,2}", re.IGNORECASE)
+
+
+class _Channel(NamedTuple):
+    """A channel: its header, its samples a record, and how many samples of other channels stand before them."""
+
+    fields: dict[str, str]
+    num_samples: int
+    at: int
+
+    @property
+    def label(self) -> str:
+        return self.fields["label"]
+
+    @property
+    def unit(self) -> str:
+        return self.fields["unit"]
+
+
+class _Header(NamedTuple):
+    """What a file states before its samples."""
+
+    sample_bytes: int
+    has_gaps: bool
+    num_records: int
+    record_seconds: Fraction
+    channels: list[_Channel]
+
+    @property
+    def start(self) -> int:
+        return _BLOCK * (1 + len(self.channels))
+
+    @property
+    def record_samples(self) -> int:
+        return sum(channel.num_samples for channel in self.channels)
+
+
+def read(path: Path) -> FileContent:
+    """Read the ECG channels of a recording; where no label tells one, all channels in a unit of voltage.
+
+    Channels of another sampling rate than most of them are left out. Time that a discontinuous recording (EDF+D,
+    BDF+D) leaves out is NaN.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        ECGFileError: if the header is damaged, samples are missing at the end, or there is no ECG.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        first = stream.read(_BLOCK)
+        num_channels = _integer(first[252:256], "number of channels", 1)
+        header = _header(first, stream.read(_BLOCK * num_channels), num_channels, size)
+    channels = _ecg_channels(header.channels)
+    rate = channels[0].num_samples / header.record_seconds
+    record_bytes = header.record_samples * header.sample_bytes
+    held = (size - header.start) // record_bytes
+    if header.num_records > held:
+        raise ECGFileError(f"declares {header.num_records} records, and holds {held}: cut short.")
+    num_samples = header.num_records * channels[0].num_samples
+    check_size(len(channels), num_samples, float(rate), size / header.sample_bytes)
+    records = np.memmap(path, np.uint8, "r", header.start, (header.num_records, record_bytes))
+    signal = np.stack([_physical(_digital(records, channel, header.sample_bytes), channel) for channel in channels])
+    if header.has_gaps:
+        signal = _spread(signal, _starts(records, header, rate), channels[0].num_samples)
+    units = [channel.unit for channel in channels]
+    states_units = any(unit not in _NO_UNIT for unit in units)
+    names = [_without_prefix(channel.label) for channel in channels]
+    return FileContent(signal, float(rate), units if states_units else None, names)
+
+
+def _header(first: bytes, rest: bytes, num_channels: int, size: int) -> _Header:
+    declared = _integer(first[184:192], "length of the header", 1)
+    if declared != _BLOCK * (1 + num_channels) or len(rest) < _BLOCK * num_channels:
+        raise ECGFileError(f"declares {num_channels} channels and a header of {declared} bytes, in a file of {size}.")
+    channels = _channels(rest, num_channels)
+    header = _Header(
+        sample_bytes=3 if first[:1] == b"\xff" else 2,
+        has_gaps=first[192:197] in (b"EDF+D", b"BDF+D"),
+        num_records=_integer(first[236:244], "number of records", -1),
+        record_seconds=_seconds(_text(first[244:252])),
+        channels=channels,
+    )
+    if header.num_records == -1:  # written so while the recording lasts
+        record_bytes = max(1, header.record_samples * header.sample_bytes)
+        header = header._replace(num_records=(size - header.start) // record_bytes)
+    return header
+
+
+def _channels(content: bytes, num_channels: int) -> list[_Channel]:
+    """Read the headers of the channels, which are stored field by field."""
+    fields: dict[str, list[str]] = {}
+    at = 0
+    for field, width in _FIELDS.items():
+        ends = range(at + width, at + width * num_channels + 1, width)
+        fields[field] = [_text(content[end - width : end]) for end in ends]
+        at += width * num_channels
+    counts = [_integer(text, "number of samples a record", 0) for text in fields["samples a record"]]
+    return [
+        _Channel({field: texts[index] for field, texts in fields.items()}, count, sum(counts[:index]))
+        for index, count in enumerate(counts)
+    ]
+
+
+def _ecg_channels(channels: Sequence[_Channel]) -> list[_Channel]:
+    """Choose the channels that are ECG leads, of one sampling rate."""
+    signals = [channel for channel in channels if channel.label not in _NO_SIGNAL and channel.num_samples]
+    if not any(_LIMB_LEAD.fullmatch(channel.label) for channel in signals):
+        signals = [channel for channel in signals if not _CHEST_OR_HEAD.fullmatch(channel.label)]
+    voltages = [channel for channel in signals if mv_per_unit(channel.unit) is not None]
+    without_unit = [channel for channel in signals if channel.unit in _NO_UNIT]
+    leads = [channel for channel in voltages + without_unit if is_known_lead(channel.label)]
+    chosen = leads or voltages or without_unit
+    if not chosen:
+        stated = ", ".join(f"{channel.label} ({channel.unit})" for channel in channels)
+        raise ECGFileError(f"has no ECG: its channels are {stated}.")
+    counts = [channel.num_samples for channel in chosen]
+    commonest = max(counts, key=lambda count: (counts.count(count), count))
+    return [channel for channel in channels if channel in chosen and channel.num_samples == commonest]
+
+
+def _without_prefix(label: str) -> str:
+    """Leave out the `ECG ` that EDF+ puts before a lead's name, where what follows is one."""
+    name = re.sub(r"^(ECG|EKG)\s+", "", label)
+    return name if is_known_lead(name) else label
+
+
+def _digital(records: np.ndarray, channel: _Channel, sample_bytes: int) -> np.ndarray:
+    """Return a channel's samples of all records as integers of shape `(num_samples,)`."""
+    begin = channel.at * sample_bytes
+    content = np.ascontiguousarray(records[:, begin : begin + channel.num_samples * sample_bytes])
+    if sample_bytes == 2:
+        return content.view("<i2").ravel()
+    words = np.zeros((content.size // 3, 4), dtype=np.uint8)
+    words[:, 1:] = content.reshape(-1, 3)
+    return words.view("<i4").ravel() >> 8  # keeps the sign
+
+
+def _physical(digital: np.ndarray, channel: _Channel) -> np.ndarray:
+    """Scale integers to the channel's unit."""
+    low, high, first, last = (
+        _number(channel.fields[f"{kind} {end}"], f"{kind} {end} of {channel.label}")
+        for kind in ("physical", "digital")
+        for end in ("minimum", "maximum")
+    )
+    if low == high or first >= last:
+        raise ECGFileError(f"scales {first:g} to {last:g} as {low:g} to {high:g} in {channel.label}; no such range.")
+    return (digital - first) * ((high - low) / (last - first)) + low
+
+
+def _starts(records: np.ndarray, header: _Header, rate: Fraction) -> np.ndarray:
+    """Return at which sample each record starts, from the times that the first annotation channel keeps."""
+    keeper = next((channel for channel in header.channels if channel.label in _ANNOTATIONS), None)
+    if keeper is None:
+        raise ECGFileError("has gaps, and no annotations that tell when its records start.")
+    begin = keeper.at * header.sample_bytes
+    times: list[Fraction] = []
+    for record in records[:, begin : begin + keeper.num_samples * header.sample_bytes]:
+        onset = _ONSET.match(record.tobytes())
+        if onset is None:
+            raise ECGFileError(f"has gaps, and record {len(times) + 1} does not tell when it starts.")
+        times.append(Fraction(onset[1].decode()))
+    return np.array([round((time - times[0]) * rate) for time in times])
+
+
+def _spread(signal: np.ndarray, starts: np.ndarray, record_length: int) -> np.ndarray:
+    """Place records in time, NaN between them."""
+    if (np.diff(starts) < record_length).any():
+        raise ECGFileError("has records that overlap in time.")
+    length = int(starts[-1]) + record_length
+    if length > _LONGEST_GAPS * signal.shape[1]:
+        raise ECGFileError(
+            f"has gaps: {signal.shape[1]} samples are recorded of {length}; at least one of {_LONGEST_GAPS} must be."
+        )
+    spread = np.full((len(signal), length), np.nan)
+    spread[:, (starts[:, None] + np.arange(record_length)).ravel()] = signal
+    return spread
+
+
+def _text(content: bytes) -> str:
+    return content.decode("latin-1").strip(" \0")
+
+
+def _integer(field: bytes | str, what: str, least: int) -> int:
+    text = field if isinstance(field, str) else _text(field)
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise ECGFileError(f"has a damaged header: the {what} is {text!r}.") from error
+    if number < least:
+        raise ECGFileError(f"has a damaged header: the {what} is {number}; at least {least} was expected.")
+    return number
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < _LARGEST:
+        raise ECGFileError(f"has a damaged header: the {what} is {text!r}.")
+    return number
+
+
+def _seconds(text: str) -> Fraction:
+    """Return the duration of a record, exactly: 9.59375 s of 1228 samples are 128 Hz."""
+    try:
+        number = Decimal(text.replace(",", "."))
+    except DecimalException:
+        number = Decimal("nan")
+    if not (number.is_finite() and number > 0 and abs(number.adjusted()) < 10):
+        raise ECGFileError(f"has a damaged header: the duration of a record is {text!r}; seconds were expected.")
+    return Fraction(number)

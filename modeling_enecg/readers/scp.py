@@ -1,0 +1,163 @@
+"""SCP-ECG records (EN 1064, ISO 11073-91064), versions 1 to 3."""
+
+import binascii
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..ecg_file import ECGFileError, FileContent, check_size
+from .lead_codes import lead_of_code
+from .scp_huffman import BITS_A_BYTE, Table, decode, read_tables
+
+_HEADER = 16  # bytes of a section: checksum, number, length, versions, reserved
+_POINTER = struct.Struct("<HII")  # a section's number, length and place, counted from 1
+_LEAD = struct.Struct("<IIB")  # a lead's first and last sample, counted from 1, and its code
+_SPREAD = 4  # how many times more samples a record may span than bits were stored
+
+
+class _Lead(NamedTuple):
+    """A lead's name, place in time and encoded samples."""
+
+    name: str
+    first: int
+    num_samples: int
+    encoded: bytes
+
+
+def read(path: Path) -> FileContent:
+    """Read the rhythm of an SCP-ECG record; its leads are in nV, NaN before and after what was recorded of a lead.
+
+    Records whose samples are decimated outside the QRS complexes (bimodal compression) or less a reference beat are
+    refused: public descriptions of how to undo that disagree.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        ECGFileError: if a checksum is wrong, the record is cut short, or is compressed in one of these two ways.
+    """
+    sections = _sections(path.read_bytes())
+    for number, what in ((3, "definition of leads"), (6, "rhythm")):
+        if number not in sections:
+            raise ECGFileError(f"has no section {number}, the {what}; it has {sorted(sections)}.")
+    amplitude, interval, order, bimodal = _unpack("<HHBB", sections[6], 0)
+    _check_compression(sections, interval, bool(bimodal))
+    if not amplitude or not interval or order > 2:
+        raise ECGFileError(
+            f"declares {amplitude} nV a count, {interval} us a sample and differences of order {order}; "
+            "positive numbers and an order of 0, 1 or 2 were expected."
+        )
+    leads = _leads(sections[3], sections[6])
+    begin = min(lead.first for lead in leads)
+    length = max(lead.first + lead.num_samples for lead in leads) - begin
+    # Before memory is taken: a sample has at least a bit, and leads may follow each other in time.
+    check_size(len(leads), length, 1e6 / interval, _SPREAD * BITS_A_BYTE * len(sections[6]))
+    tables = read_tables(sections[2]) if 2 in sections else []
+    signal = np.full((len(leads), length), np.nan)
+    for row, lead in zip(signal, leads, strict=True):
+        row[lead.first - begin :][: lead.num_samples] = _samples(lead, tables, order)
+    return FileContent(signal * amplitude, 1e6 / interval, ["nV"] * len(leads), [lead.name for lead in leads])
+
+
+def _sections(content: bytes) -> dict[int, bytes]:
+    """Return the contents of the sections that are there, without their headers, by number."""
+    _, size = _unpack("<HI", content, 0)
+    number, pointers_size = _unpack("<HI", content, 8)
+    if number != 0 or pointers_size < _HEADER + _POINTER.size:
+        raise ECGFileError(f"is no SCP-ECG: section 0 is numbered {number} and has {pointers_size} bytes.")
+    first = _unpack(_POINTER.format, content, 6 + _HEADER)
+    if first[2] != 7:
+        raise ECGFileError(
+            f"only resembles SCP-ECG: section 0 is said to be at byte {first[2]} and not 7. "
+            "Healforce devices write such files; export them in another format."
+        )
+    if not 6 + pointers_size <= size <= len(content):
+        raise ECGFileError(f"declares {size} bytes, and the file has {len(content)}: cut short, or damaged.")
+    _check_crc(content[:size], "the record")
+    sections = {}
+    for at in range(6 + _HEADER, 6 + pointers_size - _POINTER.size + 1, _POINTER.size):
+        number, length, place = _POINTER.unpack_from(content, at)
+        if number and length > _HEADER:
+            sections[number] = _section(content[:size], number, length, place - 1)
+    return sections
+
+
+def _section(record: bytes, number: int, length: int, at: int) -> bytes:
+    section = record[at : at + length] if at >= 0 else b""
+    if len(section) < length:
+        raise ECGFileError(f"has {len(record)} bytes, and section {number} is from byte {at} to {at + length}.")
+    (found,) = _unpack("<H", section, 2)
+    if found != number:
+        raise ECGFileError(f"has section {found} where section {number} should be.")
+    _check_crc(section, f"section {number}")
+    return section[_HEADER:]
+
+
+def _check_crc(part: bytes, name: str) -> None:
+    """Compare the checksum at the beginning with what follows it."""
+    declared, found = int.from_bytes(part[:2], "little"), binascii.crc_hqx(part[2:], 0xFFFF)
+    if declared != found:
+        raise ECGFileError(f"is damaged: the checksum of {name} is {found:#06x}, and {declared:#06x} is declared.")
+
+
+def _check_compression(sections: dict[int, bytes], interval: int, bimodal: bool) -> None:
+    """Refuse records that lack samples or a part of them; the flags are also set where nothing was left out."""
+    if bimodal and (5 not in sections or _unpack("<HH", sections[5], 0)[1] != interval):
+        raise ECGFileError("is compressed bimodally: samples outside QRS complexes are left out; export it without.")
+    _, flags = _unpack("<BB", sections[3], 0)
+    if flags & 1 and (4 not in sections or _unpack("<HHH", sections[4], 0)[2]):
+        raise ECGFileError("has a reference beat subtracted; export it without.")
+
+
+def _leads(definition: bytes, rhythm: bytes) -> list[_Lead]:
+    """Return the leads that section 3 defines, each with its part of section 6."""
+    (num_leads,) = _unpack("<B", definition, 0)
+    if not num_leads:
+        raise ECGFileError("defines no leads.")
+    lengths = _unpack(f"<{num_leads}H", rhythm, 6)
+    leads = []
+    at = 6 + 2 * num_leads
+    for index, length in enumerate(lengths):
+        first, last, code = _unpack(_LEAD.format, definition, 2 + index * _LEAD.size)
+        name = lead_of_code(code)
+        if not 1 <= first <= last:
+            raise ECGFileError(f"defines lead {name} from sample {first} to {last}.")
+        leads.append(_Lead(name, first, last - first + 1, rhythm[at : at + length]))
+        at += length
+    if at > len(rhythm):
+        raise ECGFileError(f"declares {at} bytes of rhythm, and holds {len(rhythm)}.")
+    return leads
+
+
+def _samples(lead: _Lead, tables: list[Table], order: int) -> np.ndarray:
+    """Decode a lead."""
+    values = decode(lead.encoded, tables, lead.num_samples) if tables else _plain(lead.encoded)
+    if len(values) < lead.num_samples:
+        raise ECGFileError(
+            f"declares {lead.num_samples} samples of lead {lead.name}, and holds {len(values)}: "
+            "the device cut it short, for at most 65535 bytes fit."
+        )
+    return _sum_differences(values[: lead.num_samples], order)
+
+
+def _plain(encoded: bytes) -> np.ndarray:
+    return np.frombuffer(encoded, "<i2", len(encoded) // 2).astype(np.int64)
+
+
+def _sum_differences(values: np.ndarray, order: int) -> np.ndarray:
+    """Undo differences of order 0, 1 or 2; the first `order` values are samples. Sums wrap at 16 bits."""
+    if order == 2 and len(values) > 1:
+        slopes = np.cumsum(np.append(values[1] - values[0], values[2:]))
+        values = np.append(values[:1], slopes)
+    if order:
+        values = np.cumsum(values)
+    return values.astype(np.int16)
+
+
+def _unpack(layout: str, content: bytes, at: int) -> tuple[int, ...]:
+    try:
+        return struct.unpack_from(layout, content, at)
+    except struct.error as error:
+        raise ECGFileError(f"ends within a table of SCP-ECG: {error}.") from error

@@ -1,0 +1,336 @@
+import json
+import os
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modeling_enecg.io import ECGFileError, read_ecg
+
+pydicom = pytest.importorskip("pydicom")
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.uid import (  # noqa: E402
+    AmbulatoryECGWaveformStorage,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    GeneralECGWaveformStorage,
+    HemodynamicWaveformStorage,
+    ImplicitVRLittleEndian,
+    TwelveLeadECGWaveformStorage,
+)
+
+LEAD_I, LEAD_II, LEAD_V1 = ("SCPECG", "5.6.3-9-1"), ("SCPECG", "5.6.3-9-2"), ("SCPECG", "5.6.3-9-3")
+
+
+@pytest.fixture(scope="session")
+def formats_dir() -> Path:
+    """The folder of sample files of all formats, with their true values in expected.json."""
+    if "ENECG_FORMATS_DIR" not in os.environ:
+        pytest.skip("ENECG_FORMATS_DIR is not set")
+    return Path(os.environ["ENECG_FORMATS_DIR"])
+
+
+def assert_reads_as_expected(formats_dir: Path, folders: tuple[str, ...]) -> None:
+    cases = json.loads((formats_dir / "expected.json").read_text())
+    cases = {name: case for name, case in cases.items() if name.startswith(folders)}
+    assert cases
+    for name, case in cases.items():
+        if "expect" in case:
+            with pytest.raises(ECGFileError):
+                read_ecg(formats_dir / name)
+            continue
+        record = read_ecg(formats_dir / name)
+        assert record.lead_names == case["leads"]
+        assert record.sampling_rate == case["sampling_rate_hz"]
+        assert record.signal_mv.shape[1] == case["num_samples"]
+        for lead, signal in zip(record.lead_names, record.signal_mv, strict=True):
+            truth = case["mv_stats"][lead]
+            found = [np.nanmean(signal), np.nanmin(signal), np.nanmax(signal)]
+            np.testing.assert_allclose(found, [truth["mean"], truth["min"], truth["max"]], rtol=0, atol=1e-6)
+            assert np.isnan(signal).sum() == truth["missing"]
+            first = np.array(case["mv_first10"][lead], dtype=float)
+            np.testing.assert_allclose(signal[:10], first, rtol=0, atol=1e-6)
+
+
+def coded(value, scheme="UCUM", meaning=""):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def channel(source=LEAD_I, meaning="", sensitivity=2.5, unit="uV", correction=1.0, baseline=0.0):
+    item = Dataset()
+    item.ChannelSourceSequence = [coded(source[1], source[0], meaning)]
+    if sensitivity is not None:
+        item.ChannelSensitivity = sensitivity
+        item.ChannelSensitivityUnitsSequence = [coded(unit)]
+        item.ChannelSensitivityCorrectionFactor = correction
+        item.ChannelBaseline = baseline
+    item.WaveformBitsStored = 16
+    return item
+
+
+def group(samples, channels, rate=500, label=None, originality="ORIGINAL", kind=(16, "SS"), padding=None, offset=None):
+    """Write a multiplex group of `samples` of shape `(num_channels, num_samples)`, in the byte order of their type."""
+    item = Dataset()
+    item.WaveformOriginality = originality
+    item.NumberOfWaveformChannels, item.NumberOfWaveformSamples = samples.shape
+    item.SamplingFrequency = rate
+    if label:
+        item.MultiplexGroupLabel = label
+    if offset is not None:
+        item.MultiplexGroupTimeOffset = offset
+    item.ChannelDefinitionSequence = channels
+    item.WaveformBitsAllocated, item.WaveformSampleInterpretation = kind
+    if padding is not None:
+        item.add_new("WaveformPaddingValue", "OW" if kind[0] == 16 else "OB", padding)
+    item.add_new("WaveformData", "OW" if kind[0] == 16 else "OB", samples.T.tobytes())
+    return item
+
+
+def dicom(path, groups, sop_class=TwelveLeadECGWaveformStorage, syntax=ExplicitVRLittleEndian):
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, "1.2.3"
+    dataset.PatientName = "Nobody"
+    if groups:
+        dataset.WaveformSequence = groups
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def samples() -> np.ndarray:
+    return np.random.default_rng(0).integers(-3000, 3000, size=(2, 500)).astype("<i2")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes groups and returns the file's path."""
+    return lambda groups, **options: dicom(tmp_path / "ecg.dcm", groups, **options)
+
+
+def test_sample_files_read_as_expected(formats_dir):
+    assert_reads_as_expected(formats_dir, ("dicom/",))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_every_encoding_reads_the_same(write, samples, syntax):
+    stored = samples.astype(">i2") if syntax == ExplicitVRBigEndian else samples
+    padding = np.array(-2999, dtype=stored.dtype).tobytes()
+    path = write([group(stored, [channel(LEAD_I), channel(LEAD_II)], padding=padding)], syntax=syntax)
+    record = read_ecg(path)
+    truth = np.where(samples == -2999, np.nan, samples * 2.5e-3)
+    np.testing.assert_allclose(record.signal_mv, truth, rtol=1e-12)
+    assert record.lead_names == ["I", "II"]
+    assert record.sampling_rate == 500
+
+
+@pytest.mark.parametrize(
+    "sop_class", [GeneralECGWaveformStorage, AmbulatoryECGWaveformStorage, HemodynamicWaveformStorage]
+)
+def test_other_classes_of_ecg_are_read(write, samples, sop_class):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])], sop_class=sop_class)
+    np.testing.assert_allclose(read_ecg(path).signal_mv, samples * 2.5e-3)
+
+
+def test_each_channel_has_its_calibration_and_unit(write, samples):
+    channels = [
+        channel(LEAD_I, sensitivity=0.00122, unit="mV", correction=1.5, baseline=0.25),
+        channel(LEAD_II, sensitivity=1.25, unit="uV", correction=0.5, baseline=-100),
+    ]
+    truth = [samples[0] * 0.00122 * 1.5 + 0.25, (samples[1] * 1.25 * 0.5 - 100) * 1e-3]
+    np.testing.assert_allclose(read_ecg(write([group(samples, channels)])).signal_mv, truth, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [((8, "SB"), "i1"), ((8, "UB"), "u1"), ((16, "SS"), "<i2"), ((16, "US"), "<u2")]
+)
+def test_every_kind_of_sample_is_read(write, kind, dtype):
+    limits = np.iinfo(dtype)
+    values = np.linspace(limits.min + 1, limits.max - 1, 201).astype(dtype).reshape(1, -1)
+    padding = np.array(limits.min, dtype=dtype).tobytes() * (2 // np.dtype(dtype).itemsize)
+    values[0, 7] = limits.min
+    record = read_ecg(write([group(values, [channel(LEAD_I)], kind=kind, padding=padding)]))
+    truth = values * 2.5e-3
+    truth[0, 7] = np.nan
+    np.testing.assert_allclose(record.signal_mv, truth)
+
+
+def test_other_kinds_of_sample_are_refused(write, samples):
+    with pytest.raises(ECGFileError, match="8 bits as MB"):
+        read_ecg(write([group(samples.astype("u1"), [channel(LEAD_I), channel(LEAD_II)], kind=(8, "MB"))]))
+
+
+def test_padding_with_0x8000_is_missing(write, samples):
+    samples[1, 5:9] = -32768
+    record = read_ecg(write([group(samples, [channel(LEAD_I), channel(LEAD_II)], padding=b"\x00\x80")]))
+    assert np.isnan(record.signal_mv[1, 5:9]).all()
+    assert np.isnan(record.signal_mv).sum() == 4
+
+
+def test_padding_with_zero_leaves_true_zeros(write, samples):
+    samples[1, 5:9] = 0
+    record = read_ecg(write([group(samples, [channel(LEAD_I), channel(LEAD_II)], padding=b"\x00\x00")]))
+    np.testing.assert_array_equal(record.signal_mv[1, 5:9], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "meaning", "name"),
+    [
+        (("SCPECG", "5.6.3-9-61"), "Lead I", "III"),
+        (("MDC", "2:64"), "", "aVF"),
+        (("MDC", "MDC_ECG_LEAD_AVR"), "", "aVR"),
+        (("SCPECG", "5.6.3-9-65"), "-aVR", "aVRneg"),
+        (("SCPECG", "5.6.3-9-0"), "Lead I (Einthoven)", "I"),
+        (("99LOCAL", "x"), "aVL, augmented voltage, left", "aVL"),
+        (("99LOCAL", "x"), "Lead V2", "V2"),
+        (("99LOCAL", "x"), "", "unnamed"),
+    ],
+)
+def test_the_lead_is_told_by_its_code_before_its_text(write, samples, source, meaning, name):
+    assert read_ecg(write([group(samples[:1], [channel(source, meaning)])])).lead_names == [name]
+
+
+@pytest.mark.parametrize(
+    ("beat", "rhythm"),
+    [
+        ({"label": "MEDIAN BEAT"}, {"label": "RHYTHM"}),
+        ({"originality": "DERIVED"}, {}),
+        ({}, {}),
+        ({"label": "MEDIAN BEAT", "originality": "DERIVED"}, {"label": "RHYTHM", "originality": "DERIVED"}),
+    ],
+    ids=["label", "originality", "length", "derived_rhythm"],
+)
+@pytest.mark.parametrize("beat_first", [True, False])
+def test_the_rhythm_is_read_and_not_the_averaged_beat(write, samples, beat, rhythm, beat_first):
+    groups = [
+        group(np.full((2, 300), 7, dtype="<i2"), [channel(LEAD_I), channel(LEAD_II)], **beat),
+        group(samples, [channel(LEAD_I), channel(LEAD_II)], **rhythm),
+    ]
+    record = read_ecg(write(groups if beat_first else groups[::-1]))
+    np.testing.assert_allclose(record.signal_mv, samples * 2.5e-3)
+
+
+def test_a_longer_average_is_not_preferred(write, samples):
+    average = group(np.full((2, 900), 7, dtype="<i2"), [channel(LEAD_I), channel(LEAD_II)], originality="DERIVED")
+    record = read_ecg(write([average, group(samples, [channel(LEAD_I), channel(LEAD_II)])]))
+    np.testing.assert_allclose(record.signal_mv, samples * 2.5e-3)
+
+
+def test_groups_without_leads_are_left_out(write, samples):
+    pressure = ("MDC", "2:19280")
+    others = group(np.ones((1, 5000), dtype="<i2"), [channel(pressure, "Pressure", unit="mm[Hg]")], rate=250)
+    record = read_ecg(write([others, group(samples, [channel(LEAD_I), channel(LEAD_II)], originality="DERIVED")]))
+    assert record.lead_names == ["I", "II"]
+    assert record.sampling_rate == 500
+
+
+def test_leads_recorded_in_turn_are_placed_in_time(write, samples):
+    groups = [group(samples, [channel(LEAD_I), channel(LEAD_II)], offset=0)]
+    groups += [group(samples[:1], [channel(LEAD_V1)], offset=1000)]
+    groups += [group(samples[:1, :100], [channel(("SCPECG", "5.6.3-9-4"))], rate=250)]  # another rate
+    record = read_ecg(write(groups))
+    assert record.lead_names == ["I", "II", "V1"]
+    assert record.signal_mv.shape == (3, 1000)
+    np.testing.assert_allclose(record.signal_mv[:2, :500], samples * 2.5e-3)
+    np.testing.assert_allclose(record.signal_mv[2, 500:], samples[0] * 2.5e-3)
+    assert np.isnan(record.signal_mv[:2, 500:]).all()
+    assert np.isnan(record.signal_mv[2, :500]).all()
+
+
+def test_groups_far_apart_are_refused(write, samples):
+    groups = [
+        group(samples, [channel(LEAD_I), channel(LEAD_II)]),
+        group(samples[:1], [channel(LEAD_V1)], offset=10**9),
+    ]
+    with pytest.raises(ECGFileError, match="groups from sample 0 to"):
+        read_ecg(write(groups))
+
+
+def test_uncalibrated_samples_ask_for_a_unit(write, samples):
+    path = write([group(samples, [channel(LEAD_I, sensitivity=None), channel(LEAD_II, sensitivity=None)])])
+    with pytest.raises(ECGFileError, match="give unit"):
+        read_ecg(path)
+    np.testing.assert_allclose(read_ecg(path, unit=0.005).signal_mv, samples * 0.005)
+
+
+def test_a_file_without_preamble_is_read(write, samples, tmp_path):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
+    bare = tmp_path / "bare"
+    bare.write_bytes(path.read_bytes()[132:])
+    np.testing.assert_array_equal(read_ecg(bare).signal_mv, read_ecg(path).signal_mv)
+
+
+def test_a_file_without_waveform_is_refused_by_its_class(write):
+    with pytest.raises(ECGFileError, match="holds no waveform: CT Image Storage"):
+        read_ecg(write([], sop_class=CTImageStorage))
+
+
+def test_a_compressed_file_is_refused(write, samples):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])], syntax=DeflatedExplicitVRLittleEndian)
+    with pytest.raises(ECGFileError, match="compressed"):
+        read_ecg(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("NumberOfWaveformSamples", 501, "declares 2 channels of 501 samples"),
+        ("NumberOfWaveformSamples", 2**32 - 1, "holds at most 1000"),
+        ("NumberOfWaveformSamples", 0, "must be positive"),
+        ("NumberOfWaveformChannels", 3, "declares 3 channels, and defines 2"),
+        ("SamplingFrequency", 0, "must be positive"),
+        ("WaveformBitsAllocated", 12, "12 bits as SS"),
+        ("WaveformData", b"", "holds at most 0"),
+        ("ChannelDefinitionSequence", [], "defines 0"),
+    ],
+)
+def test_contradictions_are_refused(write, samples, field, value, message):
+    item = group(samples, [channel(LEAD_I), channel(LEAD_II)])
+    item[field].value = value
+    with pytest.raises(ECGFileError, match=message):
+        read_ecg(write([item]))
+
+
+def test_a_channel_that_scales_to_nothing_is_refused(write, samples):
+    with pytest.raises(ECGFileError, match="0 units a count"):
+        read_ecg(write([group(samples, [channel(LEAD_I), channel(LEAD_II, sensitivity=0)])]))
+
+
+@pytest.mark.parametrize("kept", [132, 140, 300, 500, 900, 2000])
+def test_a_file_that_was_cut_short_is_refused(write, samples, kept):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ECGFileError):
+        read_ecg(path)
+
+
+@pytest.mark.parametrize("tag", [b"\x10\x00\x10\x00", b"\x00\x54\x00\x01", b"\x00\x54\x10\x10"])
+def test_a_length_beyond_the_file_takes_no_memory(write, samples, tag):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])], syntax=ImplicitVRLittleEndian)
+    content = path.read_bytes()
+    at = content.index(tag) + 4  # the length of the patient's name, of the sequence of waveforms, of the samples
+    path.write_bytes(content[:at] + b"\xf0\xff\xff\xff" + content[at + 4 : -1000])
+    tracemalloc.start()
+    with pytest.raises(ECGFileError):
+        read_ecg(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_odd_values_print_no_warning(write):
+    path = write([], sop_class=CTImageStorage)
+    path.write_bytes(path.read_bytes().replace(b"5.1.4.1.1.2", b"5.1.4.1..12"))  # no valid identifier
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ECGFileError, match="holds no waveform"):
+            read_ecg(path)

@@ -1,0 +1,267 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modeling_enecg.io import ECGFileError, read_ecg
+
+
+@pytest.fixture(scope="session")
+def formats_dir() -> Path:
+    """The folder of sample files of all formats, with their true values in expected.json."""
+    if "ENECG_FORMATS_DIR" not in os.environ:
+        pytest.skip("ENECG_FORMATS_DIR is not set")
+    return Path(os.environ["ENECG_FORMATS_DIR"])
+
+
+def assert_reads_as_expected(formats_dir: Path, folders: tuple[str, ...]) -> None:
+    cases = json.loads((formats_dir / "expected.json").read_text())
+    cases = {name: case for name, case in cases.items() if name.startswith(folders)}
+    assert cases
+    for name, case in cases.items():
+        if "expect" in case:
+            with pytest.raises(ECGFileError):
+                read_ecg(formats_dir / name)
+            continue
+        record = read_ecg(formats_dir / name)
+        assert record.lead_names == case["leads"]
+        assert record.sampling_rate == case["sampling_rate_hz"]
+        assert record.signal_mv.shape[1] == case["num_samples"]
+        for lead, signal in zip(record.lead_names, record.signal_mv, strict=True):
+            truth = case["mv_stats"][lead]
+            found = [np.nanmean(signal), np.nanmin(signal), np.nanmax(signal)]
+            np.testing.assert_allclose(found, [truth["mean"], truth["min"], truth["max"]], rtol=0, atol=1e-6)
+            assert np.isnan(signal).sum() == truth["missing"]
+            first = np.array(case["mv_first10"][lead], dtype=float)
+            np.testing.assert_allclose(signal[:10], first, rtol=0, atol=1e-6)
+
+
+def channel(label, num_samples, unit="uV", physical=(-3276.8, 3276.7), digital=(-32768, 32767)):
+    return {"label": label, "samples": num_samples, "unit": unit, "physical": physical, "digital": digital}
+
+
+def edf(channels, records, seconds="1", kind="", version="0", num_records=None, header_bytes=None):
+    """Write a file; `records` are lists of each channel's bytes."""
+    columns = [
+        (16, [each["label"] for each in channels]),
+        (80, [""] * len(channels)),
+        (8, [each["unit"] for each in channels]),
+        *[(8, [each[name][end] for each in channels]) for name in ("physical", "digital") for end in (0, 1)],
+        (80, [""] * len(channels)),
+        (8, [each["samples"] for each in channels]),
+        (32, [""] * len(channels)),
+    ]
+    size = 256 * (1 + len(channels)) if header_bytes is None else header_bytes
+    count = len(records) if num_records is None else num_records
+    first = [(8, version), (80, "X X X X"), (80, ""), (8, "01.01.20"), (8, "00.00.00"), (8, size), (44, kind)]
+    fields = [*first, (8, count), (8, seconds), (4, len(channels))]
+    fields += [(width, text) for width, texts in columns for text in texts]
+    header = b"".join(str(text).encode("latin-1").ljust(width) for width, text in fields)
+    return header + b"".join(b"".join(record) for record in records)
+
+
+def bdf(channels, records, **options):
+    content = edf(channels, records, **options)
+    return b"\xffBIOSEMI" + content[8:]
+
+
+def int16(values):
+    return np.asarray(values, dtype="<i2").tobytes()
+
+
+def int24(values):
+    return b"".join(int(value).to_bytes(3, "little", signed=True) for value in values)
+
+
+def onset(seconds, num_samples=20, sample_bytes=2):
+    return f"+{seconds}\x14\x14\0".encode().ljust(num_samples * sample_bytes, b"\0")
+
+
+def annotations(kind="EDF"):
+    return channel(f"{kind} Annotations", 20, "", (-1, 1))
+
+
+@pytest.fixture
+def counts() -> np.ndarray:
+    return np.random.default_rng(0).integers(-30000, 30000, size=(3, 100), dtype=np.int16)
+
+
+def records_of(*signals, length=100):
+    starts = range(0, len(signals[0]), length)
+    return [[int16(signal[start : start + length]) for signal in signals] for start in starts]
+
+
+def read(tmp_path, content, **arguments):
+    path = tmp_path / "recording.edf"
+    path.write_bytes(content)
+    return read_ecg(path, **arguments)
+
+
+def test_sample_files_read_as_expected(formats_dir):
+    assert_reads_as_expected(formats_dir, ("edf/", "bdf/"))
+
+
+def test_physical_values_come_from_both_ranges(tmp_path, counts):
+    channels = [
+        channel("I", 100, "uV", (-3276.8, 3276.7)),
+        channel("II", 100, "mV", (10, -10), (-2048, 2047)),
+        channel("V1", 100, "V", ("0,5", "1,5"), (0, 1000)),
+    ]
+    digital = np.stack([counts[0], counts[1] // 16, np.abs(counts[2]) // 30])
+    record = read(tmp_path, edf(channels, records_of(*digital)))
+    truth = [digital[0] * 1e-4, 10 - (digital[1] + 2048.0) * 20 / 4095, (digital[2] / 1000 + 0.5) * 1e3]
+    np.testing.assert_allclose(record.signal_mv, truth, rtol=1e-12, atol=1e-12)
+    assert record.lead_names == ["I", "II", "V1"]
+
+
+def test_large_offsets_are_kept(tmp_path, counts):
+    record = read(tmp_path, edf([channel("ECG", 100, "uV", (176468, 176494))], records_of(counts[0])))
+    truth = 176.468 + (counts[0] + 32768.0) * 0.026 / 65535
+    np.testing.assert_allclose(record.signal_mv[0], truth, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_samples", "rate"),
+    [("9.59375", 1228, 128.0), ("0.00125", 1, 800.0), ("0,1", 36, 360.0), ("3", 100, 100 / 3), ("1.0E-01", 25, 250.0)],
+)
+def test_the_rate_is_exact_for_every_duration_of_a_record(tmp_path, seconds, num_samples, rate):
+    signal = np.arange(num_samples * 40) % 30000
+    content = edf([channel("ECG", num_samples)], records_of(signal, length=num_samples), seconds)
+    record = read(tmp_path, content)
+    assert record.sampling_rate == rate
+    np.testing.assert_allclose(record.signal_mv[0], signal * 1e-4, atol=1e-12)
+
+
+def test_channels_of_another_rate_or_no_ecg_are_left_out(tmp_path, counts):
+    channels = [channel("EEG Fp1", 100), channel("ECG I", 100), channel("SaO2", 10, "%"), channel("ECG II", 100)]
+    channels += [channel("ECG V1", 50)]
+    blocks = [[int16(counts[0]), int16(counts[1]), int16(counts[0][:10]), int16(counts[2]), int16(counts[0][:50])]]
+    record = read(tmp_path, edf(channels, blocks))
+    assert record.lead_names == ["I", "II"]
+    np.testing.assert_allclose(record.signal_mv, counts[1:] * 1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["ECG ECG1", "ECG ECG2"], ["ECG1", "ECG2"]),
+        (["ECG V2", "EKG  aVR"], ["V2", "aVR"]),
+        (["ECG", "EKG2"], ["ECG", "EKG2"]),
+        (["ECG LA-RA", "ECG 2"], ["ECG LA-RA", "ECG 2"]),
+        (["ECG1", "Status"], ["ECG1"]),
+        (["ECG", "C3"], ["ECG"]),
+        (["I", "C3"], ["I", "V3"]),
+        (["channel 1", "channel 2"], ["channel 1", "channel 2"]),
+    ],
+)
+def test_labels_become_names_of_leads(tmp_path, counts, labels, names):
+    content = edf([channel(label, 100) for label in labels], records_of(*counts[:2]))
+    assert read(tmp_path, content).lead_names == names
+
+
+def test_places_on_the_head_are_no_chest_leads(tmp_path, counts):
+    with pytest.raises(ECGFileError, match=r"no ECG: its channels are C3 \(uV\), C4 \(uV\)"):
+        read(tmp_path, edf([channel("C3", 100), channel("C4", 100)], records_of(*counts[:2])))
+
+
+def test_a_unit_that_is_not_stated_is_asked_for(tmp_path, counts):
+    content = edf([channel("ECG", 100, "?")], records_of(counts[0]))
+    with pytest.raises(ECGFileError, match="give unit"):
+        read(tmp_path, content)
+    np.testing.assert_allclose(read(tmp_path, content, unit="uV").signal_mv[0], counts[0] * 1e-4, atol=1e-12)
+
+
+def test_samples_of_24_bits_keep_their_sign(tmp_path):
+    values = np.array([-8388608, 8388607, -1, 0, 1, 256, -256, 65536, -65537, 255])
+    channels = [channel("ECG", 10, "uV", (-8388608, 8388607), (-8388608, 8388607)), channel("Status", 10)]
+    record = read(tmp_path, bdf(channels, [[int24(values), int24(range(10))]], seconds="0.1", kind="24BIT"))
+    np.testing.assert_allclose(record.signal_mv, values[None] * 1e-3, atol=1e-9)
+    assert record.lead_names == ["ECG"]
+
+
+def test_gaps_of_a_discontinuous_recording_are_missing(tmp_path, counts):
+    blocks = [[int16(row), onset(second)] for row, second in zip(counts, ("7.5", "8.5", "11.25"), strict=True)]
+    record = read(tmp_path, edf([channel("ECG", 100), annotations()], blocks, kind="EDF+D"))
+    assert record.signal_mv.shape == (1, 475)
+    np.testing.assert_allclose(record.signal_mv[0, :200], counts[:2].ravel() * 1e-4, atol=1e-12)
+    assert np.isnan(record.signal_mv[0, 200:375]).all()
+    np.testing.assert_allclose(record.signal_mv[0, 375:], counts[2] * 1e-4, atol=1e-12)
+
+
+def test_gaps_are_kept_in_24_bits_too(tmp_path, counts):
+    blocks = [[int24(row), onset(second, 20, 3)] for row, second in zip(counts, (0, 2, 3), strict=True)]
+    record = read(tmp_path, bdf([channel("ECG", 100), annotations("BDF")], blocks, kind="BDF+D"))
+    assert record.signal_mv.shape == (1, 400)
+    assert np.isnan(record.signal_mv[0, 100:200]).all()
+
+
+@pytest.mark.parametrize(
+    ("onsets", "message"),
+    [
+        ([onset(0), onset(0.5)], "overlap"),
+        ([onset(0), onset(999999999)], "at least one of 10"),
+        ([onset(0), b"\0" * 40], "record 2 does not tell"),
+    ],
+)
+def test_impossible_times_of_records_are_refused(tmp_path, counts, onsets, message):
+    blocks = [[int16(counts[0]), each] for each in onsets]
+    with pytest.raises(ECGFileError, match=message):
+        read(tmp_path, edf([channel("ECG", 100), annotations()], blocks, kind="EDF+D"))
+
+
+def test_gaps_without_annotations_are_refused(tmp_path, counts):
+    with pytest.raises(ECGFileError, match="no annotations"):
+        read(tmp_path, edf([channel("ECG", 100)], records_of(counts[0]), kind="EDF+D"))
+
+
+def test_the_number_of_records_may_be_open(tmp_path, counts):
+    record = read(tmp_path, edf([channel("ECG", 100)], records_of(counts.ravel()), num_records=-1) + b"half")
+    np.testing.assert_allclose(record.signal_mv[0], counts.ravel() * 1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("kept", [8, 100, 255, 256, 400, 512, 513, 1111])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, counts, kept):
+    with pytest.raises(ECGFileError):
+        read(tmp_path, edf([channel("ECG", 100)], records_of(counts.ravel()))[:kept])
+
+
+def test_missing_records_are_counted(tmp_path, counts):
+    with pytest.raises(ECGFileError, match="declares 99999999 records, and holds 3"):
+        read(tmp_path, edf([channel("ECG", 100)], records_of(counts.ravel()), num_records=99999999))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": "0"}, "duration of a record is '0'"),
+        ({"seconds": "1e999999"}, "duration of a record"),
+        ({"seconds": "nan"}, "duration of a record"),
+        ({"seconds": ""}, "duration of a record"),
+        ({"num_records": "many"}, "number of records is 'many'"),
+        ({"num_records": 0}, "0 samples"),
+        ({"header_bytes": 768}, "header of 768 bytes"),
+    ],
+)
+def test_a_senseless_header_is_refused(tmp_path, counts, options, message):
+    with pytest.raises(ECGFileError, match=message):
+        read(tmp_path, edf([channel("ECG", 100)], records_of(counts[0]), **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"physical": (1, 1)}, "no such range"),
+        ({"digital": (5, 5)}, "no such range"),
+        ({"physical": ("-1e308", "1e308")}, "physical minimum of ECG is '-1e308'"),
+        ({"digital": ("x", 1)}, "digital minimum of ECG is 'x'"),
+        ({"num_samples": -1}, "at least 0"),
+        ({"num_samples": 0}, "no ECG"),
+        ({"num_samples": 99999999}, "holds 0"),
+        ({"unit": "mmHg"}, "no ECG"),
+    ],
+)
+def test_a_senseless_channel_is_refused(tmp_path, counts, options, message):
+    with pytest.raises(ECGFileError, match=message):
+        read(tmp_path, edf([channel(**{"label": "ECG", "num_samples": 100} | options)], records_of(counts[0])))

@@ -1,0 +1,147 @@
+import binascii
+import json
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modeling_enecg.io import ECGFileError, read_ecg
+
+RATE = 200
+
+
+@pytest.fixture(scope="session")
+def formats_dir() -> Path:
+    """The folder of sample files of all formats, with their true values in expected.json."""
+    if "ENECG_FORMATS_DIR" not in os.environ:
+        pytest.skip("ENECG_FORMATS_DIR is not set")
+    return Path(os.environ["ENECG_FORMATS_DIR"])
+
+
+def assert_reads_as_expected(formats_dir: Path, folders: tuple[str, ...]) -> None:
+    cases = json.loads((formats_dir / "expected.json").read_text())
+    cases = {name: case for name, case in cases.items() if name.startswith(folders)}
+    assert cases
+    for name, case in cases.items():
+        if "expect" in case:
+            with pytest.raises(ECGFileError):
+                read_ecg(formats_dir / name)
+            continue
+        record = read_ecg(formats_dir / name)
+        assert record.lead_names == case["leads"]
+        assert record.sampling_rate == case["sampling_rate_hz"]
+        assert record.signal_mv.shape[1] == case["num_samples"]
+        for lead, signal in zip(record.lead_names, record.signal_mv, strict=True):
+            truth = case["mv_stats"][lead]
+            found = [np.nanmean(signal), np.nanmin(signal), np.nanmax(signal)]
+            np.testing.assert_allclose(found, [truth["mean"], truth["min"], truth["max"]], rtol=0, atol=1e-6)
+            assert np.isnan(signal).sum() == truth["missing"]
+            first = np.array(case["mv_first10"][lead], dtype=float)
+            np.testing.assert_allclose(signal[:10], first, rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def signal() -> np.ndarray:
+    return np.random.default_rng(0).integers(-3000, 3000, size=(3, 500), dtype=np.int16)
+
+
+def ishne(signal, codes=(5, 6, 11), resolutions=(2500, 1000, 5000), slots=None, block=b"", gap=b"", declared=None):
+    """Write a recording in the layout of ISHNE 1.0; `slots` are the leads' places among the twelve."""
+    num_leads, num_samples = signal.shape
+    header = bytearray(512)
+    size = num_samples if declared is None else declared
+    struct.pack_into("<4ih", header, 0, len(block), size, 522, 522 + len(block) + len(gap), 1)
+    struct.pack_into("<h", header, 146, num_leads)
+    for index in range(12):
+        for at in (148, 172, 196):
+            struct.pack_into("<h", header, at + 2 * index, -9)
+    for slot, code, resolution in zip(slots or range(num_leads), codes, resolutions, strict=True):
+        struct.pack_into("<h", header, 148 + 2 * slot, code)
+        struct.pack_into("<h", header, 196 + 2 * slot, resolution)
+    struct.pack_into("<h", header, 262, RATE)
+    crc = binascii.crc_hqx(bytes(header) + block, 0xFFFF)
+    return b"ISHNE1.0" + struct.pack("<H", crc) + bytes(header) + block + gap + signal.T.astype("<i2").tobytes()
+
+
+def read(tmp_path, content):
+    path = tmp_path / "holter.ecg"
+    path.write_bytes(content)
+    return read_ecg(path)
+
+
+def test_sample_files_read_as_expected(formats_dir):
+    assert_reads_as_expected(formats_dir, ("ishne/",))
+
+
+def test_each_lead_has_its_resolution_in_nanovolts(tmp_path, signal):
+    record = read(tmp_path, ishne(signal))
+    np.testing.assert_allclose(record.signal_mv, signal * np.array([[2.5e-3], [1e-3], [5e-3]]), rtol=1e-12)
+    assert record.lead_names == ["I", "II", "V1"]
+    assert record.sampling_rate == RATE
+
+
+def test_the_signal_starts_where_the_header_says(tmp_path, signal):
+    record = read(tmp_path, ishne(signal, block=b"anything", gap=b"\0" * 6))
+    np.testing.assert_allclose(record.signal_mv[1], signal[1] * 1e-3)
+
+
+def test_leads_may_leave_slots_empty(tmp_path, signal):
+    record = read(tmp_path, ishne(signal, slots=(0, 4, 9)))
+    assert record.lead_names == ["I", "II", "V1"]
+    np.testing.assert_allclose(record.signal_mv[2], signal[2] * 5e-3)
+
+
+def test_the_lead_codes_are_those_of_the_standard(tmp_path):
+    signal = np.ones((12, 400), dtype=np.int16)
+    names = read(tmp_path, ishne(signal, codes=range(5, 17), resolutions=[1000] * 12)).lead_names
+    assert names == ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+    assert read(tmp_path, ishne(signal[:3], codes=(2, 3, 4))).lead_names == ["X", "Y", "Z"]
+
+
+def test_leads_of_no_known_place_are_numbered(tmp_path, signal):
+    assert read(tmp_path, ishne(signal, codes=(1, 0, 1))).lead_names == ["lead 1", "lead 2", "lead 3"]
+
+
+def test_the_number_of_samples_may_count_all_leads(tmp_path, signal):
+    np.testing.assert_array_equal(
+        read(tmp_path, ishne(signal, declared=1500)).signal_mv, read(tmp_path, ishne(signal)).signal_mv
+    )
+
+
+@pytest.mark.parametrize("at", [8, 20, 200, 525])
+def test_a_damaged_header_is_refused(tmp_path, signal, at):
+    content = bytearray(ishne(signal, block=b"anything"))
+    content[at] ^= 1
+    with pytest.raises(ECGFileError):
+        read(tmp_path, bytes(content))
+
+
+def test_a_wrong_checksum_is_named(tmp_path, signal):
+    content = bytearray(ishne(signal))
+    content[30] ^= 1  # the patient's name
+    with pytest.raises(ECGFileError, match="checksum is 0x"):
+        read(tmp_path, bytes(content))
+
+
+@pytest.mark.parametrize("kept", [0, 9, 521, 522, 1000, 3521])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, signal, kept):
+    with pytest.raises(ECGFileError):
+        read(tmp_path, ishne(signal)[:kept])
+
+
+@pytest.mark.parametrize("declared", [-1, 0, 501, 2**31 - 1])
+def test_a_number_of_samples_the_file_cannot_hold_is_refused(tmp_path, signal, declared):
+    with pytest.raises(ECGFileError, match="declares 3 channels"):
+        read(tmp_path, ishne(signal, declared=declared))
+
+
+def test_a_resolution_that_is_not_positive_is_refused(tmp_path, signal):
+    with pytest.raises(ECGFileError, match="resolution of -9 nV for II"):
+        read(tmp_path, ishne(signal, resolutions=(1, -9, 1)))
+
+
+def test_annotations_are_refused(tmp_path, signal):
+    with pytest.raises(ECGFileError, match="annotations"):
+        read(tmp_path, b"ANN  1.0" + ishne(signal)[8:])
