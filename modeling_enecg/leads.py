@@ -56,6 +56,8 @@ def standard_lead_name(name: str) -> str:
     Raises:
         ValueError: if the name is none of the 12 standard leads.
     """
+    if name.strip().startswith("-"):
+        raise ValueError(f"Lead name {name!r} is that of an inverted lead, which is none of the standard ones.")
     key = re.sub(r"^(MDC|ECG|LEAD|[ _-])+", "", name.upper()).strip(" _-")
     if key not in _ALIASES:
         raise ValueError(f"Unknown lead name {name!r}; expected one of {', '.join(STANDARD_LEADS)} or a usual alias.")

@@ -21,9 +21,10 @@ from .configuration_enecg import EnECGConfig, Task
 from .expert_references import fetch_expert, load_expert, model_source, refer_to
 from .gates import gate_weights, new_gate
 from .heads import FeatureNorm, TaskHead
+from .lead_dropout import masked_gate_values, random_lead_mask
 from .loading import StrictLoading
 from .losses import load_balancing_loss, task_loss
-from .modeling_backbone import ECGBackboneModel, RecordDropout
+from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate
 from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
 
 _HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
@@ -85,6 +86,7 @@ class EnECGModel(StrictLoading):
             raise ValueError("An EnECG model needs at least one expert and one task; see EnECGModel.from_experts.")
         self.tasks: dict[str, Task] = {}
         self.expert_sources: dict[str, dict[str, Any]] = {}  # where experts were loaded from
+        self.lead_dropout = 0.0
         if config.expert_references:
             self._keys_to_ignore_on_load_missing = [r"^experts\."]
         self.experts = nn.ModuleDict(experts or {name: self._new_expert(name) for name in config.experts})
@@ -290,6 +292,15 @@ class EnECGModel(StrictLoading):
             expert.set_drop_path_rate(rate)
             self.config.experts[name]["drop_path_rate"] = rate
 
+    def set_lead_dropout(self, rate: float) -> None:
+        """Set the probability of each lead to be missing from a training record; see `random_lead_mask`.
+
+        Raises:
+            ValueError: if `rate` is not in [0, 1).
+        """
+        check_rate("lead_dropout", rate)
+        self.lead_dropout = rate
+
     def set_head_dropout(self, rate: float) -> None:
         """Set the dropout of all heads."""
         self.config.head_dropout = rate
@@ -378,6 +389,9 @@ class EnECGModel(StrictLoading):
             ValueError: if neither `input_values` nor `expert_features` is given, a gate on the signal lacks
                 `gate_values`, or labels do not fit the tasks.
         """
+        if self.training and self.lead_dropout and input_values is not None:
+            lead_mask = random_lead_mask(self.lead_dropout, input_values, lead_mask, self.backbones.values())
+            gate_values = masked_gate_values(gate_values, lead_mask, self.config.gate_leads)
         scores = self._scores_of_signal(gate_values) if self.config.gate_reads_signal else None
         is_wanted = None
         if expert_features is None:

@@ -81,7 +81,7 @@ def test_any_order_and_spelling_give_the_same_signal(signal):
     np.testing.assert_array_equal(recorded_leads(signal[order], names)[0], signal)
 
 
-@pytest.mark.parametrize("pair", itertools.combinations(STANDARD_LEADS[:6], 2), ids="-".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations(STANDARD_LEADS[:6], 2)), ids="-".join)
 def test_any_two_limb_leads_and_the_chest_leads_give_twelve(signal, pair):
     kept = [STANDARD_LEADS.index(name) for name in (*pair, *STANDARD_LEADS[6:])]
     leads, is_recorded = recorded_leads(signal[kept], [STANDARD_LEADS[row] for row in kept])

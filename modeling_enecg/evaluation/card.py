@@ -36,6 +36,7 @@ def model_card(
     metrics: Mapping[str, Any] | None = None,
     experts: Mapping[str, Any] | None = None,
     figures: Sequence[str] = (),
+    lead_sets: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the card of an EnECG model, or of a backbone.
 
@@ -46,6 +47,7 @@ def model_card(
         metrics (`Mapping[str, Any]`, *optional*): The content of `metrics.json`.
         experts (`Mapping[str, Any]`, *optional*): The content of `experts.json`; none with one expert.
         figures (`Sequence[str]`, *optional*): The figures' paths, relative to the card.
+        lead_sets (`Mapping[str, Any]`, *optional*): By lead set, metrics of the test fold as in `metrics`.
     """
     sources = list(dict.fromkeys(_hub_ids(config, run_info).values()))
     model = None if run_info is None else run_info["recipe"]["model"]
@@ -54,7 +56,11 @@ def model_card(
         "tags": _TAGS + list(run_info["stages"] if run_info else ()),
         "base_model": [model] if model and is_hub_id(model) else sources,
     }
-    values = {"expert_rows": _expert_rows(experts or {}), "figures": figures}
+    values = {
+        "expert_rows": _expert_rows(experts or {}),
+        "figures": figures,
+        "lead_set_rows": _rows_by_lead_set(lead_sets or {}),
+    }
     return _render("model.md", name, data, config, config.get("tasks", []), run_info, metrics or {}, values)
 
 
@@ -208,6 +214,17 @@ def _rows(tasks: Sequence[Task], metrics: Mapping[str, Any]) -> list[dict[str, A
     ]
 
 
+def _rows_by_lead_set(lead_sets: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return one table row a lead set and task: the headline score."""
+    return [
+        {"lead_set": lead_set, "task": task, "score": _score(metric, scores[metric])}
+        for lead_set, by_task in lead_sets.items()
+        for task, scores in by_task.items()
+        for metric in ("macro_auroc", "r2")
+        if metric in scores
+    ]
+
+
 def _expert_rows(experts: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return one table row a task and expert: its mean weight, and what leaving it out changes."""
     rows = []
@@ -220,6 +237,13 @@ def _expert_rows(experts: Mapping[str, Any]) -> list[dict[str, str]]:
                     row["change"] = _change(metric, changes[metric])
             rows.append(row)
     return rows
+
+
+def _score(metric: str, score: Mapping[str, float | None]) -> str:
+    if score["point"] is None:
+        return "undefined"
+    interval = f"{score['lower']:.3f} to {score['upper']:.3f}" if score["lower"] is not None else "undefined"
+    return f"{_METRIC_NAMES[metric]} {score['point']:.3f} ({interval})"
 
 
 def _change(metric: str, change: Mapping[str, float | None]) -> str:

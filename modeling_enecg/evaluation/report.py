@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,10 @@ def write_report(
     run_info: Mapping[str, Any],
     num_resamples: int,
     confidence: float,
+    on_lead_sets: Mapping[str, SplitPredictions] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write `predictions.parquet`, `figures/`, `README.md` and, last of all, `metrics.json`; of several experts also
-    `experts.json`, and of an adapter its own `README.md`.
+    `experts.json`, of lead sets `lead_sets.json`, and of an adapter its own `README.md`.
 
     Args:
         folder (`str` or `Path`): The run's folder, which holds the model, and its adapter if there is one.
@@ -61,24 +63,29 @@ def write_report(
         run_info (`Mapping[str, Any]`): How the run was made; see `modeling_enecg.training.run`.
         num_resamples (`int`): Bootstrap resamples of the intervals.
         confidence (`float`): Confidence of the intervals.
+        on_lead_sets (`Mapping[str, SplitPredictions]`, *optional*): By lead set, the test fold as if only its leads
+            had been recorded.
 
     Returns:
         `dict[str, Any]`: The metrics, `{split: {task: ...}}` with what `evaluate_task` gives.
     """
     folder = Path(folder)
-    metrics = {
-        split: {
+
+    def evaluate(predicted: SplitPredictions) -> dict[str, Any]:
+        return {
             task.name: evaluate_task(
                 task,
                 predicted.targets[task.name],
                 predicted_outputs(task, predicted.logits[task.name]),
                 num_resamples=num_resamples,
                 confidence=confidence,
+                patients=predicted.records["patient_id"],
             )
             for task in tasks
         }
-        for split, predicted in predictions.items()
-    }
+
+    metrics = {split: evaluate(predicted) for split, predicted in predictions.items()}
+    by_lead_set = {name: evaluate(predicted) for name, predicted in on_lead_sets.items()}
     frame = pd.concat([_frame(split, tasks, experts, predicted) for split, predicted in predictions.items()])
     with new_file(folder / "predictions.parquet") as aside:
         frame.to_parquet(aside, index=False)
@@ -88,9 +95,13 @@ def write_report(
         inside = _look_inside(tasks, experts, predictions["test"], num_resamples, confidence)
         write_text(folder / "experts.json", json.dumps(inside, indent=2) + "\n")
         figures += _draw_experts(folder / "figures", experts, predictions["test"], inside)
+    if by_lead_set:
+        write_text(folder / "lead_sets.json", json.dumps(by_lead_set, indent=2) + "\n")
+        by_lead_set = {"12 leads": metrics["test"], **by_lead_set}
     config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     paths = [f"figures/{path.name}" for path in figures]
-    write_text(folder / "README.md", model_card(config, run_info["name"], run_info, metrics, inside, paths))
+    card = model_card(config, run_info["name"], run_info, metrics, inside, paths, by_lead_set)
+    write_text(folder / "README.md", card)
     if (folder / "adapter" / ENECG_FILE).exists():
         write_text(folder / "adapter" / "README.md", adapter_card(folder / "adapter", config, run_info, metrics))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")

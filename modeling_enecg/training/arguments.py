@@ -20,6 +20,8 @@ class StageArguments(TrainingArguments):
         global_batch_size (`int`): Records a step, over all processes and accumulation steps.
         drop_path_rate (`float`): Stochastic depth of the last residual block of every expert; 0 at the first.
         dropout (`float`): Dropout in the heads.
+        lead_dropout (`float`): Probability of each lead to be missing from a training record, so that the model gets
+            along with fewer; 0.5 in ECG-FM's pre-training. One lead at least stays.
         layer_decay (`float`): Factor on the learning rate from each layer group to the one below; 1 for none.
         early_stopping_patience (`int`, *optional*): Stop after so many epochs without a better validation score.
     """
@@ -27,6 +29,7 @@ class StageArguments(TrainingArguments):
     global_batch_size: int = field(default=256, metadata={"help": "Records a step, over all processes."})
     drop_path_rate: float = field(default=0.0, metadata={"help": "Stochastic depth of the last residual block."})
     dropout: float = field(default=0.0, metadata={"help": "Dropout in the heads."})
+    lead_dropout: float = field(default=0.0, metadata={"help": "Probability of a lead to be missing in training."})
     layer_decay: float = field(default=1.0, metadata={"help": "Learning-rate factor a layer group downwards."})
     early_stopping_patience: int | None = field(default=None, metadata={"help": "Epochs without improvement."})
 

@@ -1,6 +1,7 @@
 """From a dataset's records to what a model takes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import datasets
@@ -57,6 +58,7 @@ def load_splits(
     extractor: ECGFeatureExtractor | EnECGFeatureExtractor,
     tasks: Sequence[Task],
     names: Sequence[str] = SPLITS,
+    leads: Sequence[str] = STANDARD_LEADS,
 ) -> dict[str, Split]:
     """Read a dataset and prepare every record for a model; both are done once and cached.
 
@@ -68,6 +70,7 @@ def load_splits(
         extractor: Turns a record into the model's input.
         tasks (`Sequence[Task]`): Tasks that `dataset_tasks` gave.
         names (`Sequence[str]`, *optional*, defaults to all): Which splits.
+        leads (`Sequence[str]`, *optional*, defaults to all): Take records as if only these had been recorded.
 
     Returns:
         `dict[str, Split]`: Of `train`, `validation` and `test` those that there are, with all records.
@@ -75,15 +78,26 @@ def load_splits(
     Raises:
         ValueError: if a record is bad, unless the recipe skips such records.
     """
-    views = Views(extractor)
-    seconds = extractor.window_seconds()
     rows = source.read(names)
+    settings = _Settings(recipe.sampling_rate, extractor.window_seconds(), tuple(leads))
     with PartialState().main_process_first():
-        return {name: _prepare(split, views, recipe, tasks, seconds) for name, split in rows.items()}
+        return {
+            name: _prepare(split, Views(extractor), settings, tasks, recipe.num_proc) for name, split in rows.items()
+        }
 
 
-def _prepare(rows: datasets.Dataset, views: Views, recipe: Recipe, tasks: Sequence[Task], seconds: float) -> Split:
-    window_of, numbers = _windows(rows, recipe.sampling_rate, seconds)
+class _Settings(NamedTuple):
+    """What decides on windows beside the extractors: rate of rows that do not say it, seconds of a window, leads."""
+
+    sampling_rate: float
+    seconds: float
+    leads: tuple[str, ...]
+
+
+def _prepare(
+    rows: datasets.Dataset, views: Views, settings: _Settings, tasks: Sequence[Task], num_proc: int | None
+) -> Split:
+    window_of, numbers = _windows(rows, settings)
     fingerprint = rows._fingerprint
     if len(window_of) > len(rows):
         rows = rows.select(window_of)
@@ -91,13 +105,13 @@ def _prepare(rows: datasets.Dataset, views: Views, recipe: Recipe, tasks: Sequen
     signals = rows.select_columns(columns)
     inputs = {
         name: signals.map(
-            _Prepare(extractor, recipe.sampling_rate, seconds, numbers),
+            _Prepare(extractor, settings, numbers),
             with_indices=True,
             remove_columns=columns,
             features=PREPARED,
-            num_proc=recipe.num_proc,
+            num_proc=num_proc,
             desc="Preparing records",
-            new_fingerprint=Hasher.hash([fingerprint, recipe.sampling_rate, seconds, extractor.to_json_string()]),
+            new_fingerprint=Hasher.hash([fingerprint, settings, extractor.to_json_string()]),
         )
         for name, extractor in views.extractors.items()
     }
@@ -105,31 +119,31 @@ def _prepare(rows: datasets.Dataset, views: Views, recipe: Recipe, tasks: Sequen
     return Split(rows.remove_columns("signal"), inputs, views, labels)
 
 
-def _windows(rows: datasets.Dataset, sampling_rate: float, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+def _windows(rows: datasets.Dataset, settings: _Settings) -> tuple[np.ndarray, np.ndarray]:
     """Return each window's record, and its number within the record."""
     num_bytes = np.asarray(pc.binary_length(rows.data.column("signal")))
     names = rows["lead_names"][:] if "lead_names" in rows.column_names else [STANDARD_LEADS] * len(rows)
-    rates = rows["sampling_rate"][:] if "sampling_rate" in rows.column_names else [sampling_rate] * len(rows)
+    rates = rows["sampling_rate"][:] if "sampling_rate" in rows.column_names else [None] * len(rows)
     num_samples = num_bytes / SAMPLE_DTYPE.itemsize / [len(each or STANDARD_LEADS) for each in names]
-    durations = num_samples / [each or sampling_rate for each in rates]
-    counts = [num_windows(duration, seconds) for duration in durations]
+    durations = num_samples / [each or settings.sampling_rate for each in rates]
+    counts = [num_windows(duration, settings.seconds) for duration in durations]
     return np.repeat(np.arange(len(rows)), counts), np.concatenate([np.arange(count) for count in counts])
 
 
 class _Prepare:
     """The function that `map` applies to each window."""
 
-    def __init__(self, extractor: ECGFeatureExtractor, sampling_rate: float, seconds: float, numbers: np.ndarray):
+    def __init__(self, extractor: ECGFeatureExtractor, settings: _Settings, numbers: np.ndarray):
         self.extractor = extractor
-        self.sampling_rate = sampling_rate
-        self.seconds = seconds
+        self.settings = settings
         self.numbers = numbers
 
     def __call__(self, row: dict[str, Any], index: int) -> dict[str, Any]:
-        signal, rate, lead_names = row_signal(row, self.sampling_rate)
-        window = cut_windows(signal, rate, self.seconds)[self.numbers[index]]
+        signal, rate, lead_names = row_signal(row, self.settings.sampling_rate)
+        window = cut_windows(signal, rate, self.settings.seconds)[self.numbers[index]]
+        kept = [lead in self.settings.leads for lead in lead_names]
         try:
-            prepared = self.extractor.prepare(window, rate, lead_names)[0]
+            prepared = self.extractor.prepare(window[kept], rate, list(compress(lead_names, kept)))[0]
         except ValueError as error:
             raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error
         return {

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..configuration_enecg import EnECGConfig
+from ..leads import LEAD_SETS
 from .arguments import (
     FineTuningArguments,
     LinearProbingArguments,
@@ -107,6 +108,9 @@ class Recipe:
     save_experts: str = field(
         default="value", metadata={"help": "value: the whole model; reference: heads, gates and the experts' names."}
     )
+    lead_sets: list[str] = field(
+        default_factory=list, metadata={"help": f"Score the test fold also on {', '.join(LEAD_SETS)}."}
+    )
     num_resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples of the intervals."})
     confidence: float = field(default=0.95, metadata={"help": "Confidence of the intervals."})
     seed: int = field(default=42, metadata={"help": "Seed of weights, order, dropout and stochastic depth."})
@@ -122,6 +126,8 @@ class Recipe:
         _check_choice("class_weights", self.class_weights, ("none", "balanced"))
         _check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
         _check_choice("save_experts", self.save_experts, ("value", "reference"))
+        for name in self.lead_sets:
+            _check_choice("lead_sets", name, tuple(LEAD_SETS))
         for task, weight in self.loss_weights.items():
             _check_choice("loss_weights", task, self.tasks)
             if not _fits(weight, float) or weight <= 0:

@@ -25,6 +25,7 @@ from ..evaluation.report import SplitPredictions, write_report
 from ..evaluation.scoring import has_targets, predicted_outputs
 from ..evaluation.thresholds import f1_thresholds
 from ..files import added_files, write_text
+from ..leads import LEAD_SETS
 from ..modeling_enecg import EnECGModel
 from .building import build_extractor, build_model, check_lora
 from .data import FeatureRecords, SignalRecords, Split, Views, labelled_rows
@@ -76,10 +77,11 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     predictions = {
         split: _predict(trainer, run.splits[split], run.dataset(last_stage, split)) for split in ("validation", "test")
     }
+    on_lead_sets = run.predict_lead_sets(trainer)
     metrics: dict[str, Any] = {}
     if state.is_main_process:
         run.choose_thresholds(predictions["validation"])
-        metrics = run.report(name, predictions)
+        metrics = run.report(name, predictions, on_lead_sets)
     state.wait_for_everyone()
     return metrics
 
@@ -213,6 +215,15 @@ class _Run:
             return self._features(split)
         return SignalRecords(self.splits[split])
 
+    def predict_lead_sets(self, trainer: EnECGTrainer) -> dict[str, SplitPredictions]:
+        """Predict the test fold as if fewer leads had been recorded."""
+        predictions = {}
+        for name in self.recipe.lead_sets:
+            test = load_splits(self.source, self.recipe, self.extractor, self.tasks, ["test"], LEAD_SETS[name])["test"]
+            test = test.select(self.rows["test"])
+            predictions[name] = _predict(trainer, test, SignalRecords(test))
+        return predictions
+
     def _features(self, split: str) -> FeatureRecords:
         store = Path(self.recipe.cache_dir or Path(HF_HOME) / "enecg") / "features"
         self.model.to(PartialState().device)
@@ -270,7 +281,12 @@ class _Run:
             content["tasks"] = [task.to_dict() for task in self.tasks]
             write_text(path, json.dumps(content, indent=2) + "\n")
 
-    def report(self, name: str, predictions: Mapping[str, SplitPredictions]) -> dict[str, Any]:
+    def report(
+        self,
+        name: str,
+        predictions: Mapping[str, SplitPredictions],
+        on_lead_sets: Mapping[str, SplitPredictions],
+    ) -> dict[str, Any]:
         """Write everything that a run leaves behind beside the model."""
         stages = {
             stage: json.loads((self.output_dir / stage / "history.json").read_text(encoding="utf-8"))
@@ -287,6 +303,7 @@ class _Run:
             info,
             self.recipe.num_resamples,
             self.recipe.confidence,
+            on_lead_sets,
         )
 
     def _info(self, name: str, stages: Mapping[str, Any]) -> dict[str, Any]:

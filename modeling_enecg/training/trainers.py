@@ -65,6 +65,7 @@ class EnECGTrainer(Trainer):
         eval_dataset: Records,
     ):
         self.configure_model(model, args)
+        model.set_lead_dropout(args.lead_dropout)
         callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
         if isinstance(train_dataset, StreamedBatches):
             callbacks.append(SetEpoch(train_dataset))
@@ -141,8 +142,8 @@ class LinearProbingTrainer(EnECGTrainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Return True."""
-        return True
+        """Return whether the experts see the same leads at every step."""
+        return args.lead_dropout == 0
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Leave frozen experts out of checkpoints: they may be a thousand times larger than what trains."""
@@ -179,8 +180,8 @@ class LoraHeadTrainer(LinearProbingTrainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Return whether the adapter leaves the experts alone."""
-        return not args.lora_experts
+        """Return whether the adapter leaves the experts alone, and they see the same leads at every step."""
+        return not args.lora_experts and args.lead_dropout == 0
 
     def restore_model(self) -> None:
         """Merge the adapter into the model."""
