@@ -88,8 +88,17 @@ class Recipe:
         default=False,
         metadata={"help": "Read the training fold from its Parquet files in every epoch."},
     )
-    shuffle_buffer: int = field(default=1000, metadata={"help": "Records in memory that a stream is shuffled by."})
+    shuffle_buffer: int = field(
+        default=1000, metadata={"help": "Records that a reading process shuffles a stream by."}
+    )
     on_error: str = field(default="raise", metadata={"help": "What to do with a bad record: raise or skip."})
+    train_fraction: float = field(
+        default=1.0, metadata={"help": "Share of the training records; smaller shares are parts of larger ones."}
+    )
+    subset_seed: int = field(default=0, metadata={"help": "Seed of that share, and of permuted labels."})
+    permute_labels: bool = field(
+        default=False, metadata={"help": "A control: train on labels of other records, which must end in chance."}
+    )
     class_weights: str = field(
         default="none", metadata={"help": "none, or balanced: a rare label counts as much as a common one."}
     )
@@ -126,8 +135,14 @@ class Recipe:
         _check_choice("class_weights", self.class_weights, ("none", "balanced"))
         _check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
         _check_choice("save_experts", self.save_experts, ("value", "reference"))
+        if self.shuffle_buffer < 1:
+            raise RecipeError(f"shuffle_buffer: expected a positive number, got {self.shuffle_buffer!r}.")
         for name in self.lead_sets:
             _check_choice("lead_sets", name, tuple(LEAD_SETS))
+        if not 0 < self.train_fraction <= 1:
+            raise RecipeError(f"train_fraction: expected a share above 0 and up to 1, got {self.train_fraction}.")
+        if self.streaming and (self.train_fraction < 1 or self.permute_labels):
+            raise RecipeError("streaming: takes the whole training fold; leave train_fraction and permute_labels out.")
         for task, weight in self.loss_weights.items():
             _check_choice("loss_weights", task, self.tasks)
             if not _fits(weight, float) or weight <= 0:
@@ -166,6 +181,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             the same folder, it says only what differs from that.
         overrides (`Sequence[str]`): `--key value` or `--key=value` pairs; a key with dots reaches inside, as in
             `--stages.post_training.learning_rate 1e-4`; a stage or expert set to `null` is left out. Values are YAML.
+            A field that is true or false may stand alone for true, as in `--streaming`.
 
     Raises:
         RecipeError: if the file cannot be read, or a key is unknown, missing, or has the wrong type of value.
@@ -225,6 +241,9 @@ def _merged(below: Any, above: Any) -> Any:
     return below | {key: _merged(below.get(key), value) for key, value in above.items()}
 
 
+_FLAGS = {item.name for item in fields(Recipe) if item.type is bool}
+
+
 def _parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
     pairs = []
     remaining = list(arguments)
@@ -233,9 +252,13 @@ def _parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
         if not key.startswith("--") or len(key) == 2:
             raise RecipeError(f"Expected --key value, got {key!r}.")
         if not equals:
-            if not remaining:
+            stands_alone = not remaining or remaining[0].startswith("--")
+            if stands_alone and key[2:] in _FLAGS:
+                text = "true"
+            elif not remaining:
                 raise RecipeError(f"{key} lacks a value.")
-            text = remaining.pop(0)
+            else:
+                text = remaining.pop(0)
         try:
             pairs.append((key[2:], yaml.load(text, _Loader)))
         except yaml.YAMLError as error:

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,18 +24,19 @@ from ..evaluation.report import SplitPredictions, write_report
 from ..evaluation.scoring import has_targets, predicted_outputs
 from ..evaluation.thresholds import f1_thresholds
 from ..files import added_files, write_text
-from ..leads import LEAD_SETS
 from ..modeling_enecg import EnECGModel
 from .building import build_extractor, build_model, check_lora
-from .data import FeatureRecords, SignalRecords, Split, Views, labelled_rows
+from .cost import CostMeter
+from .data import FeatureRecords, SignalRecords, Split
 from .feature_store import Precision, feature_statistics, stored_features
-from .preparing import load_splits, mean_over_windows
+from .preparing import mean_over_windows
 from .processes import start_processes
 from .provenance import with_provenance
 from .recipe import Recipe, RecipeError
-from .sources import SPLITS, recipe_source
+from .run_data import RunData
+from .sources import recipe_source
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
-from .streaming import Stream, StreamedBatches, stream_statistics
+from .streaming import StreamedBatches, stream_statistics
 from .tasks import balanced_class_weights, dataset_tasks, target_statistics
 from .trainers import TRAINERS, EnECGTrainer, LoraHeadTrainer
 
@@ -75,7 +75,8 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     trainer = run.train()
     last_stage = list(recipe.stages)[-1]
     predictions = {
-        split: _predict(trainer, run.splits[split], run.dataset(last_stage, split)) for split in ("validation", "test")
+        split: _predict(trainer, run.data.splits[split], run.dataset(last_stage, split))
+        for split in ("validation", "test")
     }
     on_lead_sets = run.predict_lead_sets(trainer)
     metrics: dict[str, Any] = {}
@@ -92,7 +93,7 @@ class _Run:
     Attributes:
         tasks (`list[Task]`): The tasks.
         model (`EnECGModel`): The model, which the stages train in turn.
-        splits (`dict[str, Split]`): The records with a label of the tasks.
+        data (`RunData`): The records.
     """
 
     def __init__(self, recipe: Recipe, output_dir: Path):
@@ -104,17 +105,9 @@ class _Run:
         self.model = build_model(recipe, self.tasks)
         check_lora(recipe, self.model)
         self.extractor = build_extractor(recipe, self.model)
-        kept = SPLITS[1:] if recipe.streaming else SPLITS
-        self.all_splits = load_splits(self.source, recipe, self.extractor, self.tasks, kept)
-        self.rows = {name: labelled_rows(split.labels) for name, split in self.all_splits.items()}
-        self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
-        self.stream = Stream(self.source, recipe, Views(self.extractor), self.tasks) if recipe.streaming else None
-        self.labels = {name: split.labels for name, split in self.splits.items()}
-        if self.stream is not None:
-            self.labels["train"] = self.stream.labels
-        _check_labels(self.labels)
+        self.data = RunData(self.source, recipe, self.extractor, self.tasks)
         self.arguments = {
-            stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", self.num_train)
+            stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", self.data.num_train)
             for stage in recipe.stages
         }
         if recipe.save_experts == "reference" and not self._may_refer():
@@ -123,16 +116,11 @@ class _Run:
         if recipe.standardize_features and recipe.model is None:
             self._fit_features()
 
-    @property
-    def num_train(self) -> int:
-        """Number of training windows with a label."""
-        return len(self.splits["train"]) if self.stream is None else len(self.stream)
-
     def _fit_features(self) -> None:
         """Set the statistics by which the model standardises its experts' features."""
-        if self.stream is not None:
+        if self.data.stream is not None:
             self.model.to(PartialState().device)
-            statistics = stream_statistics(self.model, self.stream)
+            statistics = stream_statistics(self.model, self.data.stream)
         else:
             features = self._features("train").features
             statistics = {name: feature_statistics(values) for name, values in features.items()}
@@ -143,7 +131,7 @@ class _Run:
         adapted = [] if self.recipe.model is None else EnECGModel.config_class.from_pretrained(self.recipe.model).tasks
         known = {task["name"] for task in adapted}
         for task in self.model.tasks.values():
-            targets = self.labels["train"][task.name]
+            targets = self.data.labels["train"][task.name]
             task.loss_weight = self.recipe.loss_weights.get(task.name, 1.0)
             if task.is_regression and task.name not in known:  # a trained task's outputs have its own statistics
                 try:
@@ -169,7 +157,9 @@ class _Run:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.output_dir / "logs" / stage)
         arguments = self.arguments[stage]
         batch_size = arguments.per_device_train_batch_size
-        train = self.dataset(stage, "train") if self.stream is None else StreamedBatches(self.stream, batch_size)
+        train = (
+            self.dataset(stage, "train") if self.data.stream is None else StreamedBatches(self.data.stream, batch_size)
+        )
         validation = self.dataset(stage, "validation")
         history_path = folder / "history.json"
         base = None if history_path.exists() else self._adapter_base(stage)
@@ -183,7 +173,7 @@ class _Run:
             self._load_weights(model_dir)
             return trainer
         if arguments.process_index == 0:
-            logger.warning("Stage %s: %d records, %d processes.", stage, self.num_train, arguments.world_size)
+            logger.warning("Stage %s: %d records, %d processes.", stage, self.data.num_train, arguments.world_size)
             trainable = self.model.num_parameters(only_trainable=True)
             logger.warning(
                 "%d parameters train, %.3f %% of the model's %d.",
@@ -191,14 +181,14 @@ class _Run:
                 100 * trainable / num_weights,
                 num_weights,
             )
-        start = time.monotonic()
+        meter = CostMeter()
         checkpoint = last_complete_checkpoint(folder / "checkpoints", arguments.world_size)
         if checkpoint is None and any(folder.glob("checkpoints/checkpoint-*")):
             logger.warning(
                 "The checkpoints in %s are incomplete or of other processes: the stage starts anew.", folder
             )
         trainer.train(resume_from_checkpoint=checkpoint)
-        history = stage_history(trainer, time.monotonic() - start)
+        history = stage_history(trainer, meter.read())
         if isinstance(trainer, LoraHeadTrainer) and base is not None and arguments.process_index == 0:
             save_adapter(trainer.adapted, self.output_dir / "adapter", base)
         trainer.restore_model()
@@ -213,14 +203,13 @@ class _Run:
         """Return a split as a stage takes it: experts that stay frozen need to run only once."""
         if self.recipe.feature_store and TRAINERS[stage].freezes_experts(self.arguments[stage]):
             return self._features(split)
-        return SignalRecords(self.splits[split])
+        return SignalRecords(self.data.splits[split])
 
     def predict_lead_sets(self, trainer: EnECGTrainer) -> dict[str, SplitPredictions]:
         """Predict the test fold as if fewer leads had been recorded."""
         predictions = {}
         for name in self.recipe.lead_sets:
-            test = load_splits(self.source, self.recipe, self.extractor, self.tasks, ["test"], LEAD_SETS[name])["test"]
-            test = test.select(self.rows["test"])
+            test = self.data.test_on(name)
             predictions[name] = _predict(trainer, test, SignalRecords(test))
         return predictions
 
@@ -228,12 +217,13 @@ class _Run:
         store = Path(self.recipe.cache_dir or Path(HF_HOME) / "enecg") / "features"
         self.model.to(PartialState().device)
         precision = Precision(self.recipe.feature_bf16, self.recipe.feature_dtype)
-        features = stored_features(self.model, self.all_splits[split], store, precision)
+        features = stored_features(self.model, self.data.all_splits[split], store, precision)
         # Indexing makes a copy in memory only where a record lacks labels.
-        rows = self.rows[split]
-        is_whole = len(rows) == len(self.all_splits[split])
+        rows = self.data.rows[split]
+        is_whole = len(rows) == len(self.data.all_splits[split])
         return FeatureRecords(
-            features if is_whole else {name: values[rows] for name, values in features.items()}, self.splits[split]
+            features if is_whole else {name: values[rows] for name, values in features.items()},
+            self.data.splits[split],
         )
 
     def _adapter_base(self, stage: str) -> AdapterBase | None:
@@ -307,7 +297,7 @@ class _Run:
         )
 
     def _info(self, name: str, stages: Mapping[str, Any]) -> dict[str, Any]:
-        counts = {split: len(np.unique(split_.records["ecg_id"][:])) for split, split_ in self.splits.items()}
+        counts = self.data.num_records()
         is_small = counts["test"] < 1000
         recipe = {key: value for key, value in asdict(self.recipe).items() if key not in ("data_dir", *_FREE_FIELDS)}
         return {
@@ -323,7 +313,8 @@ class _Run:
                 "num_records": counts,
                 "num_labelled": {
                     task.name: {
-                        split: int(has_targets(task, labels[task.name]).sum()) for split, labels in self.labels.items()
+                        split: int(has_targets(task, labels[task.name]).sum())
+                        for split, labels in self.data.labels.items()
                     }
                     for task in self.tasks
                 },
@@ -356,22 +347,6 @@ def _check_same_run(recipe: Recipe, output_dir: Path) -> None:
             f"output_dir: {recipe.output_dir} holds a run with another {', '.join(changed)}; "
             "resume with the same recipe, or choose a new folder."
         )
-
-
-def _check_labels(labels: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Refuse data without a label for something that is to be trained or measured."""
-    empty = [name for name in SPLITS if name not in labels or not len(next(iter(labels[name].values())))]
-    if empty:
-        raise RecipeError(
-            f"data_dir: no records with a label of the tasks in the {' and '.join(empty)} split "
-            "(folds 1-8 train, 9 validation, 10 test)."
-        )
-    for split, by_task in labels.items():
-        for task, targets in by_task.items():
-            if np.isnan(targets).all():
-                raise RecipeError(
-                    f"tasks: no record of the {split} split has a label of {task!r}; leave the task out."
-                )
 
 
 def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:

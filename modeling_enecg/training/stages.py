@@ -1,6 +1,7 @@
 """One stage's settings on this machine, its checkpoints, and what is kept of it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def _is_whole_json(path: Path) -> bool:
     return True
 
 
-def stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
-    """Return what is worth keeping of a stage that has ended."""
+def stage_history(trainer: EnECGTrainer, cost: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is worth keeping of a stage that has ended; `cost` is what a `CostMeter` read."""
     # An undefined score is left out: JSON has no nan.
     log = [{key: value for key, value in entry.items() if value == value} for entry in trainer.state.log_history]
     scores = [(entry["eval_score"], entry["epoch"]) for entry in log if "eval_score" in entry]
@@ -88,6 +89,6 @@ def stage_history(trainer: EnECGTrainer, seconds: float) -> dict[str, Any]:
         "num_epochs": round(trainer.state.epoch or 0),
         "best_epoch": None if best[1] is None else round(best[1]),
         "best_score": best[0],
-        "seconds": round(seconds, 1),
+        **cost,
         "log": log,
     }

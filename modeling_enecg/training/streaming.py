@@ -1,7 +1,9 @@
 """Training on Parquet files that are read anew in every epoch, here or from the Hub, so that no machine holds all."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import datasets
@@ -9,7 +11,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -30,7 +31,8 @@ class Stream:
     """The labelled records of a training fold in Parquet files.
 
     Where every process can have equally many files, it reads its own; otherwise each reads all and keeps its share of
-    the records. Of a record that is longer than what the model sees at once, the middle counts.
+    the records. Each reading process holds a shuffle buffer. Of a record that is longer than what the model sees at
+    once, the middle counts.
 
     Args:
         source (`Source`): The dataset.
@@ -42,7 +44,7 @@ class Stream:
         labels (`dict[str, np.ndarray]`): By task, the targets of all records, not only of this process's.
 
     Raises:
-        RecipeError: if there are no Parquet files, or a process has no record.
+        RecipeError: if there are no Parquet files, two records have one id, or a process has no record.
     """
 
     def __init__(self, source: Source, recipe: Recipe, views: Views, tasks: Sequence[Task]):
@@ -58,9 +60,11 @@ class Stream:
         labels = {task.name: read_targets(table, task) for task in tasks}
         rows = labelled_rows(labels)
         self.labels = {name: values[rows] for name, values in labels.items()}
-        self._row_of = {ecg_id: row for row, ecg_id in enumerate(np.array(table["ecg_id"][:], dtype=object)[rows])}
+        self._row_of = _numbered(np.array(table["ecg_id"][:], dtype=object)[rows])
         file_of_row = np.repeat(np.arange(len(self.files)), num_rows)[rows]
-        self._share_sizes = self._count_shares(file_of_row)
+        whole = file_of_row if self._has_own_files else np.arange(len(rows))
+        self._share_of_row = whole % self._state.num_processes
+        self._share_sizes = np.bincount(self._share_of_row, minlength=self._state.num_processes).tolist()
         if min(self._share_sizes) == 0:
             raise RecipeError(f"data_dir: a process has no labelled training record of {recipe.data_dir}.")
 
@@ -96,38 +100,40 @@ class Stream:
     def _has_own_files(self) -> bool:
         return len(self.files) % self._state.num_processes == 0
 
-    def _count_shares(self, file_of_row: np.ndarray) -> list[int]:
-        share_of_row = file_of_row if self._has_own_files else np.arange(len(file_of_row))
-        return np.bincount(share_of_row % self._state.num_processes, minlength=self._state.num_processes).tolist()
+    def _is_own(self, ecg_id: Any) -> bool:
+        """Whether a record has a label and is of this process's share."""
+        row = self._row_of.get(ecg_id)
+        return row is not None and self._share_of_row[row] == self._state.process_index
 
     def rows(self, epoch: int | None = None) -> datasets.IterableDataset:
         """Return this process's labelled rows, shuffled for an epoch, or in the order of the files."""
         rank, world_size = self._state.process_index, self._state.num_processes
         rows = _open(self.files[rank::world_size] if self._has_own_files else self.files)
-        rows = rows.filter(lambda row: row["ecg_id"] in self._row_of)
-        if not self._has_own_files:
-            rows = split_dataset_by_node(rows, rank, world_size)
+        rows = rows.filter(self._is_own, input_columns="ecg_id")
         if epoch is not None:
             rows = rows.shuffle(seed=self.recipe.seed, buffer_size=self.recipe.shuffle_buffer)
             rows.set_epoch(epoch)
         return rows
 
     def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return what the model takes of a row, and its `labels`."""
+        """Return what the model takes of a row, and its `labels`, as arrays.
+
+        A tensor that comes from a reading process is an open file, and a batch may have more than a system allows.
+        """
         signal, rate, lead_names = row_signal(row, self.recipe.sampling_rate)
-        views = {}
+        views: dict[str, dict[str, Any]] = {}
         for name, extractor in self.views.extractors.items():
             try:
                 prepared = extractor.prepare(signal, rate, lead_names)[0]
             except ValueError as error:
                 raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error
             views[name] = {
-                "input_values": torch.from_numpy(prepared.values),
-                "lead_mask": torch.from_numpy(prepared.lead_mask),
-                "input_mask": torch.from_numpy(prepared.input_mask),
+                "input_values": prepared.values,
+                "lead_mask": prepared.lead_mask,
+                "input_mask": prepared.input_mask,
             }
         index = self._row_of[row["ecg_id"]]
-        labels = {name: torch.from_numpy(np.array(values[index])) for name, values in self.labels.items()}
+        labels = {name: np.array(values[index]) for name, values in self.labels.items()}
         return {**self.views.joined(views), "labels": labels}
 
 
@@ -164,22 +170,24 @@ class StreamedBatches(IterableDataset):
         return math.ceil(self.stream.largest_share / self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        rows = self._filled_rows()
+        while batch := list(islice(rows, self.batch_size)):
+            yield default_collate(batch)
+
+    def _filled_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield this process's rows, then its first ones without labels, as many as the batches lack."""
+        num_workers = self.stream.recipe.num_proc or 0
         loader = DataLoader(
-            PreparedRows(self.stream, self.epoch), batch_size=None, num_workers=self.stream.recipe.num_proc or 0
+            PreparedRows(self.stream, self.epoch), batch_size=None, num_workers=num_workers, collate_fn=_unchanged
         )
-        missing = len(self) * self.batch_size - self.stream.num_own
-        batch: list[dict[str, Any]] = []
+        first: list[dict[str, Any]] = []
         for row in loader:
-            batch.append(row)
-            if len(batch) == self.batch_size:
-                yield default_collate(batch)
-                batch = []
-        filler = {**row, "labels": {name: torch.full_like(each, torch.nan) for name, each in row["labels"].items()}}
-        for _ in range(missing):
-            batch.append(filler)
-            if len(batch) == self.batch_size:
-                yield default_collate(batch)
-                batch = []
+            if len(first) < self.batch_size:
+                first.append(row)
+            yield row
+        num_missing = len(self) * self.batch_size - self.stream.num_own
+        for row in islice(cycle(first), num_missing):
+            yield {**row, "labels": {name: np.full_like(each, np.nan) for name, each in row["labels"].items()}}
 
 
 class SetEpoch(TrainerCallback):
@@ -208,13 +216,12 @@ def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -
     model.eval()
     sums = {name: torch.zeros(2, expert.config.feature_size).double() for name, expert in model.backbones.items()}
     loader = DataLoader(PreparedRows(stream), batch_size, num_workers=stream.recipe.num_proc or 0)
-    progress = tqdm(total=stream.num_own, desc="Statistics of features", unit="record")
-    for batch in loader:
+    is_silent = not PartialState().is_main_process
+    for batch in tqdm(loader, "Statistics of features", unit="batch", disable=is_silent):
         inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
         for name, features in model.extract_features(**inputs).items():
             values = features.double().cpu()
             sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
-        progress.update(len(values))
     model.train(was_training)
     totals = {name: reduce(each.to(device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
     return {
@@ -228,3 +235,15 @@ def _open(files: Sequence[str], **options: Any) -> datasets.IterableDataset:
 
 def _moved(values: Any, device: torch.device) -> Any:
     return [each.to(device) for each in values] if isinstance(values, list) else values.to(device)
+
+
+def _numbered(ids: Sequence[Any]) -> dict[Any, int]:
+    """Return each record's row."""
+    repeated = [ecg_id for ecg_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise RecipeError(f"data_dir: ecg_id: {repeated[0]} is the id of several training records; give each its own.")
+    return {ecg_id: row for row, ecg_id in enumerate(ids)}
+
+
+def _unchanged(row: dict[str, Any]) -> dict[str, Any]:
+    return row
