@@ -52,6 +52,24 @@ def test_a_later_override_wins(load):
     assert load("--seed", "1", "--seed", "2").seed == 2
 
 
+@pytest.mark.parametrize(
+    ("overrides", "streaming"),
+    [
+        (["--streaming"], True),
+        (["--seed", "7", "--streaming"], True),
+        (["--streaming", "--seed", "7"], True),
+        (["--streaming", "--seed=7"], True),
+        (["--streaming", "true", "--seed", "7"], True),
+        (["--streaming", "false", "--seed", "7"], False),
+        (["--streaming=false"], False),
+    ],
+)
+def test_a_field_that_is_true_or_false_may_stand_alone_for_true(load, overrides, streaming):
+    recipe = load(*overrides, streaming=not streaming)
+    assert recipe.streaming is streaming
+    assert recipe.seed == (7 if len(overrides) > 1 else 42)
+
+
 @pytest.mark.parametrize("text", ["5e-4", "5.0e-4", "0.0005", "5E-04", ".5e-3", "+5e-4"])
 def test_every_spelling_of_a_number_is_a_number(load, tmp_path, text):
     assert load("--stages.post_training.learning_rate", text).stages["post_training"]["learning_rate"] == 5e-4
@@ -156,6 +174,9 @@ def test_an_illegal_choice_is_refused_with_the_legal_ones(load, override, choice
     [
         (["seed", "7"], "Expected --key value"),
         (["--seed"], "--seed lacks a value"),
+        (["--tasks", "--streaming"], "tasks: '--streaming' is not of the type"),
+        (["--streaming", "maybe"], "streaming: 'maybe' is not of the type bool"),
+        (["--shuffle_buffer", "0"], "shuffle_buffer: expected a positive number, got 0"),
         (["--", "7"], "Expected --key value"),
         (["--tasks", "[form"], "--tasks: cannot read the value"),
         (["--seed.inner", "7"], "seed holds 42 and has nothing inside"),
