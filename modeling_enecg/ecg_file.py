@@ -11,10 +11,20 @@ import numpy as np
 
 from .leads import standard_lead_name
 
-MV_PER_UNIT = {"nv": 1e-6, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "microvolt": 1e-3, "mv": 1.0, "millivolt": 1.0, "v": 1e3}
+MV_PER_UNIT = {
+    "nv": 1e-6,
+    "uv": 1e-3,
+    "µv": 1e-3,
+    "μv": 1e-3,
+    "microvolt": 1e-3,
+    "mv": 1.0,
+    "millivolt": 1.0,
+    "v": 1e3,
+    "volt": 1e3,
+}
 LONGEST_HOURS = 14 * 24  # Holter recordings last up to two weeks
 # Names of surface leads beyond the standard 12, as monitors, Holters and vectorcardiographs write them.
-_OTHER_LEADS = re.compile(r"M?L[I]{1,3}|MCL ?\d|CM ?\d|CS ?\d|V|V[3-6]R|V[7-9]|V?[XYZ]", re.IGNORECASE)
+_OTHER_LEADS = re.compile(r"M?L[I]{1,3}|MCL ?\d|CM ?\d|CS ?5|V|V[3-6]R|V[7-9]|V?[XYZ]", re.IGNORECASE)
 _ECG_PREFIX = re.compile(r"(ECG|EKG|EKG/ECG)\b[ _-]*|(ECG|EKG)(?=\d)", re.IGNORECASE)
 
 

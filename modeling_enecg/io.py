@@ -37,11 +37,11 @@ class ECGRecord(NamedTuple):
 
 # By a format's module in readers/: whether a file has it, from its first bytes.
 _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
-    "dicom": lambda head: head[128:132] == b"DICM",
-    "edf": lambda head: head[:8] in (b"0       ", b"\xffBIOSEMI"),
+    "dicom": lambda head: head[128:132] == b"DICM" or _looks_like_dicom(head),
+    "edf": lambda head: head[:8] in (b"0       ", b"\xffBIOSEMI") and b"\n" not in head[:256],
     "ishne": lambda head: head[:8] in (b"ISHNE1.0", b"ANN  1.0"),
     "scp": lambda head: head[16:22] == b"SCPECG" or _looks_like_scp(head),
-    "matlab": lambda head: head[:19] == b"MATLAB 5.0 MAT-file" or _looks_like_matlab_4(head),
+    "matlab": lambda head: head.startswith((b"MATLAB 5.0", b"MATLAB 7.3")) or _looks_like_matlab_4(head),
     "numpy": lambda head: head[:6] == b"\x93NUMPY" or head[:4] == b"PK\x03\x04",
     "xml": lambda head: _text_start(head).startswith("<"),
     "text": lambda head: bool(head.strip()) and _is_text(head),
@@ -175,9 +175,14 @@ def _mv_per_unit(unit: str) -> float | None:
     return factor
 
 
+def _looks_like_dicom(head: bytes) -> bool:
+    """Whether the first element is one that DICOM begins with where the preamble of 128 bytes is left out."""
+    return head[:6] == b"\2\0\0\0UL" or head[:4] in (b"\x08\0\5\0", b"\x08\0\x16\0")
+
+
 def _looks_like_scp(head: bytes) -> bool:
     """Whether the pointer section's number and length stand in its header and, again, in its first pointer."""
-    return len(head) > 32 and head[8:10] == head[22:24] == b"\0\0" and 0 < head[10] and head[10:14] == head[24:28]
+    return len(head) > 32 and head[8:10] == head[22:24] == b"\0\0" and any(head[10:14]) and head[10:14] == head[24:28]
 
 
 def _looks_like_matlab_4(head: bytes) -> bool:

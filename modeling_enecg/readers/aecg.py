@@ -1,0 +1,165 @@
+"""HL7 annotated ECG (aECG, AnnotatedECG)."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from ..ecg_file import ECGFileError, FileContent, channel_name, check_size, is_known_lead, mv_per_unit
+from .xml_values import in_mv, number, numbers, positive
+
+_RHYTHM = "RHYTHM"
+_TIMES = ("head", "increment")
+_A_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ns": 1e9}
+_CODE_PREFIX = re.compile(r"MDC_ECG_(LEAD|ELEC_POTL)_")
+_TIMESTAMP = re.compile(r"(\d{14})(\.\d{1,9})?(?:([+-]\d\d)(\d\d))?", re.ASCII)
+_SPREAD = 16  # how many times more samples a record may span than it holds: leads may follow each other
+
+
+class _SequenceSet(NamedTuple):
+    """Leads of one time: the element with their start, their rate in Hz, and each one's name and samples in mV."""
+
+    head: Element | None
+    sampling_rate: float | None
+    leads: list[tuple[str, np.ndarray]]
+
+
+def parse(root: Element) -> FileContent:
+    """Return the rhythm of an aECG; its parts are put at their times, with NaN where nothing was recorded of a lead.
+
+    Sequences in other units than volts, empty ones, and beside leads those that are none, are left out.
+
+    Args:
+        root (`Element`): The element `AnnotatedECG`.
+
+    Raises:
+        ECGFileError: if there is no rhythm series, or leads contradict each other in length, rate or time.
+    """
+    sets = [each for each in map(_read_set, _rhythm_sets(root)) if each.leads]
+    if not sets:
+        raise ECGFileError("its rhythm series holds no lead in a unit of voltage.")
+    if len({each.sampling_rate for each in sets}) > 1:
+        raise ECGFileError("the sequence sets of its rhythm series differ in their increment, the sampling rate.")
+    if len(sets) == 1:
+        return in_mv(sets[0].leads, sets[0].sampling_rate)
+    return _placed(sets)
+
+
+def _rhythm_sets(root: Element) -> Iterator[Element]:
+    """Yield the sequence sets of the first rhythm series, or of the only series if that has no code."""
+    series = list(root.iter("series"))  # averages derived from it are in elements of another name, derivedSeries
+    codes = [(_code(each) or "none").upper() for each in series]
+    if _RHYTHM not in codes and codes != ["NONE"]:
+        raise ECGFileError(f"has no series of the code {_RHYTHM}; the codes of its {len(codes)} are {codes[:5]}.")
+    yield from _below(series[codes.index(_RHYTHM) if _RHYTHM in codes else 0], "component", "sequenceSet")
+
+
+def _read_set(element: Element) -> _SequenceSet:
+    sequences = _below(element, "component", "sequence")
+    leads = [lead for lead in map(_lead, sequences) if lead is not None]
+    leads = [lead for lead in leads if is_known_lead(lead[0])] or leads
+    times = {tag: [each for sequence in sequences for each in _below(sequence, "value", tag)] for tag in _TIMES}
+    sampling_rate = _sampling_rate(times["increment"]) if leads else None
+    return _SequenceSet(next(iter(times["head"]), None), sampling_rate, leads)
+
+
+def _lead(sequence: Element) -> tuple[str, np.ndarray] | None:
+    """Return a lead's name and samples in mV; None for a sequence of times, of no voltage, or of nothing."""
+    name = _code(sequence)
+    digits = " ".join(each.text or "" for each in _below(sequence, "value", "digits"))
+    if not digits.strip() or (name or "").startswith("TIME_"):
+        return None
+    if name is None:
+        raise ECGFileError("has a sequence of digits without code: which lead it is remains unknown.")
+    scale, unit = _quantity(_below(sequence, "value", "scale"), f"scale of {name}")
+    if unit is None:
+        raise ECGFileError(f"scale of {name} has no unit.")
+    mv = mv_per_unit(unit)
+    if mv is None:
+        return None
+    origin_mv = _origin_mv(_below(sequence, "value", "origin"), name, unit)
+    samples = numbers(digits, f"digits of {name}")
+    return channel_name(_CODE_PREFIX.sub("", name)), origin_mv + samples * (scale * mv)
+
+
+def _origin_mv(origins: list[Element], name: str, scale_unit: str) -> float:
+    """Return what a digit of 0 means, in mV; its unit may be another than the scale's."""
+    if not origins:
+        return 0.0
+    origin, unit = _quantity(origins, f"origin of {name}")
+    mv = mv_per_unit(unit or scale_unit)
+    if mv is None:
+        raise ECGFileError(f"origin of {name} is in {unit}, and its scale in {scale_unit}.")
+    return origin * mv
+
+
+def _sampling_rate(increments: list[Element]) -> float | None:
+    """Return the rate that the first increment means, in Hz; None where it has no unit."""
+    increment, unit = _quantity(increments, "increment, the time of a sample,")
+    if unit is None:
+        return None
+    if unit not in _A_SECOND:
+        raise ECGFileError(f"increment is in {unit}; one of {', '.join(_A_SECOND)} was expected.")
+    return _A_SECOND[unit] / positive(repr(increment), "increment")
+
+
+def _placed(sets: list[_SequenceSet]) -> FileContent:
+    """Put the leads of several sets at their times."""
+    rate = sets[0].sampling_rate
+    if rate is None:
+        raise ECGFileError("increment has no unit, and several sequence sets cannot be put in order without.")
+    starts = [round(_seconds(each.head) * rate) for each in sets]
+    begin = min(starts)
+    end = max(start + len(samples) for start, each in zip(starts, sets, strict=True) for _, samples in each.leads)
+    names = list(dict.fromkeys(name for each in sets for name, _ in each.leads))
+    held = sum(len(samples) for each in sets for _, samples in each.leads)
+    check_size(len(names), end - begin, rate, _SPREAD * held)
+    rows = {name: np.full(end - begin, np.nan) for name in names}
+    for start, each in zip(starts, sets, strict=True):
+        in_mv(each.leads, rate)  # refuses leads of differing lengths
+        for name, samples in each.leads:
+            place = rows[name][start - begin :][: len(samples)]
+            if not np.isnan(place).all():
+                raise ECGFileError(f"holds {name} twice at the same time.")
+            place[:] = samples
+    return in_mv(list(rows.items()), rate)
+
+
+def _seconds(head: Element | None) -> float:
+    """Return the time of a head in seconds, since whenever."""
+    value = (head.get("value") or "").strip() if head is not None else ""
+    unit = head.get("unit") if head is not None else None
+    if unit in _A_SECOND:
+        return number(value, "head") / _A_SECOND[unit]
+    stamp = _TIMESTAMP.fullmatch(value)
+    if not stamp:
+        raise ECGFileError(
+            f"head is {value[:40]!r}; a time as 20021122091000.000, or seconds with a unit, was expected."
+        )
+    try:
+        time = datetime.strptime(stamp[1], "%Y%m%d%H%M%S") - datetime(1, 1, 1)
+    except ValueError as error:
+        raise ECGFileError(f"head is {value[:40]!r}, which is no time: {error}.") from error
+    zone = timedelta(hours=int(stamp[3] or 0), minutes=int((stamp[3] or "+")[0] + (stamp[4] or "0")))
+    return (time - zone).total_seconds() + float(stamp[2] or 0)
+
+
+def _quantity(elements: list[Element], field: str) -> tuple[float, str | None]:
+    """Return value and unit of the first element, or of its child that has them."""
+    found = next((each for element in elements for each in (element, *element) if "value" in each.attrib), None)
+    if found is None:
+        raise ECGFileError(f"{field} is absent.")
+    return number(found.get("value"), field), (found.get("unit") or "").strip() or None
+
+
+def _below(element: Element, between: str, tag: str) -> list[Element]:
+    """Return the elements of a tag one level below another element, where they belong, or right below this one."""
+    return [*element.findall(f"{between}/{tag}"), *element.findall(tag)]
+
+
+def _code(element: Element) -> str | None:
+    code = element.find("code")
+    return (code.get("code") or code.get("displayName") or "").strip() or None if code is not None else None

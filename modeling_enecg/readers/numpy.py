@@ -1,0 +1,81 @@
+"""NumPy's `.npy` and `.npz` files."""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..ecg_file import ECGFileError, FileContent, errors_of
+from .arrays import check_unpacked, signal_of
+
+_SIGNAL, _RATE, _UNIT, _NAMES = "signal", "sampling_rate", "unit", "lead_names"
+_LONGEST_TEXT = 1 << 16  # values of unit and lead_names
+
+
+def read(path: Path) -> FileContent:
+    """Read a signal of shape `(leads, samples)`, its transpose or `(samples,)`.
+
+    An `.npz` file holds it as `signal` or as its only array, and may state `sampling_rate` in Hz, `unit` (one, or one
+    a lead) and `lead_names`; an `.npy` file states none of these. Nothing is ever unpickled.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        ECGFileError: if the file is damaged, or holds no such array.
+    """
+    size = path.stat().st_size
+    with errors_of("numpy"), path.open("rb") as stream:
+        if stream.read(2) != b"PK":
+            stream.seek(0)
+            return FileContent(signal_of(_read_array(stream, size)), None, None, None)
+        with zipfile.ZipFile(stream) as archive:
+            return _read_archive(archive, size)
+
+
+def _read_archive(archive: zipfile.ZipFile, size: int) -> FileContent:
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    others = [name for name in names if name not in (_SIGNAL, _RATE, _UNIT, _NAMES)]
+    if _SIGNAL not in names and len(others) != 1:
+        raise ECGFileError(f"expected an array named {_SIGNAL}, or a single one; found {', '.join(names) or 'none'}.")
+    signal = signal_of(_member(archive, _SIGNAL if _SIGNAL in names else others[0], size))
+    rate = _member(archive, _RATE, size) if _RATE in names else None
+    if rate is not None and (rate.size != 1 or rate.dtype.kind not in "iuf"):
+        raise ECGFileError(f"{_RATE} is {rate.dtype} of shape {rate.shape}; expected one number, in Hz.")
+    units = _texts(archive, _UNIT, size) if _UNIT in names else None
+    if units is not None and len(units) == 1:
+        units *= len(signal)
+    leads = _texts(archive, _NAMES, size) if _NAMES in names else None
+    return FileContent(signal, None if rate is None else float(rate.item()), units, leads)
+
+
+def _member(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
+    entry = archive.getinfo(f"{name}.npy")
+    with archive.open(entry) as stream:
+        array = _read_array(stream, entry.file_size, size)
+    return array
+
+
+def _texts(archive: zipfile.ZipFile, name: str, size: int) -> list[str]:
+    array = _member(archive, name, size)
+    if array.dtype.kind not in "SUiuf" or array.size > _LONGEST_TEXT:
+        raise ECGFileError(f"{name} is {array.dtype} of shape {array.shape}; expected texts.")
+    return [each.decode() if isinstance(each, bytes) else str(each) for each in array.reshape(-1).tolist()]
+
+
+def _read_array(stream: IO[bytes], available: int, packed: int | None = None) -> np.ndarray:
+    """Read an array whose header and values fit in the bytes available, which are unpacked from so many."""
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ECGFileError(f"is of version {version} of NumPy's format; 1.0 and 2.0 can be read.")
+    shape, in_columns, dtype = read_header[version](stream)
+    num_values = math.prod(shape)
+    if dtype.kind not in "iufSU" or not 0 <= num_values * dtype.itemsize <= available:
+        raise ECGFileError(f"declares {dtype} of shape {shape} in {available} bytes; expected numbers that fit in.")
+    if packed is not None:
+        check_unpacked(max(num_values, num_values * dtype.itemsize // 8), packed)
+    values = np.frombuffer(stream.read(num_values * dtype.itemsize), dtype)
+    return values.reshape(shape, order="F" if in_columns else "C")

@@ -1,0 +1,75 @@
+"""ECGs in XML: GE MUSE, HL7 aECG, Philips Sierra and Schiller SEMA."""
+
+from pathlib import Path
+from typing import BinaryIO
+from xml.etree.ElementTree import Element, TreeBuilder
+
+from ..ecg_file import ECGFileError, FileContent, errors_of, need
+from . import aecg, muse, philips, schiller
+
+_MOST_BYTES = 256 << 20
+_STEP = 1 << 20  # bytes at a time
+_LONGEST_TAG = 4 << 20  # bytes; the parser starts anew on an unfinished one at each step
+_MOST_ELEMENTS = 2_000_000  # an element takes many times the memory of its text
+_FORMATS = {
+    "RestingECG": muse.parse,
+    "AnnotatedECG": aecg.parse,
+    "restingecgdata": philips.parse,
+    "SchillerEDI": schiller.parse,
+}
+
+
+def read(path: Path) -> FileContent:
+    """Read an ECG in XML; its root tells the format.
+
+    Nothing but the file is opened: a DOCTYPE may name a DTD, which is not fetched, and entities are refused.
+
+    Args:
+        path (`Path`): The file, of at most 256 MiB.
+
+    Raises:
+        ImportError: if the package `defusedxml` is not installed.
+        ECGFileError: if the file is damaged, too large, declares entities, or is of no known format.
+    """
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise ECGFileError(f"has {size} bytes; XML is read up to {_MOST_BYTES}.")
+    with path.open("rb") as stream:
+        root = _parse(stream)
+    name = root.tag.rpartition(".")[2]  # Schiller writes the name of a Java class
+    if name not in _FORMATS:
+        raise ECGFileError(f"is XML of no known format: its root is {name[:60]}; known are {', '.join(_FORMATS)}.")
+    return _FORMATS[name](root)
+
+
+def _parse(stream: BinaryIO) -> Element:
+    """Return the root; tags are without namespaces."""
+    etree = need("defusedxml.ElementTree", "defusedxml")
+    parser = etree.DefusedXMLParser(target=_Tree())
+    parser.parser.AttlistDeclHandler = _refuse_default
+    num_bytes = 0
+    with errors_of("the XML parser"):
+        while block := stream.read(_STEP):
+            parser.feed(block if num_bytes else block.lstrip())
+            num_bytes += len(block)
+            if num_bytes - parser.parser.CurrentByteIndex > _LONGEST_TAG:
+                raise ECGFileError(f"has a tag of more than {_LONGEST_TAG} bytes, which no ECG has.")
+        return parser.close()
+
+
+def _refuse_default(element: str, attribute: str, kind: str, default: str | None, required: bool) -> None:
+    """Refuse what defusedxml lets pass: a default that every element of a name would get a copy of."""
+    if default is not None:
+        raise ECGFileError(f"declares a default of the attribute {attribute[:60]}, as no ECG does.")
+
+
+class _Tree(TreeBuilder):
+    """A builder of trees without namespaces, of bounded size."""
+
+    num_elements = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+        self.num_elements += 1 + len(attrs)
+        if self.num_elements > _MOST_ELEMENTS:
+            raise ECGFileError(f"has more than {_MOST_ELEMENTS} elements and attributes, which no ECG has.")
+        return super().start(tag.rpartition("}")[2], attrs)

@@ -1,0 +1,146 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from modeling_enecg.io import ECGFileError, read_ecg
+from modeling_enecg.leads import STANDARD_LEADS
+
+STATED = {"sampling_rate": 500, "unit": "uV", "lead_names": STANDARD_LEADS}
+
+
+@pytest.fixture
+def counts():
+    return np.random.default_rng(0).integers(-2000, 2000, (12, 100)).astype(np.int16)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ecg.npz"
+
+
+def save(path, array):
+    with open(path, "wb") as stream:  # `np.save` would add an ending
+        np.save(stream, array)
+    return path
+
+
+def npy_header(shape, descr="<i2"):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["<i2", ">i4", "<f4", "<f8", "<u2"])
+@pytest.mark.parametrize("arrange", [np.asarray, np.transpose, np.asfortranarray])
+def test_an_array_reads_in_both_orientations(path, counts, arrange, kind):
+    counts = abs(counts)
+    record = read_ecg(save(path, arrange(counts.astype(kind))), **STATED)
+    np.testing.assert_allclose(record.signal_mv, counts / 1000, rtol=1e-6)
+    assert (record.sampling_rate, tuple(record.lead_names)) == (500, STANDARD_LEADS)
+
+
+def test_one_dimension_is_one_lead(path, counts):
+    record = read_ecg(save(path, counts[0]), **STATED | {"lead_names": ["II"]})
+    np.testing.assert_allclose(record.signal_mv, counts[:1] / 1000)
+
+
+@pytest.mark.parametrize("lacking", list(STATED))
+def test_what_the_file_does_not_say_is_asked_for(path, counts, lacking):
+    save(path, counts)
+    with pytest.raises(ECGFileError, match=f"give {lacking}"):
+        read_ecg(path, **{name: value for name, value in STATED.items() if name != lacking})
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_an_archive_may_state_everything(path, counts, write):
+    write(path, signal=counts.T, **STATED)
+    record = read_ecg(path)
+    np.testing.assert_allclose(record.signal_mv, counts / 1000)
+    assert (record.sampling_rate, tuple(record.lead_names)) == (500, STANDARD_LEADS)
+    with pytest.raises(ECGFileError, match=r"states a sampling_rate of 500; it is given as 250"):
+        read_ecg(path, sampling_rate=250)
+
+
+def test_units_may_be_numbers_or_one_a_lead(path, counts):
+    np.savez(path, counts, sampling_rate=500.0, unit=0.005, lead_names=STANDARD_LEADS)
+    np.testing.assert_allclose(read_ecg(path).signal_mv, counts * 0.005)
+    np.savez(path, signal=counts, sampling_rate=500, unit=["mV"] + ["uV"] * 11, lead_names=STANDARD_LEADS)
+    np.testing.assert_allclose(read_ecg(path).signal_mv, counts * np.array([[1.0]] + [[0.001]] * 11))
+
+
+def test_nan_is_a_missing_sample(path, counts):
+    signal = np.where(counts == counts[3, 5], np.nan, counts)
+    np.testing.assert_allclose(read_ecg(save(path, signal), **STATED).signal_mv, signal / 1000)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([{"a": 1}, None], dtype=object),
+        np.array(["a", "b", "c"]),
+        np.ones((2, 9)) * 1j,
+        np.ones((2, 9), bool),
+        np.zeros(9, dtype=[("I", "f4"), ("II", "f4")]),
+        np.ones((9, 9)),
+        np.ones((2, 3, 4)),
+        np.ones((0, 4)),
+        np.float64(1.0),
+    ],
+    ids=["objects", "texts", "complex", "bool", "structured", "square", "three_dimensions", "empty", "scalar"],
+)
+def test_what_is_no_signal_is_refused_and_nothing_is_unpickled(path, array):
+    with pytest.raises(ECGFileError, match=str(path)):
+        read_ecg(save(path, array), **STATED | {"lead_names": None})
+    np.savez(path, signal=array)
+    with pytest.raises(ECGFileError, match=str(path)):
+        read_ecg(path, **STATED | {"lead_names": None})
+
+
+@pytest.mark.parametrize("shape", [(12, 10**12), (10**6, 10**6), (12, -100), (12, 101), (-12, -100)])
+def test_a_declared_shape_beyond_the_file_is_refused(path, counts, shape):
+    path.write_bytes(npy_header(shape) + counts.tobytes())
+    with pytest.raises(ECGFileError, match=r"expected numbers that fit in|cannot be read by numpy"):
+        read_ecg(path, **STATED)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_an_ecg_is_refused(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("signal.npy", "w") as member:
+        member.write(npy_header((12, 10**6), "|i1"))
+        member.write(bytes(12 * 10**6))
+    with pytest.raises(ECGFileError, match="more than a signal is compressed to"):
+        read_ecg(path, **STATED)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"one": np.ones((2, 9)), "two": np.ones((2, 9))}, "found one, two"),
+        ({"sampling_rate": 500}, "found sampling_rate"),
+        ({"signal": np.ones((2, 9)), "sampling_rate": [500, 500]}, "expected one number, in Hz"),
+        ({"signal": np.ones((2, 9)), "sampling_rate": "fast"}, "expected one number, in Hz"),
+        ({"signal": np.ones((2, 9)), "unit": np.array([None])}, "cannot be read by numpy|declares object"),
+    ],
+)
+def test_an_archive_that_cannot_be_understood_is_refused(path, arrays, message):
+    np.savez(path, **arrays)
+    with pytest.raises(ECGFileError, match=message):
+        read_ecg(path, **STATED | {"lead_names": ["I", "II"]})
+
+
+def test_another_kind_of_archive_is_refused(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sheet.xml", "<xml/>")
+    with pytest.raises(ECGFileError, match="found none"):
+        read_ecg(path)
+
+
+def test_a_file_that_is_cut_short_is_refused(path, counts):
+    np.savez_compressed(path, signal=counts, **STATED)
+    archive = path.read_bytes()
+    for content in (save(path, counts).read_bytes(), archive):
+        for end in range(8, len(content), 97):
+            path.write_bytes(content[:end])
+            with pytest.raises(ECGFileError):
+                read_ecg(path, **STATED)
