@@ -180,7 +180,7 @@ def test_every_task_has_the_metrics_of_its_kind_with_intervals(finished, predict
         assert list(by_task) == TASKS
         rows = predictions[predictions["split"] == split]
         for task, scores in by_task.items():
-            assert set(scores) - {"num_records", "per_label", "undefined"} == kinds[task]
+            assert set(scores) - {"num_records", "resampled_by", "per_label", "undefined"} == kinds[task]
             for name in kinds[task]:
                 assert set(scores[name]) == {"point", "lower", "upper"}
                 assert scores[name]["lower"] <= scores[name]["upper"], (task, name)

@@ -117,7 +117,7 @@ def test_metrics_have_point_and_interval_of_every_score(finished):
     for by_task in metrics.values():
         assert list(by_task) == ["superdiagnostic"]
         scores = by_task["superdiagnostic"]
-        assert set(scores) == {"num_records", "macro_auroc", "macro_auprc", "per_label", "undefined"}
+        assert set(scores) == {"num_records", "resampled_by", "macro_auroc", "macro_auprc", "per_label", "undefined"}
         for metric in ("macro_auroc", "macro_auprc"):
             assert set(scores[metric]) == {"point", "lower", "upper"}
             assert 0 <= scores[metric]["lower"] < scores[metric]["upper"] <= 1

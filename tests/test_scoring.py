@@ -154,7 +154,7 @@ def test_points_lie_in_their_intervals_which_widen_with_confidence(task):
 def test_regression_is_scored_in_the_targets_own_unit():
     targets, values = example(AGE)
     scores = evaluate(AGE, targets, values)
-    assert set(scores) == {"num_records", "mae", "rmse", "r2"}
+    assert set(scores) == {"num_records", "resampled_by", "mae", "rmse", "r2"}
     assert scores["mae"]["point"] == pytest.approx(sklearn_metrics.mean_absolute_error(targets, values))
     assert scores["rmse"]["point"] == pytest.approx(sklearn_metrics.root_mean_squared_error(targets, values))
     assert scores["r2"]["point"] == pytest.approx(sklearn_metrics.r2_score(targets, values))

@@ -20,6 +20,21 @@ def finite_array(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
+def probability_array(values: ArrayLike) -> np.ndarray:
+    """Return probabilities as a float64 array.
+
+    Raises:
+        ValueError: if a value is not in [0, 1].
+    """
+    array = finite_array("probabilities", values)
+    if array.size and (array.min() < 0 or array.max() > 1):
+        raise ValueError(
+            f"probabilities must lie in [0, 1]; got {array.min():.6g} to {array.max():.6g}. "
+            "Turn logits into probabilities with `predicted_outputs`."
+        )
+    return array
+
+
 def check_label_names(names: Sequence[str] | None, num_labels: int) -> list[str]:
     """Return one name a label, `"0"`, `"1"`, ... by default.
 

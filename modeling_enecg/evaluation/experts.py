@@ -8,11 +8,10 @@ from numpy.typing import ArrayLike
 
 from ..configuration_enecg import Task
 from .checks import finite_array
-from .metrics import bootstrap_scores, percentile_interval
-from .regression import regression_scores
-from .scoring import bootstrap_metrics, has_targets, label_columns, plain_interval, predicted_outputs
-
-_CLASSIFICATION_METRICS, _REGRESSION_METRICS = ("macro_auroc", "macro_auprc"), ("mae", "rmse", "r2")
+from .records import chosen_patients, has_targets, label_columns
+from .resampling import draw_resamples
+from .samples import headline_samples, sample_interval
+from .scoring import predicted_outputs
 
 
 def gate_weights_by_class(
@@ -55,12 +54,12 @@ def leave_one_expert_out(
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    patients: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Score an ensemble without each of its experts in turn, against all of them.
 
     Without an expert, the weights of the others are scaled to sum to 1: the gate is not trained again, and one with
-    `top_k` chooses no other expert instead. The bootstrap over records is paired: both ensembles are scored on the
-    same resamples.
+    `top_k` chooses no other expert instead. The bootstrap is paired: both ensembles are scored on the same resamples.
 
     Args:
         task (`Task`): The task.
@@ -72,6 +71,8 @@ def leave_one_expert_out(
         num_resamples (`int`, *optional*, defaults to 1000): Bootstrap resamples.
         seed (`int`, *optional*, defaults to 0): Seed of the draw.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside an interval.
+        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient, as in `draw_resamples`;
+            patients are drawn instead of records if one of them has several.
 
     Returns:
         `dict[str, Any]`, ready for JSON: by expert and metric, the score without the expert minus the score with all,
@@ -79,8 +80,8 @@ def leave_one_expert_out(
             for a regression `mae` and `rmse` (both in the unit of the targets) and `r2`.
 
     Raises:
-        ValueError: if there are fewer than two experts, logits or weights have the wrong shape or are not finite, or
-            a record's weight lies on a single expert.
+        ValueError: if there are fewer than two experts, logits, weights or patients have the wrong shape, logits or
+            weights are not finite, or a record's weight lies on a single expert.
     """
     if len(experts) < 2:
         raise ValueError(f"Task {task.name!r}: leaving an expert out takes two or more; got {list(experts)}.")
@@ -88,20 +89,20 @@ def leave_one_expert_out(
     logits = _check_logits(task, weights, expert_logits)
     given = has_targets(task, targets)
     _check_others_have_weight(task, weights, given)
+    resamples = draw_resamples(given.sum(), num_resamples, seed, chosen_patients(patients, given))
     targets, logits, weights = targets[given], logits[given], weights[given]
 
     def scores(kept_weights: np.ndarray) -> dict[str, np.ndarray]:
         outputs = predicted_outputs(task, _weighted_mean(logits, kept_weights))
-        return _headline_scores(task, targets, outputs, num_resamples, seed)
+        samples = headline_samples(task, targets, outputs, resamples)
+        return {metric: values.overall for metric, values in samples.items()}
 
     with_all = scores(weights)
     differences = {}
     for index, expert in enumerate(experts):
         without = scores(np.where(np.arange(len(experts)) == index, 0, weights))
-        changes = {metric: without[metric] - with_all[metric] for metric in with_all}
         differences[expert] = {
-            metric: plain_interval(percentile_interval(change[0], change[1:], confidence))
-            for metric, change in changes.items()
+            metric: sample_interval(without[metric] - with_all[metric], confidence) for metric in with_all
         }
     return differences
 
@@ -119,24 +120,6 @@ def _weighted_mean(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     mixed = np.einsum("re,reo->ro", weights, logits) / weights.sum(axis=1, keepdims=True)
     return mixed.astype(np.float32)
-
-
-def _headline_scores(
-    task: Task, targets: np.ndarray, outputs: np.ndarray, num_resamples: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Return each headline metric of the records as given, and then of the resamples; nan where undefined."""
-    if not len(targets):
-        metrics = _REGRESSION_METRICS if task.is_regression else _CLASSIFICATION_METRICS
-        return {metric: np.full(1 + num_resamples, np.nan) for metric in metrics}
-    if task.is_regression:
-        resampled = bootstrap_metrics(regression_scores, targets.reshape(outputs.shape), outputs, num_resamples, seed)
-    else:
-        columns = label_columns(task, targets)
-        intervals = bootstrap_scores(columns, outputs, num_resamples=num_resamples, seed=seed)
-        resampled = {
-            metric: (intervals[metric]["point"], intervals[metric]["samples"]) for metric in _CLASSIFICATION_METRICS
-        }
-    return {metric: np.r_[point, samples] for metric, (point, samples) in resampled.items()}
 
 
 def _check_weights(task: Task, targets: np.ndarray, weights: ArrayLike, experts: Sequence[str]) -> np.ndarray:

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike
 
 from .checks import check_label_names, finite_array
 from .ranking import score_resamples
+from .resampling import Resamples, draw_resamples, given_resamples
+
+MIN_POSITIVES = 10  # a label with fewer is marked: its scores say little
 
 
 def multilabel_scores(
@@ -37,10 +40,10 @@ def multilabel_scores(
     """
     positive, ranked = _check_multilabel(targets, scores)
     names = check_label_names(label_names, positive.shape[1])
-    auroc, auprc = (values[0] for values in score_resamples(positive, ranked))
+    auroc, auprc = (values[0] for values in score_resamples(positive, ranked, np.ones((1, len(positive)))))
     return {
-        "macro_auroc": float(_defined_mean(auroc, axis=0)),
-        "macro_auprc": float(_defined_mean(auprc, axis=0)),
+        "macro_auroc": float(defined_mean(auroc, axis=0)),
+        "macro_auprc": float(defined_mean(auprc, axis=0)),
         "per_label": {
             name: {"auroc": _none_if_nan(auroc[i]), "auprc": _none_if_nan(auprc[i]), "num_positives": int(count)}
             for i, (name, count) in enumerate(zip(names, positive.sum(axis=0), strict=True))
@@ -56,8 +59,9 @@ def bootstrap_scores(
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    patients: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """Compute percentile intervals of AUROC and AUPRC by resampling records with replacement.
+    """Compute percentile intervals of AUROC and AUPRC by resampling records, or patients, with replacement.
 
     A label that a resample holds one class of is left out of that resample's macro mean. Resamples are not redrawn
     until each label is there, as the PTB-XL benchmark does: that draws rare positives more often than they are, and
@@ -73,10 +77,12 @@ def bootstrap_scores(
         targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
         scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
         indices (`ArrayLike` of shape `(num_resamples, num_records)`, *optional*): The records of each resample;
-            overrides `num_resamples` and `seed`.
+            overrides `num_resamples`, `seed` and `patients`.
         num_resamples (`int`, *optional*, defaults to 1000): How many resamples to draw.
         seed (`int`, *optional*, defaults to 0): Seed of the draw.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
+        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient, as in `draw_resamples`;
+            patients are drawn instead of records if one of them has several.
 
     Returns:
         `dict[str, Any]`:
@@ -89,31 +95,61 @@ def bootstrap_scores(
 
     Raises:
         ValueError: as `multilabel_scores` does, or if the indices are not whole numbers of existing records in the
-            right shape, `num_resamples` is below 1, or `confidence` is not between 0 and 1.
+            right shape, `num_resamples` is below 1, there is not one patient a record, or `confidence` is not between
+            0 and 1.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, for instance 0.95; got {confidence}.")
-    positive, ranked = _check_multilabel(targets, scores)
-    draws = _draw(len(positive), num_resamples, seed) if indices is None else _check_indices(indices, len(positive))
-    points, samples = score_resamples(positive, ranked), score_resamples(positive, ranked, draws)
+    num_records = len(_check_multilabel(targets, scores)[0])
+    if indices is None:
+        resamples = draw_resamples(num_records, num_resamples, seed, patients)
+    else:
+        resamples = given_resamples(_check_indices(indices, num_records), num_records)
     intervals: dict[str, Any] = {"macro_auroc": {}, "macro_auprc": {}, "per_label": {}}
-    for name, point, sample in zip(("auroc", "auprc"), points, samples, strict=True):
-        intervals["per_label"][name] = percentile_interval(point[0], sample, confidence)
-        macro_point, macro_samples = _defined_mean(point[0], axis=0), _defined_mean(sample, axis=1)
-        intervals[f"macro_{name}"] = percentile_interval(macro_point, macro_samples, confidence)
+    for name, samples in ranking_samples(targets, scores, resamples).items():
+        intervals["per_label"][name] = percentile_interval(samples[0], samples[1:], confidence)
+        macro = defined_mean(samples, axis=1)
+        intervals[f"macro_{name}"] = percentile_interval(macro[0], macro[1:], confidence)
     return intervals
 
 
+def ranking_samples(targets: ArrayLike, scores: ArrayLike, resamples: Resamples) -> dict[str, np.ndarray]:
+    """Compute `auroc` and `auprc` of every label, in the data as given and in each resample.
+
+    Args:
+        targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
+        scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
+        resamples (`Resamples`): Of these records.
+
+    Returns:
+        `dict[str, np.ndarray]`: Both of shape `(1 + num_resamples, num_labels)`, the data as given first; nan where
+            one class only is there.
+
+    Raises:
+        ValueError: as `multilabel_scores` does.
+    """
+    positive, ranked = _check_multilabel(targets, scores)
+    # Apart, so that the data as given score the same, to the last digit, whether there are resamples or not.
+    parts = [score_resamples(positive, ranked, counts) for counts in (resamples.counts[:1], resamples.counts[1:])]
+    return {
+        name: np.concatenate(part) for name, part in zip(("auroc", "auprc"), zip(*parts, strict=True), strict=True)
+    }
+
+
 def percentile_interval(point: np.ndarray | float, samples: np.ndarray, confidence: float) -> dict[str, Any]:
-    """Summarise resamples, which run along the first axis of `samples`."""
+    """Summarise resamples, which run along the first axis of `samples`.
+
+    Raises:
+        ValueError: if `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, for instance 0.95; got {confidence}.")
     tail = (1 - confidence) / 2
     with undefined_as_nan():
         lower, upper = np.nanquantile(samples, [tail, 1 - tail], axis=0)
-    mean = _defined_mean(samples, axis=0)
+    mean = defined_mean(samples, axis=0)
     return {"point": point, "mean": mean, "lower": lower, "upper": upper, "samples": samples}
 
 
-def _defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
+def defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
     """Average over the values that are not nan; nan where there is none."""
     with undefined_as_nan():
         return np.nanmean(values, axis=axis)
@@ -126,12 +162,6 @@ def undefined_as_nan() -> warnings.catch_warnings:
 
 def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _draw(num_records: int, num_resamples: int, seed: int) -> np.ndarray:
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples must be at least 1; got {num_resamples}.")
-    return np.random.default_rng(seed).integers(num_records, size=(num_resamples, num_records), dtype=np.int32)
 
 
 def _check_multilabel(targets: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

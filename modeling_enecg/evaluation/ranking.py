@@ -29,9 +29,7 @@ class _Ranking(NamedTuple):
     positive_ends: np.ndarray
 
 
-def score_resamples(
-    targets: np.ndarray, scores: np.ndarray, indices: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def score_resamples(targets: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute AUROC and AUPRC of every label in every resample.
 
     AUROC is the Mann-Whitney statistic with half a win for a tie, AUPRC the average precision without interpolation;
@@ -40,23 +38,21 @@ def score_resamples(
     Args:
         targets (`np.ndarray` of shape `(num_records, num_labels)`): True for positive records.
         scores (`np.ndarray` of shape `(num_records, num_labels)`): Real numbers, higher for more likely.
-        indices (`np.ndarray` of shape `(num_resamples, num_draws)`, *optional*): The records of each resample;
-            defaults to one resample with each record once.
+        counts (`np.ndarray` of shape `(num_resamples, num_records)`): How often each resample holds each record.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: AUROC and AUPRC, each of shape `(num_resamples, num_labels)`; nan where a
         resample holds one class only.
     """
     num_records, num_labels = targets.shape
-    indices = np.arange(num_records)[None] if indices is None else indices
     rankings = [_rank(target, score) for target, score in zip(targets.T, scores.T, strict=True)]
-    values = np.empty((2, len(indices), num_labels))
+    values = np.empty((2, len(counts), num_labels))
     chunk = max(1, _CHUNK_ELEMENTS // num_records)
-    for start in range(0, len(indices), chunk):
+    for start in range(0, len(counts), chunk):
         rows = slice(start, start + chunk)
-        counts = _count_draws(indices[rows], num_records)
+        chunk_counts = counts[rows].astype(np.float64)
         for label, ranking in enumerate(rankings):
-            values[:, rows, label] = _score(ranking, counts)
+            values[:, rows, label] = _score(ranking, chunk_counts)
     return values[0], values[1]
 
 
@@ -68,13 +64,6 @@ def _rank(targets: np.ndarray, scores: np.ndarray) -> _Ranking:
     positives_before = np.r_[0, np.cumsum(targets)][bounds]
     kept = np.flatnonzero(np.diff(positives_before))
     return _Ranking(order, order[targets], bounds[kept], bounds[kept + 1], positives_before[kept + 1])
-
-
-def _count_draws(indices: np.ndarray, num_records: int) -> np.ndarray:
-    """Count how often each resample draws each record, as an array of shape `(num_resamples, num_records)`."""
-    shape = (len(indices), num_records)
-    cells = indices.astype(np.int64) + num_records * np.arange(len(indices))[:, None]
-    return np.bincount(cells.ravel(), minlength=len(indices) * num_records).reshape(shape).astype(np.float64)
 
 
 def _running_total(counts: np.ndarray, records: np.ndarray) -> np.ndarray:

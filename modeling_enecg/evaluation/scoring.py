@@ -5,32 +5,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from ..configuration_enecg import Task
-from ..losses import MISSING
 from ..modeling_enecg import output_probabilities
-from .metrics import bootstrap_scores, multilabel_scores, percentile_interval, undefined_as_nan
+from .metrics import MIN_POSITIVES, multilabel_scores, undefined_as_nan
+from .records import has_targets, label_columns, with_targets
 from .regression import regression_scores
+from .resampling import draw_resamples
+from .samples import headline_samples, resample_metrics, sample_interval
 from .singlelabel import singlelabel_scores
 
 
 def predicted_outputs(task: Task, logits: np.ndarray) -> np.ndarray:
     """Return probabilities, or a regression's values, in float64, where logits that differ rarely become equal."""
     return output_probabilities(task, torch.from_numpy(np.asarray(logits, dtype=np.float64))).numpy()
-
-
-def has_targets(task: Task, targets: np.ndarray) -> np.ndarray:
-    """Return which records have all of a task's targets, as a bool array of shape `(num_records,)`."""
-    missing: np.ndarray = np.isnan(targets.astype(np.float64))
-    if not task.is_regression:
-        missing = missing | (targets == MISSING)
-    return np.logical_not(missing if missing.ndim == 1 else missing.any(axis=1))
-
-
-def label_columns(task: Task, targets: np.ndarray) -> np.ndarray:
-    """Return a classification's targets as one column a label, of shape `(num_records, num_labels)`."""
-    is_single = task.problem_type == "single_label_classification"
-    return targets[:, None] == np.arange(task.num_outputs) if is_single else targets
 
 
 def score_predictions(
@@ -89,8 +78,9 @@ def evaluate_task(
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    patients: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """Score one task with bootstrap intervals over records.
+    """Score one task with bootstrap intervals over patients, or over records.
 
     Args:
         task (`Task`): The task.
@@ -99,81 +89,41 @@ def evaluate_task(
         num_resamples (`int`, *optional*, defaults to 1000): Bootstrap resamples.
         seed (`int`, *optional*, defaults to 0): Seed of the draw.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside an interval.
+        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient, as in `draw_resamples`;
+            patients are drawn instead of records if one of them has several.
 
     Returns:
         `dict[str, Any]`, ready for JSON: each metric as `point`, `lower` and `upper` (None where undefined);
-            `num_records`, alone if it is 0; and for classification `per_label`, from a label to `auroc`, `auprc` and
-            `num_positives`, and `undefined`, the labels that occur in none or all of the records and are left out of
-            macro means.
+            `num_records`, alone if it is 0; `resampled_by`, what was drawn, `"patient"` or `"record"`; and for
+            classification `per_label`, from a label to `auroc`, `auprc`, `num_positives` and `few_positives` (whether
+            these are fewer than `MIN_POSITIVES`), and `undefined`, the labels that occur in none or all of the
+            records and are left out of macro means.
+
+    Raises:
+        ValueError: if outputs or patients do not fit the targets, or as `bootstrap_scores` does.
     """
-    given = has_targets(task, targets)
-    targets, outputs = targets[given], outputs[given]
+    targets, outputs, patients = with_targets(task, targets, outputs, patients)
     if not len(targets):
         return {"num_records": 0}
-    if task.is_regression:
-        return {
-            "num_records": len(targets),
-            **_bootstrap(_metrics(task), targets, outputs, num_resamples, seed, confidence),
-        }
+    resamples = draw_resamples(len(targets), num_resamples, seed, patients)
+    result: dict[str, Any] = {"num_records": len(targets), "resampled_by": resamples.resampled_by}
     if task.problem_type == "single_label_classification":
-        plain = _bootstrap(_metrics(task), targets, outputs, num_resamples, seed, confidence)
-    else:
-        plain = {}
-    targets = label_columns(task, targets)
-    points = multilabel_scores(targets, outputs, task.labels)
-    intervals = bootstrap_scores(targets, outputs, num_resamples=num_resamples, seed=seed, confidence=confidence)
-    return {
-        "num_records": len(targets),
-        **plain,
-        **{metric: plain_interval(intervals[metric]) for metric in ("macro_auroc", "macro_auprc")},
-        "per_label": {
-            label: {
-                "num_positives": points["per_label"][label]["num_positives"],
-                **{
-                    metric: plain_interval({key: values[key][index] for key in ("point", "lower", "upper")})
-                    for metric, values in intervals["per_label"].items()
-                },
-            }
-            for index, label in enumerate(task.labels)
-        },
-        "undefined": points["undefined"],
+        samples = resample_metrics(_metrics(task), targets, outputs, resamples)
+        result |= {metric: sample_interval(values, confidence) for metric, values in samples.items()}
+    headline = headline_samples(task, targets, outputs, resamples)
+    result |= {metric: sample_interval(values.overall, confidence) for metric, values in headline.items()}
+    if task.is_regression:
+        return result
+    points = multilabel_scores(label_columns(task, targets), outputs, task.labels)
+    result["per_label"] = {
+        label: {
+            "num_positives": points["per_label"][label]["num_positives"],
+            "few_positives": points["per_label"][label]["num_positives"] < MIN_POSITIVES,
+            **{
+                metric.removeprefix("macro_"): sample_interval(values.per_output[:, index], confidence)
+                for metric, values in headline.items()
+            },
+        }
+        for index, label in enumerate(task.labels)
     }
-
-
-def _bootstrap(
-    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-    targets: np.ndarray,
-    outputs: np.ndarray,
-    num_resamples: int,
-    seed: int,
-    confidence: float,
-) -> dict[str, dict[str, float | None]]:
-    resampled = bootstrap_metrics(metrics, targets, outputs, num_resamples, seed)
-    return {
-        name: plain_interval(percentile_interval(point, samples, confidence))
-        for name, (point, samples) in resampled.items()
-    }
-
-
-def bootstrap_metrics(
-    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-    targets: np.ndarray,
-    outputs: np.ndarray,
-    num_resamples: int,
-    seed: int,
-) -> dict[str, tuple[float, np.ndarray]]:
-    """Return each metric of the records as given, and of as many resamples, shape `(num_resamples,)`.
-
-    Equal seeds draw equal resamples of equally many records.
-    """
-    draws = np.random.default_rng(seed).integers(len(targets), size=(num_resamples, len(targets)))
-    samples = [metrics(targets[draw], outputs[draw]) for draw in draws]
-    return {
-        name: (point, np.array([sample[name] for sample in samples]))
-        for name, point in metrics(targets, outputs).items()
-    }
-
-
-def plain_interval(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return point and interval as plain numbers, None for nan."""
-    return {key: None if np.isnan(values[key]) else float(values[key]) for key in ("point", "lower", "upper")}
+    return {**result, "undefined": points["undefined"]}
