@@ -106,8 +106,11 @@ def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str
             **config,
             **options.builder_options,
         )
-    except TypeError as error:
-        raise RecipeError(f"dataset_options: {error}.") from error
+    except ValueError as error:
+        unknown = [name for name in options.builder_options if f"doesn't have a '{name}' key" in str(error)]
+        if not unknown:
+            raise
+        raise RecipeError(f"dataset_options: {builder_class.__name__} has no option {unknown[0]!r}.") from error
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
         with PartialState().main_process_first():
