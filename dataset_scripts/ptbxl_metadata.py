@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ def _boolean(text: str) -> bool:
     return text == "True"
 
 
+@cache  # many records share their codes
 def _scp_codes(text: str) -> dict[str, float]:
     try:
         codes = ast.literal_eval(text)
@@ -264,7 +265,7 @@ def _parse_row(texts: dict[str, str], line: int) -> Row:
         row["age_over_89"] = row["age"] > 89
         row["age"] = 90.0 if row["age"] == OVER_89 else row["age"]
     for task in TASK_NAMES:
-        row[task] = METADATA_FEATURES[task].feature.str2int(_labels(row["scp_codes"], task, ecg_id))
+        row[task] = _labels(tuple(row["scp_codes"]), task, ecg_id)
     row["scp_codes"] = [{"code": code, "likelihood": float(value)} for code, value in row["scp_codes"].items()]
     return row
 
@@ -281,11 +282,16 @@ def _parse_field(texts: dict[str, str], name: str, ecg_id: int | str) -> Any:
         raise PTBXLError(ecg_id, name, f"got {text!r}; {error}") from error
 
 
-def _labels(codes: dict[str, float], task: str, ecg_id: int | str) -> list[str]:
+def _labels(codes: tuple[str, ...], task: str, ecg_id: int | str) -> list[int]:
     try:
-        return task_labels(codes, task)
+        return _label_numbers(codes, task)
     except ValueError as error:
         raise PTBXLError(ecg_id, "scp_codes", str(error)) from error
+
+
+@cache
+def _label_numbers(codes: tuple[str, ...], task: str) -> list[int]:
+    return METADATA_FEATURES[task].feature.str2int(task_labels(codes, task))
 
 
 def _check_filename(folder: Path, row: Row, column: str, real_path: Callable[[str], str]) -> None:

@@ -60,6 +60,17 @@ def test_many_records_keep_their_order_and_faults_their_position(tmp_path, signa
         np.testing.assert_array_equal(signals[shift], np.roll(signal, shift))
 
 
+def test_regular_and_other_records_may_take_turns(tmp_path, signal):
+    formats = ("16", "24", "16", "32", "16")
+    paths = [
+        write_record(tmp_path, np.roll(signal, shift), f"{shift:05d}_lr", fmt=[fmt] * 12)
+        for shift, fmt in enumerate(formats)
+    ]
+    signals, errors = read_records(paths, RATE, LENGTH)
+    assert not errors
+    np.testing.assert_array_equal(signals, [np.roll(signal, shift) for shift in range(len(formats))])
+
+
 def test_no_record_is_no_signal():
     signals, errors = read_records([], RATE, LENGTH)
     assert signals.shape == (0, 12, LENGTH)
@@ -96,6 +107,29 @@ def test_leads_are_put_into_the_standard_order_by_name(tmp_path, signal):
     order = np.random.default_rng(1).permutation(12)
     path = write_record(tmp_path, signal[order], sig_name=[STANDARD_LEADS[lead].upper() for lead in order])
     np.testing.assert_array_equal(read_one(path), signal)
+
+
+@pytest.mark.parametrize("gain", [500, 200, 100])
+def test_other_whole_microvolts_and_another_order_are_read_without_the_library(tmp_path, signal, gain, monkeypatch):
+    order = np.random.default_rng(0).permutation(12)
+    coarse = signal // (1000 // gain)
+    path = write_record(
+        *(tmp_path, coarse[order]),
+        d_signal=coarse[order].T.astype(np.int64),
+        adc_gain=[float(gain)] * 12,
+        sig_name=[STANDARD_LEADS[lead] for lead in order],
+    )
+    monkeypatch.delattr("wfdb.rdrecord")
+    signals, errors = read_records([path], 100, 1000)
+    assert not errors
+    np.testing.assert_array_equal(signals[0], coarse * (1000 // gain))
+
+
+def test_coarse_amplitudes_beyond_int16_microvolts_are_refused(tmp_path, signal):
+    digital = np.full(signal.shape, 9000)
+    path = write_record(tmp_path, signal, d_signal=digital.T.astype(np.int64), adc_gain=[200.0] * 12)
+    _, errors = read_records([path], 100, 1000)
+    assert errors[0].field == "amplitude"
 
 
 def test_amplitudes_beyond_int16_microvolts_are_refused(tmp_path, signal):
