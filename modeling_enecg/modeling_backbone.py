@@ -117,6 +117,48 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+def outer_mask(lead_mask: torch.Tensor | None, time_mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Return which leads are there at which times, to broadcast to `(batch_size, num_leads, num_times)`.
+
+    Args:
+        lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): Which leads are there; all by
+            default.
+        time_mask (`torch.BoolTensor` of shape `(batch_size, num_times)`, *optional*): Which samples or patches are
+            there; all by default. Without both masks there is none to return.
+    """
+    if lead_mask is None:
+        return None if time_mask is None else time_mask[:, None]
+    return lead_mask[:, :, None] if time_mask is None else lead_mask[:, :, None] & time_mask[:, None]
+
+
+def zero_missing(
+    values: torch.Tensor, lead_mask: torch.Tensor | None, input_mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Set missing leads and padded samples of `(batch_size, num_leads, samples)` to zero, NaN included."""
+    is_recorded = outer_mask(lead_mask, input_mask)
+    return values if is_recorded is None else values.masked_fill(~is_recorded, 0)
+
+
+def masked_mean(
+    values: torch.Tensor, is_kept: torch.Tensor | None, dim: int | tuple[int, ...], keepdim: bool = False
+) -> torch.Tensor:
+    """Average over the entries that are kept.
+
+    Args:
+        values (`torch.Tensor`): What to average.
+        is_kept (`torch.BoolTensor`, *optional*): Which entries count, broadcastable to `values`; all by default.
+        dim (`int` or `tuple[int, ...]`): The dimensions to average over.
+        keepdim (`bool`, *optional*, defaults to `False`): Whether they stay, with length 1.
+
+    Returns:
+        `torch.Tensor`: The mean, 0 where no entry is kept.
+    """
+    if is_kept is None:
+        return values.mean(dim=dim, keepdim=keepdim)
+    count = is_kept.expand_as(values).sum(dim, keepdim=keepdim)
+    return values.masked_fill(~is_kept, 0).sum(dim, keepdim=keepdim) / count.clamp(min=1)
+
+
 @strict
 class ECGBackboneConfig(PreTrainedConfig):
     """What every backbone's configuration has.
@@ -191,6 +233,23 @@ class ECGBackboneModel(StrictLoading):
     shape `(batch_size, num_tokens, hidden_size)` and `pooler_output` of shape `(batch_size, feature_size)`, and knows
     nothing of tasks. A record's output never depends on the other records of its batch.
 
+    Each `forward` also takes a `lead_mask` for records that lack leads and an `input_mask` for records padded at their
+    end. What stands there never matters, be it NaN; a mask that lacks nothing is the same as none; and the tokens of
+    what is missing mean nothing. `pooler_output` heeds it as follows:
+
+    - DLinear: a missing lead has the features of a flat one; padding counts as zeros.
+    - ECGFounder: missing leads and padding count as zeros.
+    - ECG-FM: missing leads count as zeros, as in its pre-training. Tokens with padding in them are neither attended to
+      nor pooled; its convolutions see zeros.
+    - MOMENT: missing leads are not pooled. Padding is not in a lead's mean and deviation, and patches with padding in
+      them are neither attended to nor pooled.
+    - ST-MEM: missing leads, and patches of padding alone, are neither attended to nor pooled.
+    - TEMPO: missing leads are not pooled. Padding is not in a lead's mean and deviation and counts as that mean, and
+      patches of padding alone are neither attended to nor pooled.
+    - TimesNet: missing leads count as zeros. Padding is not in a lead's mean and deviation, counts as that mean and is
+      not pooled.
+    - xresnet1d: missing leads and padding count as zeros.
+
     A subclass implements `residual_blocks` and `layer_groups`, and names in `forecast_parameters` the prefixes of
     parameters that only a forecast needs: training on features leaves them alone.
     """
@@ -227,6 +286,33 @@ class ECGBackboneModel(StrictLoading):
         for block, block_rate in zip(blocks, drop_path_ramp(rate, len(blocks)), strict=True):
             block.drop_path_rate = block_rate
 
+    def prepare_input(
+        self, input_values: torch.Tensor, lead_mask: torch.Tensor | None, input_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Check a batch and set what it lacks to zero.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): The records.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True for recorded leads.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): True for recorded samples.
+
+        Returns:
+            `tuple`: The records with zeros in missing leads and padding, and the masks as booleans; None for a mask
+                that lacks nothing.
+
+        Raises:
+            ValueError: if the records do not fit the model, a mask does not fit them or holds anything but True and
+                False or 1 and 0, or a record has no lead.
+        """
+        self.check_input(input_values)
+        batch_size, num_leads, samples = input_values.shape
+        lead_mask = _checked_mask("lead_mask", lead_mask, (batch_size, num_leads))
+        input_mask = _checked_mask("input_mask", input_mask, (batch_size, samples))
+        if lead_mask is not None and not lead_mask.any(dim=1).all():
+            empty = (~lead_mask.any(dim=1)).nonzero().flatten().tolist()
+            raise ValueError(f"lead_mask must be True for a lead of each record; it is for none of records {empty}.")
+        return zero_missing(input_values, lead_mask, input_mask), lead_mask, input_mask
+
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless `input_values` has the shape `(batch_size, config.num_leads, samples)`."""
         if input_values.ndim != 3 or input_values.shape[1] != self.config.num_leads:
@@ -234,3 +320,14 @@ class ECGBackboneModel(StrictLoading):
                 f"{type(self).__name__} expects input_values of shape (batch_size, {self.config.num_leads}, "
                 f"sequence_length), leads before samples; got {tuple(input_values.shape)}."
             )
+
+
+def _checked_mask(name: str, mask: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor | None:
+    """Return a mask as booleans, or None where it lacks nothing."""
+    if mask is None:
+        return None
+    if mask.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}, got {tuple(mask.shape)}.")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(f"{name} must hold True and False or 1 and 0, got {mask.unique().tolist()}.")
+    return None if mask.all() else mask.bool()

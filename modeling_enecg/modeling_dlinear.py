@@ -150,21 +150,33 @@ class DLinearModel(ECGBackboneModel):
     @can_return_tuple
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, input_values: torch.Tensor, **kwargs: Any) -> ForecastingOutput:
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> ForecastingOutput:
         """Encode a batch of records.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, sequence_length)`): What the feature
                 extractor gives: standardised, at `config.sampling_rate` Hz.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. A missing one has the features of a flat lead at zero, the mean of a standardised record: the
+                biases.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True where a sample
+                was recorded, False for padding at the end. It is zeros, which add nothing to a forecast but through
+                the moving average over its edge.
             kwargs: `output_hidden_states` and `return_dict`.
 
         Returns:
             `ForecastingOutput`: `last_hidden_state`, `pooler_output` and `forecast`.
 
         Raises:
-            ValueError: if the number of leads or samples does not fit the model.
+            ValueError: if the number of leads or samples or a mask does not fit, or a record has no lead.
         """
-        self.check_input(input_values)
+        input_values, _, _ = self.prepare_input(input_values, lead_mask, input_mask)
         trend = self.moving_average(input_values)
         seasonal_forecast = self.seasonal(input_values - trend)
         trend_forecast = self.trend(trend)

@@ -26,6 +26,7 @@ from .modeling_backbone import (
     drop_path,
     drop_path_ramp,
     eager_attention_forward,
+    masked_mean,
 )
 
 
@@ -290,15 +291,22 @@ class ECGFMModel(ECGBackboneModel):
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode a batch of records.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): What the feature extractor
                 gives: `config.sampling_rate` Hz, each lead standardised; any number of samples that makes a token.
-            attention_mask (`torch.Tensor` of shape `(batch_size, samples)`, *optional*): 0 for zeros appended to a
-                record. As published, the convolutions and their norm see them; attention and pooling do not.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. A missing one is zeros, as were random leads in pre-training.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): True where a sample was
+                recorded, False for padding at the end. As published, the convolutions and their norm see it as zeros;
+                attention and pooling leave out tokens with padding in them.
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only) and `return_dict`.
 
         Returns:
@@ -307,13 +315,13 @@ class ECGFMModel(ECGBackboneModel):
                 of shape `(batch_size, hidden_size)`: the mean over the tokens that are not.
 
         Raises:
-            ValueError: if the number of leads or samples, or the mask, does not fit.
+            ValueError: if the number of leads or samples or a mask does not fit, or a record has no lead.
         """
-        self.check_input(input_values)
+        input_values, _, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
         tokens = self.embeddings(input_values)
         is_token, is_key = None, None
-        if attention_mask is not None:
-            is_token = self._token_mask(attention_mask, input_values)
+        if input_mask is not None:
+            is_token = self._token_mask(input_mask)
             is_key = is_token.transpose(1, 2)[:, None]  # (batch, 1 for all heads, 1 for all queries, tokens)
             tokens = tokens.masked_fill(~is_token, 0)
         tokens = self.dropout(tokens if self.config.layer_norm_first else self.norm(tokens))
@@ -321,11 +329,10 @@ class ECGFMModel(ECGBackboneModel):
             tokens = block(tokens, is_key)
         if self.config.layer_norm_first:
             tokens = self.norm(tokens)
-        if is_token is None:
-            return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
-        tokens = tokens.masked_fill(~is_token, 0)
+        if is_token is not None:
+            tokens = tokens.masked_fill(~is_token, 0)
         # Upstream divides by the number of values that are not zero: the same, but for a value that is 0 by chance.
-        pooled = tokens.sum(dim=1) / is_token.sum(dim=1).clamp(min=1)
+        pooled = masked_mean(tokens, is_token, dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=pooled)
 
     def check_input(self, input_values: torch.Tensor) -> None:
@@ -340,14 +347,11 @@ class ECGFMModel(ECGBackboneModel):
             samples = (samples - kernel_size) // stride + 1
         return samples
 
-    def _token_mask(self, attention_mask: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
+    def _token_mask(self, input_mask: torch.Tensor) -> torch.Tensor:
         """Return which tokens are a record's own, of shape `(batch_size, num_tokens, 1)`."""
-        batch_size, _, samples = input_values.shape
-        if attention_mask.shape != (batch_size, samples):
-            shape = tuple(attention_mask.shape)
-            raise ValueError(f"attention_mask must be of shape {(batch_size, samples)}; got {shape}.")
-        lengths = self._num_tokens(attention_mask.bool().sum(dim=1))
-        return (torch.arange(self._num_tokens(samples), device=lengths.device) < lengths[:, None])[:, :, None]
+        lengths = self._num_tokens(input_mask.sum(dim=1))
+        num_tokens = self._num_tokens(input_mask.shape[1])
+        return (torch.arange(num_tokens, device=lengths.device) < lengths[:, None])[:, :, None]
 
 
 __all__ = ["ECGFMConfig", "ECGFMModel"]

@@ -208,12 +208,23 @@ class ECGFounderModel(ECGBackboneModel):
     @can_return_tuple
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, input_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
         """Encode a batch of records.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): What the feature extractor
                 gives: `config.sampling_rate` Hz, filtered and standardised; any number of samples.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. A missing one is zeros, the mean of a standardised record.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): True where a sample was
+                recorded, False for padding at the end. It is zeros, too, as its convolutions and gates see the whole
+                record at once.
             kwargs: `output_hidden_states` and `return_dict`.
 
         Returns:
@@ -222,9 +233,9 @@ class ECGFounderModel(ECGBackboneModel):
                 `(batch_size, feature_size)`, their mean.
 
         Raises:
-            ValueError: if the number of leads does not fit the model.
+            ValueError: if the number of leads or a mask does not fit, or a record has no lead.
         """
-        self.check_input(input_values)
+        input_values, _, _ = self.prepare_input(input_values, lead_mask, input_mask)
         hidden_states = nn.functional.silu(self.stem_norm(self.stem(input_values)))
         for block in self.residual_blocks:
             hidden_states = block(hidden_states)

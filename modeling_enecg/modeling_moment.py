@@ -25,6 +25,7 @@ from .modeling_backbone import (
     ResidualBlock,
     drop_path,
     drop_path_ramp,
+    masked_mean,
 )
 
 NORMALIZATION_EPSILON = 1e-5
@@ -246,42 +247,45 @@ class MomentModel(ECGBackboneModel):
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
-        self, input_values: torch.Tensor, input_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode a batch of records.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): Leads in any unit;
                 `samples` is a multiple of `config.patch_size`. NaN samples are left out.
-            input_mask (`torch.Tensor` of shape `(batch_size, samples)`, *optional*): 1 where a sample is observed, 0
-                where it is padding. A patch with padding in it is not attended to and not pooled.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. A missing one is not pooled; leads do not interact before.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): True where a sample was
+                recorded, False for padding at the end. As published, it is left out of a lead's mean and deviation,
+                and a patch with padding in it is neither attended to nor pooled.
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only; the rows are leads of records)
                 and `return_dict`.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` of shape
                 `(batch_size, num_leads * num_patches, hidden_size)`, lead after lead, and `pooler_output` of shape
-                `(batch_size, hidden_size)`: the mean over leads and observed patches.
+                `(batch_size, hidden_size)`: the mean over recorded leads and patches.
 
         Raises:
-            ValueError: if the number of leads or samples, or the shape of the mask, does not fit.
+            ValueError: if the number of leads or samples or a mask does not fit, or a record has no lead.
         """
-        self.check_input(input_values)
-        mask_shape = (input_values.shape[0], input_values.shape[2])
-        if input_mask is None:
-            observed = torch.ones(mask_shape, dtype=torch.bool, device=input_values.device)
-        elif input_mask.shape == mask_shape:
-            observed = input_mask.bool()
-        else:
-            raise ValueError(f"input_mask must have the shape {mask_shape}, got {tuple(input_mask.shape)}.")
+        input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
+        observed = torch.ones_like(input_values[:, 0], dtype=torch.bool) if input_mask is None else input_mask
         visible = observed.unflatten(-1, (-1, self.config.patch_size)).all(dim=-1)  # (batch, patches)
         tokens = self.embeddings(input_values, observed, visible)
         position_bias = self._position_bias(visible.shape[1], None if input_mask is None else visible)
         for block in self.blocks:
             tokens = block(tokens, position_bias)
         tokens = self.dropout(self.norm(tokens))
-        weights = visible.repeat(1, self.config.num_leads)[:, :, None].to(tokens.dtype)  # (batch, tokens, 1)
-        pooled = (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        is_kept = visible[:, None].expand(-1, self.config.num_leads, -1)  # (batch, leads, patches)
+        if lead_mask is not None:
+            is_kept = is_kept & lead_mask[:, :, None]
+        pooled = masked_mean(tokens, is_kept.flatten(1)[:, :, None], dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=pooled)
 
     def check_input(self, input_values: torch.Tensor) -> None:

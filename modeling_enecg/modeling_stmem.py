@@ -24,6 +24,8 @@ from .modeling_backbone import (
     drop_path,
     drop_path_ramp,
     eager_attention_forward,
+    masked_mean,
+    outer_mask,
 )
 
 
@@ -137,8 +139,10 @@ class STMEMAttention(nn.Module):
         self.output = nn.Linear(width, config.hidden_size) if needs_projection else nn.Identity()
         self.dropout = RecordDropout(config.hidden_dropout if needs_projection else 0.0)
 
-    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend over `(batch_size, num_tokens, hidden_size)`; the weights are None under sdpa."""
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend over `(batch_size, num_tokens, hidden_size)`, to keys that the mask has; no weights under sdpa."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.config.num_attention_heads, self.config.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, head_dim)
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
@@ -147,7 +151,7 @@ class STMEMAttention(nn.Module):
             query,
             key,
             value,
-            None,
+            attention_mask,
             dropout=self.config.attention_dropout if self.training else 0.0,
             scaling=self.scaling,
         )
@@ -179,9 +183,9 @@ class STMEMBlock(ResidualBlock):
         self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = STMEMMLP(config)
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Map `(batch_size, num_tokens, hidden_size)` to the same shape."""
-        attended, _ = self.attention(self.attention_norm(hidden_states))
+        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask)
         hidden_states = hidden_states + drop_path(attended, self.drop_path_rate, self.training)
         transformed = self.mlp(self.mlp_norm(hidden_states))
         return hidden_states + drop_path(transformed, self.drop_path_rate, self.training)
@@ -224,29 +228,61 @@ class STMEMModel(ECGBackboneModel):
     @can_return_tuple
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, input_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
         """Encode a batch of records.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): What the feature extractor
                 gives: `config.sampling_rate` Hz, filtered and standardised. `samples` is a multiple of
                 `config.patch_size` and at most `config.sequence_length`.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. The tokens of a missing one are neither attended to nor pooled, as if the model knew only the
+                others.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): True where a sample was
+                recorded, False for padding at the end. Patches of padding alone are neither attended to nor pooled, as
+                if the record ended before them; in the last one it is zeros.
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only) and `return_dict`.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` of shape
                 `(batch_size, num_leads * (num_patches + 2), hidden_size)` with each lead's two separators, and
-                `pooler_output` of shape `(batch_size, hidden_size)`: the normed mean over all patches.
+                `pooler_output` of shape `(batch_size, hidden_size)`: the normed mean over recorded patches.
 
         Raises:
-            ValueError: if the number of leads or samples does not fit the model.
+            ValueError: if the number of leads or samples or a mask does not fit, or a record has no lead.
         """
-        self.check_input(input_values)
+        input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
         tokens = self.embeddings(input_values)
+        is_recorded = outer_mask(lead_mask, input_mask)
+        is_patch, is_key = None, None
+        if is_recorded is not None:
+            is_patch, is_key = self._token_masks(is_recorded.expand(input_values.shape))
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, is_key)
         patches = tokens.unflatten(1, (self.config.num_leads, -1))[:, :, 1:-1]
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=self.norm(patches.mean(dim=(1, 2))))
+        pooled = self.norm(masked_mean(patches, is_patch, dim=(1, 2)))
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=pooled)
+
+    def _token_masks(self, is_recorded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which patches to pool and which tokens to attend to.
+
+        Args:
+            is_recorded (`torch.BoolTensor` of shape `(batch_size, num_leads, samples)`): Which samples there are.
+
+        Returns:
+            `tuple[torch.BoolTensor, torch.BoolTensor]`: `(batch_size, num_leads, num_patches, 1)`, and
+                `(batch_size, 1, 1, num_tokens)` for all heads and queries.
+        """
+        is_patch = is_recorded.unflatten(-1, (-1, self.config.patch_size)).any(dim=-1)
+        is_separator = is_patch.any(dim=-1, keepdim=True)  # of a recorded lead
+        is_token = torch.cat([is_separator, is_patch, is_separator], dim=-1)  # (batch, leads, patches + 2)
+        return is_patch[..., None], is_token.flatten(1)[:, None, None]
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless leads and samples fit the model."""

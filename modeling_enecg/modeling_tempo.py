@@ -27,6 +27,9 @@ from .modeling_backbone import (
     ResidualBlock,
     drop_path,
     drop_path_ramp,
+    masked_mean,
+    outer_mask,
+    zero_missing,
 )
 
 COMPONENTS = ("trend", "seasonal", "residual")
@@ -166,18 +169,30 @@ class TempoNormalization(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def statistics(self, signal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation `(rows, 1)` of `(rows, samples)`."""
-        return signal.mean(-1, keepdim=True), (signal.var(-1, correction=0, keepdim=True) + VARIANCE_EPS).sqrt()
+    def statistics(
+        self, signal: torch.Tensor, is_recorded: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation `(rows, 1)` of the recorded samples of `(rows, samples)`."""
+        mean = masked_mean(signal, is_recorded, dim=-1, keepdim=True)
+        if is_recorded is None:
+            variance = signal.var(-1, correction=0, keepdim=True)
+        else:
+            variance = masked_mean((signal - mean).square(), is_recorded, dim=-1, keepdim=True)
+        return mean, (variance + VARIANCE_EPS).sqrt()
 
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        """Normalise `(rows, samples)`."""
-        mean, deviation = self.statistics(signal)
-        return (signal - mean) / deviation * self.weight + self.bias
+    def forward(self, signal: torch.Tensor, is_recorded: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalise `(rows, samples)`; what was not recorded counts as its row's mean."""
+        mean, deviation = self.statistics(signal, is_recorded)
+        normalized = (signal - mean) / deviation
+        if is_recorded is not None:
+            normalized = normalized.masked_fill(~is_recorded, 0)
+        return normalized * self.weight + self.bias
 
-    def reverse(self, normalized: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
+    def reverse(
+        self, normalized: torch.Tensor, signal: torch.Tensor, is_recorded: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Give `normalized` of shape `(rows, horizon)` the unit of `signal` of shape `(rows, samples)`."""
-        mean, deviation = self.statistics(signal)
+        mean, deviation = self.statistics(signal, is_recorded)
         return (normalized - self.bias) / (self.weight + VARIANCE_EPS**2) * deviation + mean
 
 
@@ -293,10 +308,15 @@ class TempoDecoder(GPT2PreTrainedModel):
         self.ln_f = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
-    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Map `(rows, num_tokens, hidden_size)` to the same shape; a token sees itself and those before it."""
+    def forward(self, embeddings: torch.Tensor, is_token: torch.Tensor | None = None) -> torch.Tensor:
+        """Map `(rows, num_tokens, hidden_size)` to the same shape; a token sees itself and those before it.
+
+        Args:
+            embeddings (`torch.Tensor`): The tokens.
+            is_token (`torch.BoolTensor` of shape `(rows, num_tokens)`, *optional*): Which tokens are seen at all.
+        """
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)
-        mask = create_causal_mask(self.config, embeddings, attention_mask=None, past_key_values=None)
+        mask = create_causal_mask(self.config, embeddings, attention_mask=is_token, past_key_values=None)
         hidden_states = self.dropout(embeddings + self.wpe(positions))
         for block in self.h:
             hidden_states = block(hidden_states, mask)
@@ -357,6 +377,8 @@ class TempoModel(ECGBackboneModel):
     def forward(
         self,
         input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
         trend: torch.Tensor | None = None,
         seasonal: torch.Tensor | None = None,
         residual: torch.Tensor | None = None,
@@ -367,6 +389,12 @@ class TempoModel(ECGBackboneModel):
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, sequence_length)`): What the feature
                 extractor gives, in any unit: each lead is normalised here.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. A missing one is not pooled; leads do not interact before.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True where a sample
+                was recorded, False for padding at the end. It is left out of a lead's mean and deviation and counts as
+                the mean in the decomposition; patches of padding alone are neither attended to nor pooled, but the
+                forecast reads them.
             trend (`torch.FloatTensor` of shape `(batch_size, num_leads, sequence_length)`, *optional*): Taken as it
                 is, with `seasonal` and `residual`, in place of the model's own parts of the normalised lead, with
                 which the published weights were trained.
@@ -378,41 +406,61 @@ class TempoModel(ECGBackboneModel):
         Returns:
             `ForecastingOutput`: `last_hidden_state` of shape `(batch_size, num_leads * 3 * num_patches, hidden_size)`,
                 without the prompts' tokens; `pooler_output` of shape `(batch_size, 3 * hidden_size)`: each
-                component's mean over patches and leads; and `forecast` of shape `(batch_size, num_leads, horizon)`.
+                component's mean over recorded patches and leads; and `forecast` of shape
+                `(batch_size, num_leads, horizon)`.
 
         Raises:
-            ValueError: if the number of leads or samples does not fit the model, or only some parts are given.
+            ValueError: if the number of leads or samples or a mask does not fit, a record has no lead, or only some
+                parts are given.
         """
-        self.check_input(input_values)
+        input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
         batch_size = len(input_values)
         signal = input_values.flatten(0, 1)  # (rows, samples), a row for each lead
+        is_recorded = None if input_mask is None else input_mask.repeat_interleave(self.config.num_leads, dim=0)
         given = [part for part in (trend, seasonal, residual) if part is not None]
         if not given:
-            parts = self.decomposition(self.normalization(signal))
+            parts = self.decomposition(self.normalization(signal, is_recorded))
         elif len(given) == len(COMPONENTS) and all(part.shape == input_values.shape for part in given):
-            parts = torch.stack(given, dim=2).flatten(0, 1)  # (rows, 3, samples)
+            recorded = [zero_missing(part, lead_mask, input_mask) for part in given]
+            parts = torch.stack(recorded, dim=2).flatten(0, 1)  # (rows, 3, samples)
         else:
             raise ValueError(
                 f"Give all of {', '.join(COMPONENTS)}, or none, in the shape of input_values "
                 f"{tuple(input_values.shape)}; got {[tuple(part.shape) for part in given]}."
             )
-        tokens = self._encode(parts)
+        patch_mask = None if input_mask is None else self._cut(input_mask.float()).any(dim=-1)  # (batch, patches)
+        tokens = self._encode(parts, patch_mask)
+        # (batch, leads, 3, patches, hidden)
         patches = tokens[:, :, self.config.prompt_length :].unflatten(0, (batch_size, -1))
+        is_kept = outer_mask(lead_mask, patch_mask)
+        if is_kept is not None:
+            is_kept = is_kept[:, :, None, :, None]
         read = tokens if self.config.forecast_from_prompt else tokens[:, :, self.config.prompt_length :]
-        forecast = self.normalization.reverse(self.forecaster(read.flatten(2)).sum(dim=1), signal)
+        forecast = self.normalization.reverse(self.forecaster(read.flatten(2)).sum(dim=1), signal, is_recorded)
         return ForecastingOutput(
             last_hidden_state=patches.flatten(1, 3),
-            pooler_output=patches.mean(dim=(1, 3)).flatten(1),
+            pooler_output=masked_mean(patches, is_kept, dim=(1, 3)).flatten(1),
             forecast=forecast.unflatten(0, (batch_size, -1)),
         )
 
-    def _encode(self, parts: torch.Tensor) -> torch.Tensor:
-        """Map components `(rows, 3, samples)` to tokens `(rows, 3, prompt_length + num_patches, hidden_size)`."""
-        padded = nn.functional.pad(parts, (0, self.config.patch_stride), mode="replicate")
-        patches = self.embeddings(padded.unfold(-1, self.config.patch_size, self.config.patch_stride))
+    def _cut(self, samples: torch.Tensor) -> torch.Tensor:
+        """Cut `(rows, ..., samples)` into patches `(rows, ..., num_patches, patch_size)`."""
+        padded = nn.functional.pad(samples, (0, self.config.patch_stride), mode="replicate")
+        return padded.unfold(-1, self.config.patch_size, self.config.patch_stride)
+
+    def _encode(self, parts: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
+        """Map components `(rows, 3, samples)` to tokens `(rows, 3, prompt_length + num_patches, hidden_size)`.
+
+        Patches that `patch_mask` of shape `(batch_size, num_patches)` lacks are not attended to.
+        """
+        patches = self.embeddings(self._cut(parts))
         tokens = torch.cat([self.prompts(patches), patches], dim=2)
+        is_token = None
+        if patch_mask is not None:
+            is_token = nn.functional.pad(patch_mask, (self.config.prompt_length, 0), value=True)
+            is_token = is_token.repeat(1, len(COMPONENTS)).repeat_interleave(self.config.num_leads, dim=0)
         # One causal pass: seasonal tokens see the trend, residual tokens see both.
-        return self.decoder(tokens.flatten(1, 2)).unflatten(1, (len(COMPONENTS), -1))
+        return self.decoder(tokens.flatten(1, 2), is_token).unflatten(1, (len(COMPONENTS), -1))
 
 
 __all__ = ["TempoConfig", "TempoModel"]

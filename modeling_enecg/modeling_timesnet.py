@@ -27,6 +27,8 @@ from .modeling_backbone import (
     ResidualBlock,
     drop_path,
     drop_path_ramp,
+    masked_mean,
+    zero_missing,
 )
 
 
@@ -243,13 +245,23 @@ class TimesNetModel(ECGBackboneModel):
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
-        self, input_values: torch.Tensor, time_features: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        time_features: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> ForecastingOutput:
         """Encode a batch of records.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, sequence_length)`): What the feature
                 extractor gives: standardised, at `config.sampling_rate` Hz.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True where the lead was
+                recorded. A missing one is zeros, which add nothing to the embedding's sum over leads.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True where a sample
+                was recorded, False for padding at the end. As upstream, it is left out of a lead's mean and deviation,
+                standardises to zeros and is not pooled; periods, convolutions and the forecast see the zeros.
             time_features (`torch.FloatTensor`, *optional*): Calendar features of each sample, of shape
                 `(batch_size, sequence_length, num_time_features)`, for a model that is configured for them.
             kwargs: `output_hidden_states` and `return_dict`.
@@ -258,30 +270,38 @@ class TimesNetModel(ECGBackboneModel):
             `ForecastingOutput`: `last_hidden_state`, `pooler_output` and, with a horizon, `forecast`.
 
         Raises:
-            ValueError: if the number of leads or samples does not fit the model, or it takes no time features.
+            ValueError: if the number of leads or samples or a mask does not fit, a record has no lead, or the model
+                takes no time features.
         """
-        self.check_input(input_values)
+        input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
         if time_features is not None and not self.config.num_time_features:
             raise ValueError("This TimesNet takes no time_features; its config.num_time_features is 0.")
-        mean, scale = self._lead_statistics(input_values)
-        tokens = self.embeddings((input_values - mean) / scale, time_features)
+        mean, scale = self._lead_statistics(input_values, input_mask)
+        standardized = zero_missing((input_values - mean) / scale, None, input_mask)
+        tokens = self.embeddings(standardized, time_features)
         if self.config.horizon:
             tokens = self.extension(tokens.transpose(1, 2)).transpose(1, 2)  # (batch, samples + horizon, hidden)
         for block in self.blocks:
             tokens = self.norm(block(tokens))
-        output = ForecastingOutput(
-            last_hidden_state=tokens, pooler_output=tokens[:, : self.config.sequence_length].mean(dim=1)
-        )
+        is_recorded = None if input_mask is None else input_mask[:, :, None]
+        pooled = masked_mean(tokens[:, : self.config.sequence_length], is_recorded, dim=1)
+        output = ForecastingOutput(last_hidden_state=tokens, pooler_output=pooled)
         if self.config.horizon:
             ahead = self.forecast_head(tokens[:, self.config.sequence_length :]).transpose(1, 2)
             output.forecast = ahead * scale + mean  # (batch, leads, horizon)
         return output
 
-    def _lead_statistics(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _lead_statistics(
+        self, input_values: torch.Tensor, input_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what to subtract from each lead, and what to divide it by."""
         if not self.config.standardize_input:
             return input_values.new_zeros(()), input_values.new_ones(())
-        variance, mean = torch.var_mean(input_values, dim=-1, correction=0, keepdim=True)
+        if input_mask is None:
+            variance, mean = torch.var_mean(input_values, dim=-1, correction=0, keepdim=True)
+        else:
+            mean = masked_mean(input_values, input_mask[:, None], dim=-1, keepdim=True)
+            variance = masked_mean((input_values - mean).square(), input_mask[:, None], dim=-1, keepdim=True)
         return mean, (variance + 1e-5).sqrt()
 
     def check_input(self, input_values: torch.Tensor) -> None:

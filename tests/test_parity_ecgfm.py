@@ -97,7 +97,7 @@ def test_padded_ecgfm_records_give_upstreams_tokens_and_logits(convert, folder, 
     model.set_attn_implementation(implementation)
     io = load_file(folder / "tiny" / "io.safetensors")
     head = load_file(folder / "tiny" / "state_dict.safetensors")
-    output = model(io["padded.input"], attention_mask=sample_mask(io["padded.lengths"], 400))
+    output = model(io["padded.input"], input_mask=sample_mask(io["padded.lengths"], 400))
     assert_near(output.last_hidden_state, io["padded.features"])
     assert torch.equal((output.last_hidden_state == 0).all(dim=2), io["padded.token_padding_mask"].bool())
     assert_near(output.pooler_output @ head["proj.weight"].T + head["proj.bias"], io["padded.logits"])
@@ -256,7 +256,7 @@ def test_ecgfm_refuses_lengths_that_make_no_token(samples):
 def test_a_mask_without_padding_changes_nothing():
     model = ECGFMModel(small_config()).eval()
     inputs = torch.randn(3, 12, 60)
-    masked = model(inputs, attention_mask=torch.ones(3, 60))
+    masked = model(inputs, input_mask=torch.ones(3, 60))
     assert_near(masked.last_hidden_state, model(inputs).last_hidden_state, 1e-6)
     assert_near(masked.pooler_output, model(inputs).pooler_output, 1e-6)
 
@@ -265,15 +265,15 @@ def test_a_mask_without_padding_changes_nothing():
 def test_a_record_of_padding_alone_gives_zeros_and_finite_gradients(implementation):
     model = ECGFMModel(small_config())
     model.set_attn_implementation(implementation)
-    pooled = model(torch.randn(2, 12, 60), attention_mask=sample_mask(torch.tensor([60, 0]), 60)).pooler_output
+    pooled = model(torch.randn(2, 12, 60), input_mask=sample_mask(torch.tensor([60, 0]), 60)).pooler_output
     assert not pooled[1].any()
     pooled.pow(2).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 def test_a_mask_of_another_shape_is_refused_with_the_wanted_one():
-    with pytest.raises(ValueError, match=r"attention_mask must be of shape \(2, 60\); got \(2, 59\)"):
-        ECGFMModel(small_config())(torch.zeros(2, 12, 60), attention_mask=torch.ones(2, 59))
+    with pytest.raises(ValueError, match=r"input_mask must have the shape \(2, 60\), got \(2, 59\)"):
+        ECGFMModel(small_config())(torch.zeros(2, 12, 60), input_mask=torch.ones(2, 59))
 
 
 @pytest.mark.parametrize("layer_norm_first", [False, True])

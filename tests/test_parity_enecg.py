@@ -117,7 +117,7 @@ def standardised(**settings):
 
 def test_a_recording_with_nan_is_refused_where_upstream_writes_zeros(prepared):
     _, prep = prepared
-    with pytest.raises(ValueError, match=r"3 values that are NaN or infinite \(rows 4\)"):
+    with pytest.raises(ValueError, match=r"3 values that are NaN or infinite \(leads aVL\)"):
         standardised()(prep["raw"].T, 500)
 
 

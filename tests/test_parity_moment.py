@@ -222,14 +222,16 @@ def test_padding_does_not_change_the_features():
     padded = torch.cat([inputs, torch.full((3, 2, 16), 50.0)], dim=-1)
     mask = torch.ones(3, 80)
     mask[:, 64:] = 0
-    torch.testing.assert_close(model(padded, mask).pooler_output, model(inputs).pooler_output, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        model(padded, input_mask=mask).pooler_output, model(inputs).pooler_output, atol=1e-5, rtol=1e-5
+    )
 
 
 @torch.inference_mode()
 def test_a_wholly_padded_record_is_zero_and_leaves_the_others_alone():
     model, inputs = small_model(), torch.randn(2, 2, 64)
     mask = torch.tensor([[1.0], [0.0]]).expand(2, 64)
-    output = model(inputs, mask)
+    output = model(inputs, input_mask=mask)
     assert output.last_hidden_state.isfinite().all()
     assert not output.pooler_output[1].any()
     torch.testing.assert_close(output.pooler_output[:1], model(inputs[:1]).pooler_output, atol=1e-6, rtol=1e-5)
@@ -259,7 +261,7 @@ def test_moment_refuses_lengths_that_do_not_fill_its_patches(samples):
 
 def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"shape \(2, 64\), got \(2, 2, 64\)"):
-        small_model()(torch.zeros(2, 2, 64), torch.ones(2, 2, 64))
+        small_model()(torch.zeros(2, 2, 64), input_mask=torch.ones(2, 2, 64))
 
 
 @torch.inference_mode()
