@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
+from .ecg_file import channel_name
 from .files import new_file
-from .leads import STANDARD_LEADS, standard_lead_names
+from .leads import STANDARD_LEADS
 
 MM_PER_INCH = 25.4
 MM_PER_SECOND = 25.0
@@ -61,7 +62,8 @@ def plot_ecg(
     Args:
         signal_mv (`ArrayLike` of shape `(num_leads, num_samples)`): The signal in mV.
         sampling_rate (`float`): Samples a second, in Hz.
-        lead_names (`Sequence[str]`): The name of each row of the signal; aliases are understood.
+        lead_names (`Sequence[str]`): The name of each row of the signal; standard leads are known by
+            their aliases.
         path (`str` or `Path`, *optional*): A `.png`, `.svg` or `.pdf` file to write.
         title (`str`, *optional*): A heading.
         findings (`Sequence[tuple[str, float] | str]`, *optional*, defaults to none): Lines to put under the title,
@@ -72,10 +74,10 @@ def plot_ecg(
 
     Raises:
         ValueError: if the signal is not 2-D or is empty, the sampling rate is not positive, lead names and rows differ
-            in number, a lead name is unknown or repeated, or the file's format is unknown.
+            in number, a lead name is repeated, or the file's format is unknown.
     """
     leads = _check_leads(signal_mv, sampling_rate, lead_names)
-    rows = TWELVE_LEAD_ROWS if len(leads) == len(STANDARD_LEADS) else [(name,) for name in leads]
+    rows = TWELVE_LEAD_ROWS if set(leads) == set(STANDARD_LEADS) else [(name,) for name in leads]
     heading = textwrap.wrap(title or "", width=80)
     lines = [line for finding in findings for line in textwrap.wrap(_finding_text(finding), width=115)]
     paper_height = _ROW_HEIGHT * len(rows)
@@ -123,7 +125,10 @@ def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequenc
         raise ValueError(f"sampling_rate must be positive, in Hz; got {sampling_rate}.")
     shown = signal[:, : round(SHOWN_SECONDS * sampling_rate)]
     centred = [lead - np.median(lead[np.isfinite(lead)]) if np.isfinite(lead).any() else lead for lead in shown]
-    return dict(zip(standard_lead_names(lead_names), centred, strict=True))
+    names = [channel_name(name) for name in lead_names]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Leads are given twice in {', '.join(lead_names)}.")
+    return dict(zip(names, centred, strict=True))
 
 
 def _finding_text(finding: tuple[str, float] | str) -> str:
