@@ -181,7 +181,9 @@ def build_page(predictor: Predictor) -> gr.Blocks:
     with gr.Blocks(title="EnECG", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
-            upload = gr.File(label="Upload a recording (of WFDB both files, .hea and .dat)", file_count="multiple", height=140)
+            upload = gr.File(
+                label="Upload a recording (of WFDB both files, .hea and .dat)", file_count="multiple", height=140
+            )
             choice = gr.Dropdown(list(SIMULATED), value=None, label="or choose a simulated one")
         result = gr.HTML(apply_default_css=False)
 

@@ -1,10 +1,8 @@
 """The whole road through `train.py`: from records to a model and its report, also after kills and on two processes."""
 
 import ast
-import json
 import os
 import shutil
-import socket
 import sys
 from pathlib import Path
 
@@ -25,7 +23,18 @@ from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.labels import TASK_LABELS, task_labels
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.stages import last_complete_checkpoint
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, recipe_fields, train, train_and_kill, write_recipe
+from tests.training_helpers import (
+    ECGFOUNDER,
+    ROOT,
+    STMEM,
+    free_port,
+    near,
+    read_json,
+    recipe_fields,
+    train,
+    train_and_kill,
+    write_recipe,
+)
 
 # Both stages are random: dropout in the first, dropout and stochastic depth (their defaults) in the second.
 STAGES = {
@@ -64,21 +73,6 @@ def follow(tmp_path, simulated, training_cache, monkeypatch):
     return follow
 
 
-def read_json(path):
-    def refuse(constant):
-        pytest.fail(f"{path} holds {constant}, which is not JSON")
-
-    return json.loads(path.read_text(), parse_constant=refuse)
-
-
-def flatten(value, prefix=""):
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        return {path: leaf for key, inner in value.items() for path, leaf in flatten(inner, f"{prefix}/{key}").items()}
-    return {prefix: value}
-
-
 def contents(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
@@ -91,12 +85,6 @@ def labelled_records(data_dir, folds):
 
 def superclasses(scp_codes):
     return task_labels(ast.literal_eval(scp_codes), "superdiagnostic")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
 
 
 def linked_copy(folder, target):
@@ -123,7 +111,7 @@ def test_metrics_have_point_and_interval_of_every_score(finished):
             assert 0 <= scores[metric]["lower"] < scores[metric]["upper"] <= 1
         assert tuple(scores["per_label"]) == SUPERCLASSES
         for label in scores["per_label"].values():
-            assert set(label) == {"num_positives", "auroc", "auprc"}
+            assert set(label) == {"num_positives", "few_positives", "auroc", "auprc"}
             assert set(label["auroc"]) == {"point", "lower", "upper"}
 
 
@@ -316,7 +304,7 @@ def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
     folder.rename(moved)
 
     follow(**changes, output_dir=str(moved))
-    assert flatten(read_json(moved / "metrics.json")) == pytest.approx(flatten(read_json(whole / "metrics.json")))
+    assert read_json(moved / "metrics.json") == near(read_json(whole / "metrics.json"))
 
 
 def test_an_incomplete_checkpoint_is_passed_over(tmp_path):
@@ -355,8 +343,8 @@ def test_two_processes_score_as_one(finished, recipe_file, tmp_path, launcher):
     )
     assert status == 0, output
     assert read_json(tmp_path / "run" / "run_info.json")["num_processes"] == 2
-    ours, theirs = (flatten(read_json(folder / "metrics.json")) for folder in (tmp_path / "run", finished))
-    assert ours == pytest.approx(theirs, abs=1e-6)
+    ours, theirs = (read_json(folder / "metrics.json") for folder in (tmp_path / "run", finished))
+    assert ours == near(theirs, abs=1e-6)
     frames = [pd.read_parquet(folder / "predictions.parquet") for folder in (tmp_path / "run", finished)]
     pd.testing.assert_frame_equal(*frames, rtol=0, atol=1e-5)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from transformers import set_seed
 
@@ -163,13 +164,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """A tree of dicts and lists as one dict from each leaf's path to its value, for `pytest.approx`."""
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        return {path: leaf for key, inner in value.items() for path, leaf in flatten(inner, f"{prefix}/{key}").items()}
-    return {prefix: value}
+def near(expected: Any, **tolerances: float) -> Any:
+    """A tree of dicts and lists that equals one whose numbers differ by no more than `pytest.approx` grants."""
+    if isinstance(expected, dict):
+        return {key: near(value, **tolerances) for key, value in expected.items()}
+    if isinstance(expected, list):
+        return [near(value, **tolerances) for value in expected]
+    return pytest.approx(expected, **tolerances) if isinstance(expected, int | float) else expected
 
 
 def free_port() -> str:
