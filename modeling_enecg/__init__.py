@@ -20,6 +20,7 @@ from .modeling_moment import MomentConfig, MomentModel
 from .modeling_stmem import STMEMConfig, STMEMModel
 from .modeling_tempo import TempoConfig, TempoModel
 from .modeling_timesnet import TimesNetConfig, TimesNetModel
+from .modeling_xresnet1d import XResNet1dConfig, XResNet1dModel
 from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
 from .version import __version__
 
@@ -59,5 +60,7 @@ __all__ = [
     "TempoModel",
     "TimesNetConfig",
     "TimesNetModel",
+    "XResNet1dConfig",
+    "XResNet1dModel",
     "__version__",
 ]

@@ -8,11 +8,21 @@ from .modeling_moment import MomentModel
 from .modeling_stmem import STMEMModel
 from .modeling_tempo import TempoModel
 from .modeling_timesnet import TimesNetModel
+from .modeling_xresnet1d import XResNet1dModel
 
 # A table of our own: under `trust_remote_code` the Auto classes do not know these types inside a composite model.
 BACKBONES: dict[str, type[ECGBackboneModel]] = {
     model_class.config_class.model_type: model_class
-    for model_class in (DLinearModel, ECGFMModel, ECGFounderModel, MomentModel, STMEMModel, TempoModel, TimesNetModel)
+    for model_class in (
+        DLinearModel,
+        ECGFMModel,
+        ECGFounderModel,
+        MomentModel,
+        STMEMModel,
+        TempoModel,
+        TimesNetModel,
+        XResNet1dModel,
+    )
 }
 
 

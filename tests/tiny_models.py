@@ -15,6 +15,7 @@ from modeling_enecg import (
     STMEMConfig,
     TempoConfig,
     TimesNetConfig,
+    XResNet1dConfig,
 )
 
 RHYTHM = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR", "PACE"]}
@@ -82,6 +83,7 @@ def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
             head_dim=4,
             intermediate_size=32,
         ),
+        XResNet1dConfig(sequence_length=150, stem_sizes=[8, 8, 16], inner_sizes=[4, 6], depths=[2, 2]),
     )
     return {config.model_type: config for config in configs}
 

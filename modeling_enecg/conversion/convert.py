@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..files import new_folder
 from ..modeling_backbone import ECGBackboneModel
-from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet
+from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d
 from .checkpoint import ConversionError, read_checkpoint
 from .published import published_weights
 
@@ -52,6 +52,7 @@ _MODULES = {
     "stmem": stmem,
     "tempo": tempo,
     "timesnet": timesnet,
+    "xresnet1d": xresnet1d,
 }
 CONVERTERS = {name: Converter(**module.CONVERTER) for name, module in _MODULES.items()}
 

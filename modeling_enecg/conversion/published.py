@@ -111,6 +111,14 @@ PUBLISHED = (
         _NO_LICENCE,
         UNKNOWN_LICENCE,
     ),
+    PublishedWeights(
+        "xresnet1d",
+        "residual CNN (xresnet1d101): the supervised baseline, trained on PTB-XL alone",
+        "https://github.com/helme/ecg_ptbxl_benchmarking",
+        "fastai_xresnet1d101.pth",
+        f"{_NO_LICENCE}; repository GPL 3",
+        UNKNOWN_LICENCE,
+    ),
 )
 
 
