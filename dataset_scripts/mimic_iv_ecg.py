@@ -16,19 +16,25 @@ Source: Gow, Pollard, Nathanson, Johnson, Moody et al., "MIMIC-IV-ECG: Diagnosti
 version 1.0, PhysioNet, 2023, doi 10.13026/4nqg-sb35.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset_scripts.checked_builder import (
+    CHUNK_SIZE,
+    SPLIT_FOLDS,
+    CheckedBuilder,
+    CheckedConfig,
+    in_chunks,
+    signal_column,
+)
 from dataset_scripts.mimic_jsonl import labelled_tasks, read_jsonl
 from dataset_scripts.mimic_metadata import (
     LABS,
@@ -43,12 +49,10 @@ from dataset_scripts.mimic_metadata import (
     read_csv,
     read_metadata,
 )
-from dataset_scripts.ptbxl import SPLIT_FOLDS
 from dataset_scripts.wfdb16 import read_records
 
 SAMPLING_RATE = 500
 NUM_SAMPLES = 5000
-CHUNK_SIZE = 256  # records a table: 30 MB of signals, and what one process is handed at a time
 
 FEATURES = datasets.Features(
     {**METADATA_FEATURES, "signal": datasets.Value("binary"), "sampling_rate": datasets.Value("float64")}
@@ -70,8 +74,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class MIMICIVECGConfig(datasets.BuilderConfig):
-    """Where the labels come from, and what happens to a faulty record.
+class MIMICIVECGConfig(CheckedConfig):
+    """Where the labels come from; see `CheckedConfig` for `on_error`.
 
     Attributes:
         mimic_iv_dir (`str`, *optional*): MIMIC-IV's folder (or its `hosp` folder), with `patients.csv` and
@@ -80,33 +84,28 @@ class MIMICIVECGConfig(datasets.BuilderConfig):
             value may be, in hours.
         jsonl (`str`, *optional*): EnECG's `.jsonl` file, whose records and labels are then taken instead of those of
             the CSV files; see `mimic_jsonl`.
-        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` stops at the first faulty record; `"skip"`
-            leaves it out, logs it and lists it in `MIMICIVECG.skipped_records()`.
     """
 
     mimic_iv_dir: str | None = None
     potassium_window: float = 1.0
     jsonl: str | None = None
-    on_error: str = "raise"
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """Name the cache folder after the options and the state of the input files.
+        """Name the cache folder as `CheckedConfig` does.
 
         Raises:
-            ValueError: if `on_error` is neither `"raise"` nor `"skip"`, or the potassium window is negative.
+            ValueError: if the potassium window is negative, or an option of `CheckedConfig` is not legal.
         """
-        if self.on_error not in ("raise", "skip"):  # here, because builders set fields after `__post_init__`
-            raise ValueError(f"on_error is {self.on_error!r}; expected 'raise' or 'skip'.")
         if not self.potassium_window >= 0:
             raise ValueError(f"potassium_window is {self.potassium_window!r}; expected hours, 0 or more.")
-        config_id = super().create_config_id(config_kwargs, custom_features)
-        return f"{config_id}-{self._fingerprint()}" if self.data_dir else config_id
+        return super().create_config_id(config_kwargs, custom_features)
 
     def files(self) -> dict[str, Path | None]:
         """Return the place of each CSV file that labels come from, None for those that are missing."""
         return {name: find_file(name, self.data_dir, self.mimic_iv_dir) for name in (MACHINE, PATIENTS, LABS)}
 
-    def _fingerprint(self) -> str:
+    def input_fingerprint(self) -> str:
+        """Return a hash of the state of all files that labels come from, and of the records."""
         if self.jsonl is not None:
             file = Path(self.jsonl)
             paths = read_jsonl(file)[0]["path"].to_pylist()
@@ -116,7 +115,7 @@ class MIMICIVECGConfig(datasets.BuilderConfig):
         return input_fingerprint([records, *self.files().values()], self.data_dir, paths)
 
 
-class MIMICIVECG(datasets.ArrowBasedBuilder):
+class MIMICIVECG(CheckedBuilder):
     """Builds MIMIC-IV-ECG from a copy of its release.
 
     All ECGs of a patient share a fold, which a hash of `subject_id` gives; folds 1-8 are `train`, 9 `validation`, 10
@@ -141,7 +140,8 @@ class MIMICIVECG(datasets.ArrowBasedBuilder):
     Args:
         data_dir (`str` or `Path`): MIMIC-IV-ECG's folder, with `record_list.csv` and `files`.
         cache_dir (`str`, *optional*): Where the Arrow files go; `datasets`' cache by default.
-        mimic_iv_dir, potassium_window, jsonl, on_error: See `MIMICIVECGConfig`.
+        mimic_iv_dir, potassium_window, jsonl: See `MIMICIVECGConfig`.
+        on_error (`str`, *optional*, defaults to `"raise"`): See `CheckedConfig`.
     """
 
     BUILDER_CONFIG_CLASS = MIMICIVECGConfig
@@ -158,15 +158,6 @@ class MIMICIVECG(datasets.ArrowBasedBuilder):
         files = self.config.files()
         return [task for task, file in TASK_FILES.items() if files[file] is not None]
 
-    def skipped_records(self) -> list[dict[str, Any]]:
-        """Return the faulty records that a prepared dataset leaves out.
-
-        Returns:
-            `list[dict[str, Any]]`: `ecg_id`, `field` and `reason` of each, as in `MIMICError`.
-        """
-        files = sorted(Path(self._output_dir).glob("skipped-*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description="MIMIC-IV-ECG: 12-lead ECGs of 10 s at 500 Hz, int16 microvolts, with labels of five tasks.",
@@ -176,24 +167,17 @@ class MIMICIVECG(datasets.ArrowBasedBuilder):
             citation=CITATION,
         )
 
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+    def _read_chunks(self) -> tuple[dict[str, list[pa.Table]], list[MIMICError]]:
         if self.config.data_dir is None:
             raise MIMICError(None, "data_dir", "not given; expected the folder of MIMIC-IV-ECG")
-        list_dir = None if dl_manager.is_streaming else self._output_dir
-        if list_dir is not None:
-            for leftover in Path(list_dir).glob("skipped-*.jsonl"):  # of a build that was killed
-                leftover.unlink()
         self._log_missing_tasks()
         table, errors = self._read_rows()
-        self._leave_out(errors, list_dir, "metadata")
-        generators = []
+        splits = {}
         for split, folds in SPLIT_FOLDS.items():
             rows = np.flatnonzero(pc.is_in(table["strat_fold"], value_set=pa.array(folds)))
             # Copies: a slice that is sent to another process takes the whole table with it.
-            chunks = [table.take(rows[start : start + CHUNK_SIZE]) for start in range(0, len(rows), CHUNK_SIZE)]
-            if chunks:  # `datasets` cannot load a split without records
-                generators.append(datasets.SplitGenerator(split, gen_kwargs={"chunks": chunks, "list_dir": list_dir}))
-        return generators
+            splits[split] = [table.take(chunk) for chunk in in_chunks(rows, CHUNK_SIZE)]
+        return splits, errors
 
     def _read_rows(self) -> tuple[pa.Table, list[MIMICError]]:
         if self.config.jsonl is not None:
@@ -211,37 +195,12 @@ class MIMICIVECG(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, chunks: list[pa.Table], list_dir: str | None) -> Iterator[tuple[int, pa.Table]]:
         for index, chunk in enumerate(chunks):
-            ecg_ids = chunk["ecg_id"].to_pylist()
             paths = [os.path.join(self.config.data_dir, path) for path in chunk["path"].to_pylist()]
-            signals, faults = read_records(paths, SAMPLING_RATE, NUM_SAMPLES)
-            errors = [
-                MIMICError(ecg_ids[position], fault.field, f"{fault.reason} ({fault.file})")
-                for position, fault in sorted(faults.items())
-            ]
-            self._leave_out(errors, list_dir, str(ecg_ids[0]))
-            sound = [position for position in range(len(ecg_ids)) if position not in faults]
-            if faults:
-                chunk, signals = chunk.take(sound), signals[sound]
-            yield index, _add_signals(chunk, signals)
-
-    def _leave_out(self, errors: list[MIMICError], list_dir: str | None, name: str) -> None:
-        """Raise the first error, or with `on_error="skip"` log them all and list them in a file of that name."""
-        if errors and self.config.on_error == "raise":
-            raise errors[0]
-        for error in errors:
-            logger.warning("Skipped a record. %s", error)
-        if errors and list_dir is not None:
-            lines = [json.dumps({"ecg_id": e.ecg_id, "field": e.field, "reason": e.reason}) + "\n" for e in errors]
-            Path(list_dir, f"skipped-{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def _add_signals(table: pa.Table, signals: np.ndarray) -> pa.Table:
-    """Add signals of shape `(num_records, 12, num_samples)` to their metadata; they are not copied."""
-    offsets = np.arange(len(signals) + 1, dtype=np.int32) * signals[0:1].nbytes
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(signals)]
-    column = pa.BinaryArray.from_buffers(pa.binary(), len(signals), buffers)
-    rates = pa.array(np.full(len(signals), float(SAMPLING_RATE)))
-    return table.append_column("signal", column).append_column("sampling_rate", rates)
+            batch = read_records(paths, SAMPLING_RATE, NUM_SAMPLES)
+            sound, signals = self._leave_out_faulty(batch, chunk["ecg_id"].to_pylist(), MIMICError, list_dir)
+            rates = pa.array(np.full(len(sound), float(SAMPLING_RATE)))
+            table = chunk.take(pa.array(sound, pa.int64())).append_column("signal", signal_column(signals))
+            yield index, table.append_column("sampling_rate", rates)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,22 @@ from typing import Any
 
 from huggingface_hub import DatasetCard
 
+from dataset_scripts.checked_builder import SPLIT_FOLDS
 from dataset_scripts.mimic_iv_ecg import CITATION, MIMICIVECG
 from dataset_scripts.mimic_metadata import MACHINE, TASK_FILES
 from dataset_scripts.mimic_rhythm import ARRHYTHMIA_CLASSES
-from dataset_scripts.parquet import card_data, count_known, write_parquet_folder
-from dataset_scripts.ptbxl import SPLIT_FOLDS
+from dataset_scripts.parquet import MAX_SHARD_SIZE, add_build_options, card_data, count_known, write_parquet_folder
 from modeling_enecg.leads import STANDARD_LEADS
 
 CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "mimic_iv_ecg_dataset.md"
 
 
 def write_parquet(
-    data_dir: str | Path, output_dir: str | Path, num_proc: int | None = None, **options: str | float | None
+    data_dir: str | Path,
+    output_dir: str | Path,
+    num_proc: int | None = None,
+    max_shard_size: str = MAX_SHARD_SIZE,
+    **options: str | float | None,
 ) -> Path:
     """Convert a copy of MIMIC-IV-ECG into `default/<split>-00000-of-0000N.parquet` files and a dataset card.
 
@@ -31,6 +35,7 @@ def write_parquet(
         data_dir (`str` or `Path`): MIMIC-IV-ECG's folder.
         output_dir (`str` or `Path`): The folder to write; it must not exist or be empty.
         num_proc (`int`, *optional*, defaults to 1): Number of processes.
+        max_shard_size (`str`, *optional*, defaults to `"500MB"`): See `write_parquet_folder`.
         options: `mimic_iv_dir`, `potassium_window`, `jsonl` and `on_error`, see `MIMICIVECGConfig`.
 
     Returns:
@@ -39,12 +44,13 @@ def write_parquet(
     Raises:
         FileExistsError: if `output_dir` is a file or a folder that is not empty.
         MIMICError: if a file or, with `on_error="raise"`, a record is faulty.
+        ValueError: if an option is not legal.
     """
 
     def make_builders(cache_dir: str) -> list[MIMICIVECG]:
         return [MIMICIVECG(data_dir=str(data_dir), cache_dir=cache_dir, **options)]
 
-    return write_parquet_folder(make_builders, _make_card, output_dir, num_proc)
+    return write_parquet_folder(make_builders, _make_card, output_dir, num_proc, max_shard_size)
 
 
 def _make_card(builders: Sequence[MIMICIVECG], folder: Path) -> DatasetCard:
@@ -88,10 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--potassium_window", type=float, default=1.0, help="hours from the ECG to the potassium value; 1 by default"
     )
     parser.add_argument("--jsonl", help="EnECG's .jsonl file, to take its records and labels")
-    parser.add_argument("--num_proc", type=int, default=1, help="number of processes; 1 by default")
-    parser.add_argument(
-        "--on_error", choices=("raise", "skip"), default="raise", help="stop at a faulty record, or leave it out"
-    )
+    add_build_options(parser)
     options = parser.parse_args(arguments)
     try:
         print(f"Wrote {write_parquet(**vars(options))}. It must not be published: see its README.md.")

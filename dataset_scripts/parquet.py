@@ -1,5 +1,6 @@
 """Writes what `datasets` builders prepare as a folder of Parquet files with a dataset card, for `load_dataset`."""
 
+import argparse
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ import pyarrow.parquet as pq
 from datasets import ArrowBasedBuilder
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
+from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from modeling_enecg.files import new_folder
 
 CARD = "README.md"
+MAX_SHARD_SIZE = "500MB"
 
 Builder = TypeVar("Builder", bound=ArrowBasedBuilder)
 
@@ -23,6 +26,7 @@ def write_parquet_folder(
     make_card: Callable[[Sequence[Builder], Path], DatasetCard],
     output_dir: str | Path,
     num_proc: int | None = None,
+    max_shard_size: str = MAX_SHARD_SIZE,
 ) -> Path:
     """Write `<config>/<split>-00000-of-0000N.parquet` files and a dataset card.
 
@@ -33,13 +37,18 @@ def write_parquet_folder(
         make_card (`Callable`): Given the prepared builders and the folder of their files, makes the card.
         output_dir (`str` or `Path`): The folder to write; it must not exist or be empty.
         num_proc (`int`, *optional*, defaults to 1): Number of processes.
+        max_shard_size (`str`, *optional*, defaults to `"500MB"`): At about how many bytes, before compression, the
+            next file of a split begins. Training that streams shares out whole files where each process can have
+            equally many.
 
     Returns:
         `Path`: The folder written.
 
     Raises:
         FileExistsError: if `output_dir` is a file or a folder that is not empty.
+        ValueError: if `max_shard_size` is no size.
     """
+    _check_size(max_shard_size)
     target = Path(output_dir).absolute()
     with (
         new_folder(target) as folder,
@@ -48,10 +57,26 @@ def write_parquet_folder(
         builders = make_builders(str(Path(scratch, "cache")))
         for builder in builders:
             prepared = Path(scratch, "prepared", builder.config.name)
-            builder.download_and_prepare(str(prepared), file_format="parquet", num_proc=num_proc)
+            builder.download_and_prepare(
+                str(prepared), file_format="parquet", num_proc=num_proc, max_shard_size=max_shard_size
+            )
             _move_shards(prepared, folder / builder.config.name, splits=builder.info.splits)
         make_card(builders, folder).save(folder / CARD)
     return target
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command line's options that are the same for every dataset."""
+    parser.add_argument("--num_proc", type=int, default=1, help="number of processes; 1 by default")
+    parser.add_argument(
+        "--on_error", choices=("raise", "skip"), default="raise", help="stop at a faulty record, or leave it out"
+    )
+    parser.add_argument(
+        "--max_shard_size",
+        default=MAX_SHARD_SIZE,
+        metavar="SIZE",
+        help=f"size of a Parquet file, {MAX_SHARD_SIZE} by default; smaller ones suit streaming by many processes",
+    )
 
 
 def card_data(builders: Sequence[ArrowBasedBuilder], **metadata: Any) -> DatasetCardData:
@@ -80,6 +105,13 @@ def count_known(folder: Path, column: str, splits: Iterable[str]) -> dict[str, i
         values = pq.read_table(sorted(folder.glob(f"{split}-*")), columns=[column])[column]
         counts[split] = len(values) - values.null_count
     return counts
+
+
+def _check_size(size: str) -> None:
+    try:
+        convert_file_size_to_int(size)
+    except ValueError as error:
+        raise ValueError(f"max_shard_size is {size!r}; expected a size such as '500MB' or '1GB'.") from error
 
 
 def _data_files(builder: ArrowBasedBuilder) -> dict[str, Any]:

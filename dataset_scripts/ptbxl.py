@@ -13,25 +13,28 @@ Source: Wagner, Strodthoff, Bousseljot, Samek, Schaeffter, "PTB-XL, a large publ
 dataset", version 1.0.3, PhysioNet, 2022, doi 10.13026/kfzx-aw45; Scientific Data 7, 154 (2020).
 """
 
-import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
+from dataset_scripts.checked_builder import (
+    CHUNK_SIZE,
+    SPLIT_FOLDS,
+    CheckedBuilder,
+    CheckedConfig,
+    in_chunks,
+    signal_column,
+)
 from dataset_scripts.ptbxl_metadata import METADATA_FEATURES, PTBXLError, Row, input_fingerprint, read_metadata
 from dataset_scripts.rr_interval import rr_interval
 from dataset_scripts.wfdb16 import NUM_LEADS, SAMPLE_DTYPE, read_records
 
 SECONDS = 10
-CHUNK_SIZE = 256  # records a table: 30 MB of signals at 500 Hz, and what one process is handed at a time
-SPLIT_FOLDS = {"train": range(1, 9), "validation": range(9, 10), "test": range(10, 11)}
 
 FEATURES = datasets.Features({**METADATA_FEATURES, "signal": datasets.Value("binary")})
 RR_FEATURES = datasets.Features({**FEATURES, "rr_interval": datasets.Value("float64")})
@@ -48,25 +51,20 @@ Lunze, Fatima I. and Samek, Wojciech and Schaeffter, Tobias},
   doi = {10.1038/s41597-020-0495-6}
 }"""
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(eq=False)
-class PTBXLConfig(datasets.BuilderConfig):
-    """Which of the two sampling rates is read, what is measured, and what happens to a faulty record.
+class PTBXLConfig(CheckedConfig):
+    """Which of the two sampling rates is read, and what is measured; see `CheckedConfig` for `on_error`.
 
     Attributes:
         sampling_rate (`int`): In Hz; 100 in the config `"100hz"`, 500 in `"500hz"`.
         filename_column (`str`): The column of `ptbxl_database.csv` that names the records of this rate.
-        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` stops at the first faulty record; `"skip"`
-            leaves it out, logs it and lists it in `PTBXL.skipped_records()`.
         rr_interval (`bool`, *optional*, defaults to False): Whether each record's RR interval is measured, as a column
             `rr_interval`; it costs some milliseconds a record, once.
     """
 
     sampling_rate: int = 100
     filename_column: str = "filename_lr"
-    on_error: str = "raise"
     rr_interval: bool = False
 
     @property
@@ -75,20 +73,17 @@ class PTBXLConfig(datasets.BuilderConfig):
         return SECONDS * self.sampling_rate
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """Name the cache folder after the options and the state of the input files.
-
-        Raises:
-            ValueError: if `on_error` is neither `"raise"` nor `"skip"`.
-        """
-        if self.on_error not in ("raise", "skip"):  # here, because builders set fields after `__post_init__`
-            raise ValueError(f"on_error is {self.on_error!r}; expected 'raise' or 'skip'.")
+        """Name the cache folder as `CheckedConfig` does."""
         if not self.rr_interval:  # a False that was spelled out is served from the same cache
             config_kwargs = {name: value for name, value in config_kwargs.items() if name != "rr_interval"}
-        config_id = super().create_config_id(config_kwargs, custom_features)
-        return f"{config_id}-{input_fingerprint(self.data_dir, self.filename_column)}" if self.data_dir else config_id
+        return super().create_config_id(config_kwargs, custom_features)
+
+    def input_fingerprint(self) -> str:
+        """Return a hash of the state of both CSV files and the records of this rate."""
+        return input_fingerprint(self.data_dir, self.filename_column)
 
 
-class PTBXL(datasets.ArrowBasedBuilder):
+class PTBXL(CheckedBuilder):
     """Builds PTB-XL from a copy of its release.
 
     The splits follow the release's recommendation: folds 1-8 `train`, 9 `validation`, 10 `test`. The columns are those
@@ -109,7 +104,7 @@ class PTBXL(datasets.ArrowBasedBuilder):
         config_name (`str`, *optional*, defaults to `"100hz"`): `"100hz"` or `"500hz"`.
         data_dir (`str` or `Path`): PTB-XL's folder.
         cache_dir (`str`, *optional*): Where the Arrow files go; `datasets`' cache by default.
-        on_error (`str`, *optional*, defaults to `"raise"`): See `PTBXLConfig`.
+        on_error (`str`, *optional*, defaults to `"raise"`): See `CheckedConfig`.
         rr_interval (`bool`, *optional*, defaults to False): See `PTBXLConfig`.
     """
 
@@ -122,15 +117,6 @@ class PTBXL(datasets.ArrowBasedBuilder):
 
     config: PTBXLConfig
 
-    def skipped_records(self) -> list[dict[str, Any]]:
-        """Return the faulty records that a prepared dataset leaves out.
-
-        Returns:
-            `list[dict[str, Any]]`: `ecg_id`, `field` and `reason` of each, as in `PTBXLError`.
-        """
-        files = sorted(Path(self._output_dir).glob("skipped-*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=f"PTB-XL: 12-lead ECGs of {SECONDS} s at {self.config.sampling_rate} Hz, int16 microvolts.",
@@ -140,49 +126,27 @@ class PTBXL(datasets.ArrowBasedBuilder):
             citation=CITATION,
         )
 
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+    def _read_chunks(self) -> tuple[dict[str, list[list[Row]]], list[PTBXLError]]:
         if self.config.data_dir is None:
             raise PTBXLError(None, "data_dir", "not given; expected the folder of PTB-XL")
-        list_dir = None if dl_manager.is_streaming else self._output_dir
-        if list_dir is not None:
-            for leftover in Path(list_dir).glob("skipped-*.jsonl"):  # of a build that was killed
-                leftover.unlink()
         rows, errors = read_metadata(self.config.data_dir)
-        self._leave_out(errors, list_dir, "metadata")
-        generators = []
-        for split, folds in SPLIT_FOLDS.items():
-            members = [row for row in rows if row["strat_fold"] in folds]
-            chunks = [members[start : start + CHUNK_SIZE] for start in range(0, len(members), CHUNK_SIZE)]
-            if chunks:  # `datasets` cannot load a split without records
-                generators.append(datasets.SplitGenerator(split, gen_kwargs={"chunks": chunks, "list_dir": list_dir}))
-        return generators
+        splits = {
+            split: in_chunks([row for row in rows if row["strat_fold"] in folds], CHUNK_SIZE)
+            for split, folds in SPLIT_FOLDS.items()
+        }
+        return splits, errors
 
     def _generate_tables(self, chunks: list[list[Row]], list_dir: str | None) -> Iterator[tuple[int, pa.Table]]:
         for index, rows in enumerate(chunks):
             paths = [os.path.join(self.config.data_dir, row[self.config.filename_column]) for row in rows]
-            signals, faults = read_records(paths, self.config.sampling_rate, self.config.num_samples)
-            errors = [
-                PTBXLError(rows[position]["ecg_id"], fault.field, f"{fault.reason} ({fault.file})")
-                for position, fault in sorted(faults.items())
-            ]
-            self._leave_out(errors, list_dir, f"{rows[0]['ecg_id']:05d}")
-            sound = [position for position in range(len(rows)) if position not in faults]
-            signals = signals[sound] if faults else signals
-            table = _table([rows[position] for position in sound], signals)
+            batch = read_records(paths, self.config.sampling_rate, self.config.num_samples)
+            sound, signals = self._leave_out_faulty(batch, [row["ecg_id"] for row in rows], PTBXLError, list_dir)
+            table = pa.Table.from_pylist([rows[position] for position in sound], METADATA_FEATURES.arrow_schema)
+            table = table.append_column("signal", signal_column(signals))
             if self.config.rr_interval:
                 intervals = [rr_interval(signal, self.config.sampling_rate) for signal in signals]
                 table = table.append_column("rr_interval", pa.array(intervals, pa.float64()))
             yield index, table
-
-    def _leave_out(self, errors: list[PTBXLError], list_dir: str | None, name: str) -> None:
-        """Raise the first error, or with `on_error="skip"` log them all and list them in a file of that name."""
-        if errors and self.config.on_error == "raise":
-            raise errors[0]
-        for error in errors:
-            logger.warning("Skipped a record. %s", error)
-        if errors and list_dir is not None:
-            lines = [json.dumps({"ecg_id": e.ecg_id, "field": e.field, "reason": e.reason}) + "\n" for e in errors]
-            Path(list_dir, f"skipped-{name}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def signal_array(row: Mapping[str, Any]) -> np.ndarray:
@@ -196,15 +160,6 @@ def signal_array(row: Mapping[str, Any]) -> np.ndarray:
         order of `STANDARD_LEADS`, read-only.
     """
     return np.frombuffer(row["signal"], dtype=SAMPLE_DTYPE).reshape(NUM_LEADS, -1)
-
-
-def _table(rows: list[Row], signals: np.ndarray) -> pa.Table:
-    """Join metadata and signals of shape `(num_records, 12, num_samples)`; the signals are not copied."""
-    table = pa.Table.from_pylist(rows, schema=METADATA_FEATURES.arrow_schema)
-    offsets = np.arange(len(signals) + 1, dtype=np.int32) * signals[0:1].nbytes
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(signals)]
-    column = pa.BinaryArray.from_buffers(pa.binary(), len(signals), buffers)
-    return table.append_column("signal", column)
 
 
 if __name__ == "__main__":

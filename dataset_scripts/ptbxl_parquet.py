@@ -1,25 +1,27 @@
 """Writes PTB-XL as a folder of Parquet files with a dataset card, for `load_dataset(folder, "100hz")` or the Hub."""
 
 import argparse
-import os
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from datasets import DatasetInfo
-from datasets.info import DatasetInfosDict
-from datasets.utils.metadata import MetadataConfigs
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCard
 
-from dataset_scripts.ptbxl import CITATION, PTBXL, SPLIT_FOLDS
+from dataset_scripts.checked_builder import SPLIT_FOLDS
+from dataset_scripts.parquet import (
+    CARD,
+    MAX_SHARD_SIZE,
+    add_build_options,
+    card_data,
+    count_known,
+    write_parquet_folder,
+)
+from dataset_scripts.ptbxl import CITATION, PTBXL
 from modeling_enecg.hub.portable import without_machine_paths
 from modeling_enecg.hub.upload import Push, PushError
 from modeling_enecg.labels import SCP_STATEMENTS, TASK_LABELS
 from modeling_enecg.leads import STANDARD_LEADS
 
-CARD = "README.md"
 PLACE = "path/to/this/folder"  # what the card calls its own place until it is pushed
 CONFIG_NAMES = tuple(config.name for config in PTBXL.BUILDER_CONFIGS)
 CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "ptbxl_dataset.md"
@@ -32,6 +34,7 @@ def write_parquet(
     num_proc: int | None = None,
     on_error: str = "raise",
     rr_interval: bool = False,
+    max_shard_size: str = MAX_SHARD_SIZE,
 ) -> Path:
     """Convert a copy of PTB-XL's release into `<config>/<split>-00000-of-0000N.parquet` files and a dataset card.
 
@@ -43,8 +46,9 @@ def write_parquet(
         config_names (`Sequence[str]`, *optional*, defaults to both): Any of `"100hz"` and `"500hz"`. The first is the
             dataset's default.
         num_proc (`int`, *optional*, defaults to 1): Number of processes.
-        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` or `"skip"`, see `PTBXLConfig`.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` or `"skip"`, see `CheckedConfig`.
         rr_interval (`bool`, *optional*, defaults to False): Whether to add the column `rr_interval`, see `PTBXL`.
+        max_shard_size (`str`, *optional*, defaults to `"500MB"`): See `write_parquet_folder`.
 
     Returns:
         `Path`: The folder written.
@@ -52,63 +56,23 @@ def write_parquet(
     Raises:
         FileExistsError: if `output_dir` is a file or a folder that is not empty.
         PTBXLError: if a file or, with `on_error="raise"`, a record of the release is faulty.
+        ValueError: if an option is not legal.
     """
-    target = Path(output_dir).absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} exists and is not an empty folder; choose another output_dir or empty it.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        complete = Path(scratch, "dataset")
-        builders = []
-        for name in config_names:
-            builder = PTBXL(
-                config_name=name,
-                data_dir=data_dir,
-                cache_dir=os.path.join(scratch, "cache"),
-                on_error=on_error,
-                rr_interval=rr_interval,
-            )
-            prepared = Path(scratch, "prepared", name)
-            builder.download_and_prepare(str(prepared), file_format="parquet", num_proc=num_proc)
-            _move_shards(prepared, complete / name, splits=builder.info.splits)
-            builders.append(builder)
-        dataset_card(builders, complete).save(complete / CARD)
-        if target.exists():
-            target.rmdir()
-        complete.rename(target)
-    return target
+
+    def make_builders(cache_dir: str) -> list[PTBXL]:
+        options = {"data_dir": data_dir, "cache_dir": cache_dir, "on_error": on_error, "rr_interval": rr_interval}
+        return [PTBXL(config_name=name, **options) for name in config_names]
+
+    return write_parquet_folder(make_builders, _make_card, output_dir, num_proc, max_shard_size)
 
 
-def _move_shards(prepared: Path, folder: Path, splits: Iterable[str]) -> None:
-    """Move Parquet files to their names in a script-free dataset, in the order `datasets` wrote them."""
-    folder.mkdir(parents=True)
-    for split in splits:
-        shards = sorted(prepared.glob(f"*-{split}*.parquet"))
-        for index, shard in enumerate(shards):
-            shard.rename(folder / f"{split}-{index:05d}-of-{len(shards):05d}.parquet")
-
-
-def dataset_card(builders: Sequence[PTBXL], folder: Path) -> DatasetCard:
-    """Return the dataset card of prepared builders, one for each config; the first is the default config.
-
-    Args:
-        builders (`Sequence[PTBXL]`): The builders, all with the same options.
-        folder (`Path`): Where their Parquet files are, in a folder for each config.
-    """
-    data = DatasetCardData(
+def _make_card(builders: Sequence[PTBXL], folder: Path) -> DatasetCard:
+    data = card_data(
+        builders,
         license="cc-by-4.0",
         pretty_name="PTB-XL",
         tags=["ecg", "electrocardiogram", "12-lead", "cardiology", "physionet"],
     )
-    infos: dict[str, DatasetInfo] = {builder.config.name: builder.info for builder in builders}
-    DatasetInfosDict(infos).to_dataset_card_data(data)
-    MetadataConfigs(
-        {
-            name: {"data_files": [{"split": split, "path": f"{name}/{split}-*"} for split in info.splits]}
-            | ({"default": True} if name == builders[0].config.name else {})
-            for name, info in infos.items()
-        }
-    ).to_dataset_card_data(data)
     return DatasetCard.from_template(
         data,
         template_path=str(CARD_TEMPLATE),
@@ -147,20 +111,16 @@ def push_parquet(folder: str | Path, repo_id: str, private: bool = False, token:
 
 
 def _describe_config(builder: PTBXL, folder: Path) -> dict[str, Any]:
+    num_records = {split: info.num_examples for split, info in builder.info.splits.items()}
+    measured = count_known(folder, "rr_interval", num_records) if builder.config.rr_interval else {}
     return {
         "name": builder.config.name,
         "sampling_rate": builder.config.sampling_rate,
         "num_samples": builder.config.num_samples,
-        "num_records": {split: info.num_examples for split, info in builder.info.splits.items()},
+        "num_records": num_records,
         "skipped": builder.skipped_records(),
-        "unmeasured": _count_unmeasured(folder, builder.info.splits) if builder.config.rr_interval else {},
+        "unmeasured": {split: num_records[split] - count for split, count in measured.items()},
     }
-
-
-def _count_unmeasured(folder: Path, splits: Iterable[str]) -> dict[str, int]:
-    """Return how many records of each split have no RR interval."""
-    tables = {split: pq.read_table(sorted(folder.glob(f"{split}-*")), columns=["rr_interval"]) for split in splits}
-    return {split: table["rr_interval"].null_count for split, table in tables.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -171,10 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--config_name", action="append", choices=CONFIG_NAMES, help="sampling rate, repeatable; both by default"
     )
-    parser.add_argument("--num_proc", type=int, default=1, help="number of processes; 1 by default")
-    parser.add_argument(
-        "--on_error", choices=("raise", "skip"), default="raise", help="stop at a faulty record, or leave it out"
-    )
+    add_build_options(parser)
     parser.add_argument(
         "--rr_interval", action="store_true", help="measure each record's RR interval, as a column rr_interval"
     )
@@ -192,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 num_proc=options.num_proc,
                 on_error=options.on_error,
                 rr_interval=options.rr_interval,
+                max_shard_size=options.max_shard_size,
             )
             print(f"Wrote {folder}")
         if options.push_to is not None:

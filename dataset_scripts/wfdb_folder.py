@@ -21,7 +21,6 @@ As a script it checks the folder, tells what is in it, and with `--output_dir` w
 """
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,13 +32,12 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from dataset_scripts.ptbxl import SPLIT_FOLDS
+from dataset_scripts.checked_builder import CHUNK_SIZE, SPLIT_FOLDS, CheckedBuilder, CheckedConfig, in_chunks
 from dataset_scripts.wfdb16 import SAMPLE_DTYPE
 from dataset_scripts.wfdb_folder_settings import FolderSettings, WFDBFolderError, read_settings, settings_file
 from dataset_scripts.wfdb_folder_signal import read_signal
-from dataset_scripts.wfdb_folder_table import TableRow, read_label_table, record_file, split_of
+from dataset_scripts.wfdb_folder_table import TableRow, read_label_table, record_file
 
-CHUNK_SIZE = 256  # records that one process is handed at a time
 TABLE_BYTES = 32 * 2**20  # of signals, in one table: what is kept in memory
 
 FEATURES = datasets.Features(
@@ -57,34 +55,28 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class WFDBFolderConfig(datasets.BuilderConfig):
-    """What happens to a faulty record.
-
-    Attributes:
-        on_error (`str`, *optional*, defaults to `"raise"`): `"raise"` stops at the first faulty record; `"skip"`
-            leaves it out, logs it and lists it in `WFDBFolder.skipped_records()`.
-    """
-
-    on_error: str = "raise"
+class WFDBFolderConfig(CheckedConfig):
+    """What happens to a faulty record; see `CheckedConfig`."""
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """Name the cache folder after the options and the state of the input files.
+        """Name the cache folder as `CheckedConfig` does.
 
         Raises:
-            ValueError: if `on_error` is neither `"raise"` nor `"skip"`.
             WFDBFolderError: if the settings or the table are faulty as a whole.
+            ValueError: if an option of `CheckedConfig` is not legal.
         """
-        if self.on_error not in ("raise", "skip"):  # here, because builders set fields after `__post_init__`
-            raise ValueError(f"on_error is {self.on_error!r}; expected 'raise' or 'skip'.")
         if self.data_dir is None:
             raise WFDBFolderError("data_dir", None, "data_dir", "not given; expected a folder with dataset.yaml")
-        # A default that was spelled out, or the file instead of its folder, is served from the same cache.
-        config_kwargs = config_kwargs | {"on_error": self.on_error, "data_dir": str(settings_file(self.data_dir))}
-        config_id = super().create_config_id(config_kwargs, custom_features)
-        return f"{config_id}-{input_fingerprint(read_settings(self.data_dir))}"
+        # The file instead of its folder is served from the same cache.
+        config_kwargs = config_kwargs | {"data_dir": str(settings_file(self.data_dir))}
+        return super().create_config_id(config_kwargs, custom_features)
+
+    def input_fingerprint(self) -> str:
+        """Return a hash of the state of the settings, the table and the records."""
+        return input_fingerprint(read_settings(self.data_dir))
 
 
-class WFDBFolder(datasets.ArrowBasedBuilder):
+class WFDBFolder(CheckedBuilder):
     """Builds a dataset from a folder of ECG files, of any format that `read_ecg` knows, and a table of labels.
 
     `FolderSettings` documents `dataset.yaml`, which names the columns of the table. Folds 1-8 are `train`, 9 is
@@ -107,7 +99,7 @@ class WFDBFolder(datasets.ArrowBasedBuilder):
     Args:
         data_dir (`str` or `Path`): The folder, or its `dataset.yaml` by whatever name.
         cache_dir (`str`, *optional*): Where the Arrow files go; `datasets`' cache by default.
-        on_error (`str`, *optional*, defaults to `"raise"`): See `WFDBFolderConfig`.
+        on_error (`str`, *optional*, defaults to `"raise"`): See `CheckedConfig`.
 
     Raises:
         WFDBFolderError: if the settings or the table are faulty as a whole.
@@ -117,15 +109,6 @@ class WFDBFolder(datasets.ArrowBasedBuilder):
 
     config: WFDBFolderConfig
 
-    def skipped_records(self) -> list[dict[str, Any]]:
-        """Return the faulty records that a prepared dataset leaves out.
-
-        Returns:
-            `list[dict[str, Any]]`: `file`, `row`, `field` and `reason` of each, as in `WFDBFolderError`.
-        """
-        files = sorted(Path(self._output_dir).glob("skipped-*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-
     def _info(self) -> datasets.DatasetInfo:
         tasks = read_label_table(read_settings(self.config.data_dir)).tasks
         return datasets.DatasetInfo(
@@ -133,31 +116,16 @@ class WFDBFolder(datasets.ArrowBasedBuilder):
             features=datasets.Features({**FEATURES, **{task.name: task.feature for task in tasks}}),
         )
 
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        list_dir = None if dl_manager.is_streaming else self._output_dir
-        if list_dir is not None:
-            for leftover in Path(list_dir).glob("skipped-*.jsonl"):  # of a build that was killed
-                leftover.unlink()
+    def _read_chunks(self) -> tuple[dict[str, list[list[TableRow]]], list[WFDBFolderError]]:
+        _, rows, errors = read_label_table(read_settings(self.config.data_dir))
+        splits = {
+            split: in_chunks([row for row in rows if row.values["strat_fold"] in folds], CHUNK_SIZE)
+            for split, folds in SPLIT_FOLDS.items()
+        }
+        return splits, errors
+
+    def _generate_tables(self, chunks: list[list[TableRow]], list_dir: str | None) -> Iterator[tuple[int, pa.Table]]:
         settings = read_settings(self.config.data_dir)
-        _, rows, errors = read_label_table(settings)
-        self._leave_out(errors, list_dir, "table")
-        generators = []
-        for split in SPLIT_FOLDS:
-            members = [row for row in rows if split_of(row.values["strat_fold"]) == split]
-            chunks = [members[start : start + CHUNK_SIZE] for start in range(0, len(members), CHUNK_SIZE)]
-            if chunks:  # `datasets` cannot load a split without records
-                arguments = {"chunks": chunks, "settings": settings, "list_dir": list_dir}
-                generators.append(datasets.SplitGenerator(split, gen_kwargs=arguments))
-        return generators
-
-    def _download_and_prepare(self, *arguments: Any, **options: Any) -> None:
-        super()._download_and_prepare(*arguments, **options)
-        for name in [name for name, split in self.info.splits.items() if not split.num_examples]:
-            del self.info.splits[name]  # all its records are faulty, and `datasets` cannot load it
-
-    def _generate_tables(
-        self, chunks: list[list[TableRow]], settings: FolderSettings, list_dir: str | None
-    ) -> Iterator[tuple[int, pa.Table]]:
         told: set[str] = set()
         for index, rows in enumerate(chunks):
             errors: list[WFDBFolderError] = []
@@ -167,17 +135,6 @@ class WFDBFolder(datasets.ArrowBasedBuilder):
                 if len(table) == 1:  # `datasets` would collect a thousand such, however long, before it writes
                     yield index, table.slice(0, 0)
             self._leave_out(errors, list_dir, f"{rows[0].number:08d}")
-
-    def _leave_out(self, errors: list[WFDBFolderError], list_dir: str | None, name: str) -> None:
-        """Raise the first error, or with `on_error="skip"` log them all and list them in a file of that name."""
-        if errors and self.config.on_error == "raise":
-            raise errors[0]
-        for error in errors:
-            logger.warning("Skipped a record. %s", error)
-        if errors and list_dir is not None:
-            names = ("file", "row", "field", "reason")
-            lines = [json.dumps({name: getattr(error, name) for name in names}) + "\n" for error in errors]
-            Path(list_dir, f"skipped-{name}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def signal_array(row: Mapping[str, Any]) -> np.ndarray:

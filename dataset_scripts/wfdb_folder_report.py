@@ -8,14 +8,16 @@ from typing import Any
 
 import datasets
 import pyarrow.compute as pc
+from huggingface_hub import DatasetCard
 
-from dataset_scripts.ptbxl import SPLIT_FOLDS
+from dataset_scripts.checked_builder import SPLIT_FOLDS
+from dataset_scripts.parquet import MAX_SHARD_SIZE, add_build_options, card_data, write_parquet_folder
 from dataset_scripts.wfdb16 import SAMPLE_DTYPE
 from dataset_scripts.wfdb_folder import WFDBFolder
 from dataset_scripts.wfdb_folder_settings import WFDBFolderError, read_settings
 from dataset_scripts.wfdb_folder_table import LabelTask, read_label_table
-from modeling_enecg.files import new_folder
 
+CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "wfdb_folder_dataset.md"
 MOST_COMMON = 5  # values that are told one by one
 
 
@@ -38,19 +40,38 @@ def describe_folder(builder: WFDBFolder) -> str:
     return "\n".join(lines)
 
 
-def write_parquet(builder: WFDBFolder, output_dir: str | Path) -> None:
-    """Write a prepared dataset as Parquet files, one a split; the folder appears at once when complete.
+def write_parquet(
+    builder: WFDBFolder, output_dir: str | Path, num_proc: int | None = None, max_shard_size: str = MAX_SHARD_SIZE
+) -> Path:
+    """Write a folder of ECGs as `default/<split>-00000-of-0000N.parquet` files and a card that describes them.
+
+    The records are read anew. The folder appears at once when complete.
 
     Args:
-        builder (`WFDBFolder`): After `download_and_prepare`.
+        builder (`WFDBFolder`): After `download_and_prepare`, for the description.
         output_dir (`str` or `Path`): The folder to write; it must not exist or be empty.
+        num_proc (`int`, *optional*, defaults to 1): Number of processes.
+        max_shard_size (`str`, *optional*, defaults to `"500MB"`): See `write_parquet_folder`.
+
+    Returns:
+        `Path`: The folder written.
 
     Raises:
         FileExistsError: if `output_dir` is a file or a folder that is not empty.
+        WFDBFolderError: if the folder has become faulty.
+        ValueError: if `max_shard_size` is no size.
     """
-    with new_folder(output_dir) as folder:
-        for name, split in builder.as_dataset().items():
-            split.to_parquet(folder / f"{name}-00000-of-00001.parquet")
+
+    def make_builders(cache_dir: str) -> list[WFDBFolder]:
+        config = builder.config
+        return [WFDBFolder(data_dir=config.data_dir, cache_dir=cache_dir, on_error=config.on_error)]
+
+    def make_card(builders: Sequence[WFDBFolder], _: Path) -> DatasetCard:
+        return DatasetCard.from_template(
+            card_data(builders), template_path=str(CARD_TEMPLATE), description=describe_folder(builder)
+        )
+
+    return write_parquet_folder(make_builders, make_card, output_dir, num_proc, max_shard_size)
 
 
 def _table(columns: Iterable[str], rows: Mapping[str, Sequence[str | int]]) -> list[str]:
@@ -119,17 +140,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", required=True, help="the folder with dataset.yaml, or such a file itself")
     parser.add_argument("--output_dir", help="also write Parquet files to this folder; it must not exist or be empty")
     parser.add_argument("--cache_dir", help="where the dataset is prepared; datasets' cache by default")
-    parser.add_argument("--num_proc", type=int, default=1, help="number of processes; 1 by default")
-    parser.add_argument(
-        "--on_error", choices=("raise", "skip"), default="raise", help="stop at a faulty record, or leave it out"
-    )
+    add_build_options(parser)
     options = parser.parse_args(arguments)
     try:
         builder = WFDBFolder(data_dir=options.data_dir, cache_dir=options.cache_dir, on_error=options.on_error)
         builder.download_and_prepare(num_proc=options.num_proc)
         print(describe_folder(builder))
         if options.output_dir is not None:
-            write_parquet(builder, options.output_dir)
-            print(f"Wrote {options.output_dir}")
-    except (WFDBFolderError, FileExistsError) as error:
+            folder = write_parquet(builder, options.output_dir, options.num_proc, options.max_shard_size)
+            print(f"Wrote {folder}")
+    except (ValueError, FileExistsError) as error:
         raise SystemExit(f"error: {error}") from error

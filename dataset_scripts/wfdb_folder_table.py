@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from datasets import ClassLabel, List, Value
 
-from dataset_scripts.ptbxl import SPLIT_FOLDS
+from dataset_scripts.checked_builder import SPLIT_FOLDS
 from dataset_scripts.wfdb_folder_settings import FolderSettings, WFDBFolderError, is_inside
 from modeling_enecg.reading_wfdb import find_header
 

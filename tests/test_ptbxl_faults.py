@@ -180,11 +180,6 @@ def test_statements_that_disagree_with_our_label_tables_are_refused(release, bui
         build(release)
 
 
-def test_an_unknown_option_is_refused(release, build):
-    with pytest.raises(ValueError, match="on_error is 'ignore'; expected 'raise' or 'skip'"):
-        build(release, on_error="ignore")
-
-
 def test_a_clear_error_also_comes_out_of_a_worker_process(release, build, monkeypatch):
     monkeypatch.setattr(ptbxl, "CHUNK_SIZE", 3)
     remove(".dat")(release)
