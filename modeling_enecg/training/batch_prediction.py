@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from accelerate import PartialState
 from tqdm import tqdm
@@ -15,13 +15,13 @@ from tqdm import tqdm
 from ..configuration_enecg import Task
 from ..expert_references import weights_digest
 from ..files import new_file, write_text
-from ..modeling_enecg import EnECGModel
 from ..pipeline_ecg import ECGClassificationPipeline
 from ..prediction import Predictor
 from .preparing import row_signal
 from .sources import SPLITS, DatasetOptions, find_source
 
 RECORDS_A_PART = 256  # little is lost by a kill, and all processes have work
+IDS = ["ecg_id", "patient_id"]
 
 
 def predict_dataset(
@@ -48,17 +48,16 @@ def predict_dataset(
         `Path`: The file.
 
     Raises:
-        ValueError: if there is no such split, beside the output there are parts of another prediction, or a record
-            cannot be predicted.
+        ValueError: if there is no such split, or no record; the output is a folder, or beside it there are parts of
+            another prediction; or a record cannot be predicted.
     """
     state = PartialState()
-    rows = find_source(options).read(splits or SPLITS)
-    unknown = sorted(set(splits or ()) - rows.keys())
-    if unknown or not rows:
-        raise ValueError(f"{options.data_dir} has no split {', '.join(unknown)}; there are {', '.join(rows)}.")
+    if Path(output).is_dir():
+        raise ValueError(f"{output} is a folder; give a file.")
+    rows = _read(options, splits)
     work = [(split, start) for split, records in rows.items() for start in range(0, len(records), RECORDS_A_PART)]
     folder = Path(f"{output}.parts")
-    _check_same(folder, _digest(predictor.model, rows))
+    _check_same(folder, _digest(predictor, options, rows))
     paths = {(split, start): folder / f"{split}-{start:010d}.parquet" for split, start in work}
     own = [part for part in work[state.process_index :: state.num_processes] if not paths[part].exists()]
     find = ECGClassificationPipeline(
@@ -68,22 +67,42 @@ def predict_dataset(
     progress = tqdm(total=len(own), desc="Predicting", unit="part", disable=not state.is_main_process)
     for split, start in own:
         records = rows[split].select(range(start, min(start + RECORDS_A_PART, len(rows[split]))))
-        frame = _predict(find, tasks, records, options.sampling_rate)
-        frame.insert(2, "split", split)
+        table = _predict(find, tasks, records, options.sampling_rate)
+        table = table.add_column(len(IDS), "split", pa.array([split] * len(table)))
         with new_file(paths[split, start]) as aside:
-            frame.to_parquet(aside, index=False)
+            pq.write_table(table, aside)
         progress.update()
     state.wait_for_everyone()
     if state.is_main_process:
         _join([paths[part] for part in work], Path(output))
+        for path in paths.values():  # before what says whose they are
+            path.unlink()
         shutil.rmtree(folder)
     state.wait_for_everyone()
     return Path(output)
 
 
-def _digest(model: EnECGModel, rows: Mapping[str, datasets.Dataset]) -> str:
-    parts = [model.config.to_json_string(), weights_digest(model), *(each._fingerprint for each in rows.values())]
-    return hashlib.sha256(" ".join([*parts, *rows]).encode()).hexdigest()
+def _read(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str, datasets.Dataset]:
+    """Read the wanted splits, which must be there, or those that are."""
+    source = find_source(options)
+    names = list(dict.fromkeys(wanted or SPLITS))
+    rows = source.read(names)
+    missing = [name for name in names if name not in rows]
+    if missing and (wanted or not rows):
+        known = ", ".join(source.files or source.read(SPLITS))
+        raise ValueError(f"{options.data_dir} has no split {', '.join(missing)}; there are {known}.")
+    if not any(map(len, rows.values())):
+        raise ValueError(f"{options.data_dir} has no records in {', '.join(rows)}.")
+    return rows
+
+
+def _digest(predictor: Predictor, options: DatasetOptions, rows: Mapping[str, datasets.Dataset]) -> str:
+    """Return a digest of all that determines the predictions, and how they are divided."""
+    model = predictor.model
+    parts = [model.config.to_json_string(), weights_digest(model), predictor.extractor.to_json_string()]
+    parts += [str(options.sampling_rate), str(RECORDS_A_PART)]
+    parts += [text for split, records in rows.items() for text in (split, records._fingerprint)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _check_same(folder: Path, digest: str) -> None:
@@ -99,7 +118,7 @@ def _check_same(folder: Path, digest: str) -> None:
 
 def _predict(
     find: ECGClassificationPipeline, tasks: Sequence[Task], records: datasets.Dataset, sampling_rate: float
-) -> pd.DataFrame:
+) -> pa.Table:
     """Return a row a record: its ids, and every task's outputs."""
     current: list[Any] = [None]
 
@@ -112,13 +131,13 @@ def _predict(
         results = list(find(signals()))
     except ValueError as error:
         raise ValueError(f"Record {current[0]}: {error}") from error
-    values = []
-    for result in results:
-        outputs = [(task.name, found) for task in tasks for found in result[task.name]]
-        values.append({f"{name}.{found['label']}.predicted": _value(found) for name, found in outputs})
-    columns = [f"{task.name}.{label}.predicted" for task in tasks for label in task.output_names]
-    ids = records.select_columns(["ecg_id", "patient_id"]).to_pandas()
-    return pd.concat([ids, pd.DataFrame(values, columns=columns)], axis=1)
+    table = records.select_columns(IDS).with_format("arrow")[:].replace_schema_metadata()
+    for task in tasks:
+        values = [{found["label"]: _value(found) for found in result[task.name]} for result in results]
+        for name in task.output_names:
+            column = pa.array([each[name] for each in values], pa.float64())
+            table = table.append_column(f"{task.name}.{name}.predicted", column)
+    return table
 
 
 def _value(found: Mapping[str, Any]) -> float:

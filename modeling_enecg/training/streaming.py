@@ -106,12 +106,17 @@ class Stream:
         return row is not None and self._share_of_row[row] == self._state.process_index
 
     def rows(self, epoch: int | None = None) -> datasets.IterableDataset:
-        """Return this process's labelled rows, shuffled for an epoch, or in the order of the files."""
+        """Return this process's labelled rows, in the order of the files, or shuffled for an epoch.
+
+        To shuffle, the files are read one by one in random order, through a buffer: several at once would each take
+        memory.
+        """
         rank, world_size = self._state.process_index, self._state.num_processes
         rows = _open(self.files[rank::world_size] if self._has_own_files else self.files)
         rows = rows.filter(self._is_own, input_columns="ecg_id")
         if epoch is not None:
-            rows = rows.shuffle(seed=self.recipe.seed, buffer_size=self.recipe.shuffle_buffer)
+            buffer_size = self.recipe.shuffle_buffer
+            rows = rows.shuffle(seed=self.recipe.seed, buffer_size=buffer_size, max_buffer_input_shards=1)
             rows.set_epoch(epoch)
         return rows
 
@@ -245,5 +250,5 @@ def _numbered(ids: Sequence[Any]) -> dict[Any, int]:
     return {ecg_id: row for row, ecg_id in enumerate(ids)}
 
 
-def _unchanged(row: dict[str, Any]) -> dict[str, Any]:
+def _unchanged(row: Any) -> Any:
     return row
