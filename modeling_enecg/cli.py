@@ -1,10 +1,11 @@
-"""The `enecg` command: list and convert published checkpoints, predict recordings, publish on the Hub."""
+"""The `enecg` command: convert checkpoints, predict, plan, report on runs, publish on the Hub, run experiments."""
 
 import argparse
 import json
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,32 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--cache_dir", help="with --dataset: where the dataset is kept once read")
     predict.set_defaults(run=_predict)
 
+    plan = commands.add_parser("plan", help="estimate what a recipe takes on PTB-XL, from short measured runs")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    plan.add_argument("recipe", help="the recipe's YAML file")
+    plan.add_argument("overrides", nargs=argparse.REMAINDER, help="last of all, --key value as of train.py")
+    plan.set_defaults(run=_plan)
+
+    report = commands.add_parser("report", help="write a report on runs: an HTML page, Markdown, figures, numbers")
+    report.add_argument("runs", nargs="+", metavar="run", help="folder of a run that ended")
+    report.add_argument("--output", metavar="FOLDER", help="default: the folder report in that of the only run")
+    report.add_argument("--calibration", choices=("temperature", "platt"), default="temperature")
+    report.add_argument("--resample", choices=("patient", "record"), default="patient", help="what intervals draw")
+    report.add_argument("--num_resamples", type=int, default=1000, help="of the bootstrap; default: 1000")
+    report.set_defaults(run=_report)
+
+    compare = commands.add_parser("compare", help="compare two runs on the same test records, label by label")
+    compare.add_argument("first", metavar="run_a", help="folder of a run; differences are this one minus the other")
+    compare.add_argument("second", metavar="run_b", help="folder of another run")
+    compare.add_argument("--task", help="compare this one only")
+    compare.add_argument("--metric", choices=("auroc", "auprc", "mae", "rmse", "r2"), help="compare by this one only")
+    compare.add_argument(
+        "--correction", choices=("none", "bonferroni", "holm", "fdr"), default="holm", help="over a metric's labels"
+    )
+    compare.add_argument("--num_resamples", type=int, default=5000, help="of the bootstrap; default: 5000")
+    compare.add_argument("--output", metavar="FOLDER", help="write tables and figures; default: print the tables")
+    compare.set_defaults(run=_compare)
+
     push = commands.add_parser("push", help="publish a model, a backbone or an adapter on the Hub")
     push.add_argument("folder", help="a run's folder, its folder adapter, or what convert made")
     push.add_argument("--to", required=True, metavar="ORG/NAME", help="the repository; made if need be")
@@ -86,6 +113,17 @@ def _parser() -> argparse.ArgumentParser:
         help="state the right to publish this expert's weights, though its licence does not give it to everybody",
     )
     push.set_defaults(run=_push)
+
+    experiment = commands.add_parser("experiment", help="run an experiment of the papers: runs, tables, figures")
+    experiment.add_argument("name", nargs="?", help="such as post_training/main_table; a paper, for all its; or all")
+    experiment.add_argument("--list", action="store_true", help="list the experiments and their numbers of runs")
+    experiment.add_argument("--data_dir", help="the records, as in a recipe")
+    experiment.add_argument("--output_dir", help="where to write; the same command goes on with what is left")
+    experiment.add_argument("--small", action="store_true", help="the small form: small backbones, few epochs")
+    experiment.add_argument("--seeds", metavar="1,2,...", help="instead of the experiment's own")
+    experiment.add_argument("--cache_dir", help="where prepared records and features are kept")
+    experiment.add_argument("--configs", default="configs", help="folder of recipes; default: configs, here")
+    experiment.set_defaults(run=_experiment)
     return parser
 
 
@@ -159,6 +197,35 @@ def _predict_dataset(options: argparse.Namespace) -> None:
         print(output)
 
 
+def _plan(options: argparse.Namespace) -> None:
+    from .training import load_recipe  # needs the extra `train`
+    from .training.planning import plan_recipe
+
+    overrides = [f"--{name}=nowhere" for name in ("data_dir", "output_dir")]  # planning makes its own
+    plan = plan_recipe(load_recipe(options.recipe, [*overrides, *options.overrides]))
+    if options.json:
+        content = asdict(plan) | {"total_seconds": plan.total_seconds, "peak_mb": plan.peak_mb}
+        content["stages"] = {name: stage._asdict() for name, stage in plan.stages.items()}
+        print(json.dumps(content, indent=2))
+        return
+    print(
+        f"{options.recipe} on PTB-XL, one process on {plan.device}: about {_duration(plan.total_seconds)}, "
+        f"{plan.peak_mb / 1e3:.1f} GB of memory, {plan.disk_gb:.1f} GB of disk"
+    )
+    for name, stage in plan.stages.items():
+        print(
+            f"  {name}: {stage.num_epochs} epochs of {_duration(stage.seconds_an_epoch)}, "
+            f"{stage.num_trainable:,} of {plan.num_parameters:,} parameters, {stage.peak_mb / 1e3:.1f} GB"
+        )
+    print(f"  all else (preparing, features, predictions): {_duration(plan.other_seconds)}")
+    print("A rough estimate, scaled up from two short runs on simulated records.", file=sys.stderr)
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
 def _push(options: argparse.Namespace) -> None:
     address = push_folder(
         options.folder,
@@ -169,6 +236,53 @@ def _push(options: argparse.Namespace) -> None:
         accept_licences=options.accept_licence,
     )
     print(address)
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    from .experiments import check_studies, list_studies, load_study, run_study  # needs the extra `train`
+    from .training.processes import start_processes
+
+    seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else None
+    known = list_studies(options.configs)
+    if options.list:
+        for name in known:
+            study = load_study(options.configs, name, options.small, seeds)
+            print(f"{name}: {study.title} ({len(study.runs())} runs)")
+        return
+    if None in (options.name, options.data_dir, options.output_dir):
+        raise ValueError("Give a name, --data_dir and --output_dir; or --list.")
+    names = [name for name in known if options.name in ("all", name.split("/")[0])] or [options.name]
+    studies = [load_study(options.configs, name, options.small, seeds) for name in names]
+    check_studies(studies, options.configs)
+    state = start_processes()
+    for study in studies:
+        folder = run_study(study, options.configs, options.data_dir, options.output_dir, options.cache_dir)
+        if state.is_main_process:
+            print(folder / "table.md")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from .evaluation.full_report import write_full_report  # needs the extra `train`
+    from .evaluation.run_evaluation import ReportOptions
+
+    if len(options.runs) > 1 and options.output is None:
+        raise ValueError("Several runs need an --output folder for their report.")
+    settings = ReportOptions(options.calibration, options.resample, options.num_resamples)
+    print(write_full_report(options.runs, options.output or Path(options.runs[0], "report"), settings))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from .evaluation.compare_runs import (  # needs the extra `train`
+        ComparisonOptions,
+        compare_runs,
+        comparison_markdown,
+        write_comparison,
+    )
+
+    correction = {"fdr": "benjamini-hochberg"}.get(options.correction, options.correction)
+    settings = ComparisonOptions(options.task, options.metric, correction, options.num_resamples)
+    compared = compare_runs(options.first, options.second, settings)
+    print(write_comparison(compared, options.output) if options.output else comparison_markdown(compared))
 
 
 def _print_result(result: dict[str, Any]) -> None:

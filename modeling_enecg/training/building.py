@@ -14,7 +14,8 @@ from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from .arguments import lora_settings
-from .recipe import Recipe, RecipeError, suggest
+from .recipe import Recipe
+from .settings import RecipeError, suggest
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:

@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging
 
-from .recipe import RecipeError
+from .settings import RecipeError
 
 logger = logging.get_logger(__name__)
 

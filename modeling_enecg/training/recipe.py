@@ -1,15 +1,9 @@
 """Recipes: one YAML file and overrides in, a checked `Recipe` out."""
 
-import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ..configuration_enecg import EnECGConfig
 from ..leads import LEAD_SETS
@@ -19,6 +13,18 @@ from .arguments import (
     LoraHeadArguments,
     PostTrainingArguments,
     StageArguments,
+)
+from .settings import (
+    RecipeError,
+    check_choice,
+    check_fields,
+    fits,
+    merged,
+    missing_fields,
+    override,
+    parse_overrides,
+    read_settings,
+    suggest,
 )
 
 STAGES: dict[str, type[StageArguments]] = {
@@ -45,10 +51,6 @@ _RESERVED = {
 # Fields of `EnECGConfig` that a recipe gives elsewhere, or a stage.
 _OWN_PLACE = {"experts", "expert_order", "tasks", "head_dropout", "expert_references"}
 _ENSEMBLE_FIELDS = sorted(EnECGConfig.__annotations__.keys() - _OWN_PLACE)
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed as written."""
 
 
 @dataclass
@@ -130,22 +132,22 @@ class Recipe:
     cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data and features are kept."})
 
     def __post_init__(self) -> None:
-        _check_choice("sampling_rate", self.sampling_rate, (100, 500))
-        _check_choice("on_error", self.on_error, ("raise", "skip"))
-        _check_choice("class_weights", self.class_weights, ("none", "balanced"))
-        _check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
-        _check_choice("save_experts", self.save_experts, ("value", "reference"))
+        check_choice("sampling_rate", self.sampling_rate, (100, 500))
+        check_choice("on_error", self.on_error, ("raise", "skip"))
+        check_choice("class_weights", self.class_weights, ("none", "balanced"))
+        check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
+        check_choice("save_experts", self.save_experts, ("value", "reference"))
         if self.shuffle_buffer < 1:
             raise RecipeError(f"shuffle_buffer: expected a positive number, got {self.shuffle_buffer!r}.")
         for name in self.lead_sets:
-            _check_choice("lead_sets", name, tuple(LEAD_SETS))
+            check_choice("lead_sets", name, tuple(LEAD_SETS))
         if not 0 < self.train_fraction <= 1:
             raise RecipeError(f"train_fraction: expected a share above 0 and up to 1, got {self.train_fraction}.")
         if self.streaming and (self.train_fraction < 1 or self.permute_labels):
             raise RecipeError("streaming: takes the whole training fold; leave train_fraction and permute_labels out.")
         for task, weight in self.loss_weights.items():
-            _check_choice("loss_weights", task, self.tasks)
-            if not _fits(weight, float) or weight <= 0:
+            check_choice("loss_weights", task, self.tasks)
+            if not fits(weight, float) or weight <= 0:
                 raise RecipeError(f"loss_weights.{task}: expected a positive number, got {weight!r}.")
         self.ensemble = {key: value for key, value in self.ensemble.items() if value is not None}
         for key in self.ensemble:
@@ -154,8 +156,8 @@ class Recipe:
         self._check_experts()
         self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
         for name, settings in self.stages.items():
-            _check_choice("stages", name, tuple(STAGES))
-            _check_fields(settings, STAGES[name], f"stages.{name}.", _RESERVED)
+            check_choice("stages", name, tuple(STAGES))
+            check_fields(settings, STAGES[name], f"stages.{name}.", _RESERVED)
         for name in ("tasks", "stages"):
             if not getattr(self, name):
                 raise RecipeError(f"{name}: at least one is needed.")
@@ -173,8 +175,8 @@ class Recipe:
             raise RecipeError("model: a trained model has its experts and gates; leave experts and ensemble out.")
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply overrides.
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file and apply changes and overrides.
 
     Args:
         path (`str` or `Path`): A YAML file with the fields of [`Recipe`]; with `extends`, the name of another file in
@@ -182,16 +184,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides (`Sequence[str]`): `--key value` or `--key=value` pairs; a key with dots reaches inside, as in
             `--stages.post_training.learning_rate 1e-4`; a stage or expert set to `null` is left out. Values are YAML.
             A field that is true or false may stand alone for true, as in `--streaming`.
+        changes (`Mapping[str, Any]`, *optional*): Fields that are laid over the file's, as those of a recipe over
+            another that it extends.
 
     Raises:
         RecipeError: if the file cannot be read, or a key is unknown, missing, or has the wrong type of value.
     """
-    content = _read(Path(path))
-    for key, value in _parse_overrides(overrides):
-        _override(content, key.split("."), value, key)
+    content = merged(read_settings(Path(path)), dict(changes or {}))
+    for key, value in parse_overrides(overrides, {item.name for item in fields(Recipe) if item.type is bool}):
+        override(content, key.split("."), value, key)
     content = {key: value for key, value in content.items() if value is not None}
-    _check_fields(content, Recipe, "")
-    missing = [item.name for item in fields(Recipe) if _is_required(item) and item.name not in content]
+    check_fields(content, Recipe, "")
+    missing = missing_fields(content, Recipe)
     if missing:
         raise RecipeError(f"The recipe lacks {', '.join(missing)}; add it, or pass --{missing[0]} VALUE.")
     return Recipe(**content)
@@ -200,122 +204,3 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def describe_fields() -> str:
     """Return one line of help a recipe field."""
     return "\n".join(f"  --{item.name:18} {item.metadata['help']}" for item in fields(Recipe))
-
-
-def _is_required(item: Field) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also reads `5e-4` as the number that YAML 1.2 says it is."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a recipe file and what it extends."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"Cannot read the recipe {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"The recipe {path} must be a mapping of keys to values.")
-    if "extends" not in content:
-        return content
-    name = content.pop("extends")
-    if not isinstance(name, str) or not name or Path(name).name != name:
-        raise RecipeError(f"The recipe {path}: extends is the name of a file in the same folder; got {name!r}.")
-    other = path.with_name(name)
-    if other in (path, *extended_by):
-        raise RecipeError(f"The recipe {path} extends itself, by way of {name}.")
-    return _merged(_read(other, (path, *extended_by)), content)
-
-
-def _merged(below: Any, above: Any) -> Any:
-    """Lay one recipe's settings over another's; only mappings mix."""
-    if not isinstance(below, dict) or not isinstance(above, dict):
-        return above
-    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
-
-
-_FLAGS = {item.name for item in fields(Recipe) if item.type is bool}
-
-
-def _parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
-    pairs = []
-    remaining = list(arguments)
-    while remaining:
-        key, equals, text = remaining.pop(0).partition("=")
-        if not key.startswith("--") or len(key) == 2:
-            raise RecipeError(f"Expected --key value, got {key!r}.")
-        if not equals:
-            stands_alone = not remaining or remaining[0].startswith("--")
-            if stands_alone and key[2:] in _FLAGS:
-                text = "true"
-            elif not remaining:
-                raise RecipeError(f"{key} lacks a value.")
-            else:
-                text = remaining.pop(0)
-        try:
-            pairs.append((key[2:], yaml.load(text, _Loader)))
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{key}: cannot read the value {text!r}: {error}") from error
-    return pairs
-
-
-def _override(content: dict[str, Any], keys: Sequence[str], value: Any, full_key: str) -> None:
-    if len(keys) == 1:
-        content[keys[0]] = value
-        return
-    inner = content.setdefault(keys[0], {})
-    if not isinstance(inner, dict):
-        raise RecipeError(f"--{full_key}: {keys[0]} holds {inner!r} and has nothing inside.")
-    _override(inner, keys[1:], value, full_key)
-
-
-def _check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
-    if value not in choices:
-        raise RecipeError(f"{key}: {value!r} is not one of {', '.join(map(str, choices))}.{suggest(value, choices)}")
-
-
-def _check_fields(values: Any, schema: type, prefix: str, reserved: typing.Collection[str] = ()) -> None:
-    """Refuse keys that the dataclass `schema` does not have, and values of another type."""
-    if not isinstance(values, Mapping):
-        raise RecipeError(f"{prefix.rstrip('.')}: expected settings, got {values!r}.")
-    hints = typing.get_type_hints(schema)
-    known = [item.name for item in fields(schema) if item.init and item.name not in reserved]
-    for key, value in values.items():
-        if key in reserved:
-            raise RecipeError(f"{prefix}{key} is set by the run itself; leave it out.")
-        if key not in known:
-            raise RecipeError(f"Unknown key {prefix}{key}.{suggest(key, known)}")
-        if not _fits(value, hints[key]):
-            raise RecipeError(f"{prefix}{key}: {value!r} is not of the type {_type_name(hints[key])}.")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from YAML can stand for a type hint."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in typing.get_args(hint))
-    if hint is Any:
-        return True
-    plain = origin or hint
-    if plain is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if plain is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, plain)
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-
-
-def suggest(given: Any, known: Sequence[Any]) -> str:
-    """Return a sentence that offers the known name closest to a wrong one, or nothing."""
-    close = get_close_matches(str(given), [str(choice) for choice in known], n=1)
-    return f" Did you mean {close[0]}?" if close else ""

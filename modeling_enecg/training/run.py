@@ -29,11 +29,13 @@ from .building import build_extractor, build_model, check_lora
 from .cost import CostMeter
 from .data import FeatureRecords, SignalRecords, Split
 from .feature_store import Precision, feature_statistics, stored_features
+from .metadata import record_metadata
 from .preparing import mean_over_windows
 from .processes import start_processes
 from .provenance import with_provenance
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
 from .run_data import RunData
+from .settings import RecipeError
 from .sources import recipe_source
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
 from .streaming import StreamedBatches, stream_statistics
@@ -354,6 +356,6 @@ def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredicti
     output = trainer.predict(dataset, ignore_keys=[])
     rows, means = mean_over_windows(split.records["ecg_id"][:], *cast(tuple[Any, Any, Any], output.predictions))
     logits, gate_weights, expert_logits = means
-    records = split.records.select(rows).select_columns(["ecg_id", "patient_id"]).to_pandas()
+    records = record_metadata(split.records.select(rows))
     labels = {name: targets[rows] for name, targets in cast(dict[str, np.ndarray], output.label_ids).items()}
     return SplitPredictions(records, labels, logits, gate_weights, expert_logits)

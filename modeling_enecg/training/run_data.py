@@ -11,7 +11,8 @@ from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import LEAD_SETS
 from .data import Split, Views, labelled_rows
 from .preparing import load_splits
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
+from .settings import RecipeError
 from .sources import SPLITS, Source
 from .streaming import Stream
 from .subsets import nested_subset, permuted

@@ -19,7 +19,8 @@ from dataset_scripts.mimic_iv_ecg import MIMICIVECG
 from dataset_scripts.ptbxl import PTBXL
 from dataset_scripts.wfdb_folder import WFDBFolder
 
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
+from .settings import RecipeError
 
 SPLITS = ("train", "validation", "test")
 

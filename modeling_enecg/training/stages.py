@@ -9,7 +9,8 @@ import torch
 from accelerate import PartialState
 
 from .arguments import StageArguments
-from .recipe import STAGES, Recipe, RecipeError
+from .recipe import STAGES, Recipe
+from .settings import RecipeError
 from .trainers import EnECGTrainer
 
 

@@ -20,7 +20,8 @@ from ..modeling_enecg import EnECGModel
 from .data import Views, labelled_rows
 from .feature_store import statistics_of
 from .preparing import row_signal
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
+from .settings import RecipeError
 from .sources import Source
 from .tasks import read_targets
 

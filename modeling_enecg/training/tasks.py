@@ -8,7 +8,7 @@ import numpy as np
 
 from ..configuration_enecg import Task
 from ..labels import TASK_NAMES
-from .recipe import RecipeError, suggest
+from .settings import RecipeError, suggest
 
 UNITS = {"age": "years", "rr_interval": "ms", "potassium": "mmol/L"}
 _NO_TASKS = {"ecg_id", "patient_id", "strat_fold", "signal", "sampling_rate", "lead_names"}

@@ -1,0 +1,103 @@
+"""Run a study: each of its runs that is not done yet, then its tables and figures."""
+
+import gc
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
+
+from accelerate import PartialState
+
+from ..conversion.published import PUBLISHED
+from ..training.processes import start_processes
+from ..training.run import run_recipe
+from ..training.settings import RecipeError
+from .figures import draw_figures
+from .results import read_results
+from .study import Study, StudyError
+from .tables import write_tables
+
+CHECKPOINTS = "checkpoints"  # the folder in which recipes expect converted weights
+
+
+def run_study(
+    study: Study,
+    configs: str | Path,
+    data_dir: str | Path,
+    output_dir: str | Path,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """Run what is left of a study, and write its tables and figures.
+
+    Args:
+        study (`Study`): What to run.
+        configs (`str` or `Path`): The folder of recipes.
+        data_dir (`str` or `Path`): The records, as in a recipe.
+        output_dir (`str` or `Path`): Holds a folder for every study, with one for every run in its folder `runs`.
+        cache_dir (`str` or `Path`, *optional*): Where prepared records and features are kept.
+
+    Returns:
+        `Path`: The study's folder: `table.md`, `table.csv`, `runs.csv`, `figures`, `runs`, and in `logs` what each run
+            printed.
+
+    Raises:
+        StudyError: as `check_studies` does, or if a run cannot be done.
+    """
+    state = start_processes()
+    folder = Path(output_dir) / study.name
+    settings = {"data_dir": str(data_dir), "cache_dir": None if cache_dir is None else str(cache_dir)}
+    check_studies([study], configs)
+    runs = study.runs()
+    for number, run in enumerate(runs, 1):
+        if state.is_main_process:
+            print(f"{study.name}: {number} of {len(runs)}: {run.name}", flush=True)
+        _forget_memory_peak()
+        try:
+            with _printing_to(folder / "logs" / f"{run.name}.txt"):
+                run_recipe(run.recipe(configs, folder / "runs", **settings), f"{study.name}/{run.name}")
+        except RecipeError as error:
+            raise StudyError(f"{study.name}: {run.name}: {error}") from error
+    if state.is_main_process:
+        results = read_results(study, runs, folder / "runs")
+        write_tables(study, results, folder)
+        draw_figures(study, results, folder / "figures")
+    PartialState().wait_for_everyone()
+    return folder
+
+
+def check_studies(studies: Iterable[Study], configs: str | Path) -> None:
+    """Refuse, before anything runs, studies with an illegal recipe, or without weights that must be converted first.
+
+    Raises:
+        StudyError: with all folders that are missing, and how to make them.
+    """
+    paths = set()
+    for study in studies:
+        try:
+            recipes = [run.recipe(configs, Path(study.name), data_dir="") for run in study.runs()]
+        except RecipeError as error:
+            raise StudyError(f"{study.name}: {error}") from error
+        paths |= {source["path"] for recipe in recipes for source in recipe.experts.values() if "path" in source}
+    missing = sorted(path for path in paths if Path(path).parts[0] == CHECKPOINTS and not Path(path).is_dir())
+    if missing:
+        commands = [weights.convert_command for weights in PUBLISHED if f"{CHECKPOINTS}/{weights.name}" in missing]
+        raise StudyError(
+            f"Published weights are missing in {', '.join(missing)}. `enecg experts` says where to get them; then: "
+            f"{'; '.join(commands)}. Or take the small form, --small."
+        )
+
+
+@contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    """Let a file have what a run prints at every epoch; the terminal shows which run it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shared = path if PartialState().is_main_process else os.devnull
+    with open(shared, "a", encoding="utf-8") as log, redirect_stdout(log):
+        yield
+
+
+def _forget_memory_peak() -> None:
+    """Let the peak memory of a run not be that of the run before, where the system can do so (Linux)."""
+    gc.collect()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
