@@ -1,5 +1,6 @@
 """The demo page: its functions, and the page itself in a real, headless Chromium. `make test-app` runs them."""
 
+import io
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import torch
+import wfdb
 
 pytest.importorskip("gradio", reason="gradio is not installed here; `make test-app` runs these tests")
 
@@ -119,12 +122,12 @@ def change_header(record, old, new):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({HEADER: b"\0 no header"}, "00001_hr.hea: cannot be read as a WFDB record"),
-        ({HEADER: None}, "00001_hr.dat: no WFDB header at 00001_hr.hea"),
-        ({SIGNAL: None}, "No such file or directory"),
-        ({SIGNAL: b"short"}, "00001_hr.hea: cannot be read as a WFDB record"),
+        ({HEADER: b"\0 no header"}, "00001_hr.hea: number of signals &#x27;no&#x27; is no whole number"),
+        ({HEADER: None}, "00001_hr.dat: is of no known format: no signature of one, and no WFDB header beside it."),
+        ({SIGNAL: None}, "00001_hr.hea: the header names the signal file 00001_hr.dat, which is not there."),
+        ({SIGNAL: b"short"}, "00001_hr.hea: declares 12 channels of 5000 samples, but holds at most 2 samples"),
         ({"other__hea": b""}, "expected the files of one recording"),
-        ({HEADER: None, SIGNAL: None, "<b>__txt": b"rubbish"}, "_b_.txt: no WFDB header at _b_.txt.hea"),
+        ({HEADER: None, SIGNAL: None, "<b>__txt": b"rubbish"}, "_b_.txt: holds no table of numbers."),
         ({f"{number}__dat": b"" for number in range(3)}, "Got 5 files of 0.1 MB; a recording has at most 4 files"),
         ({SIGNAL: bytes(21 * 2**20)}, "Got 2 files of 21.0 MB; a recording has at most 4 files of 20 MB together"),
     ],
@@ -144,12 +147,23 @@ def test_a_bad_upload_gives_one_line_and_is_removed(predictor, upload, uploads, 
 def test_a_header_cannot_name_a_file_elsewhere(predictor, upload, uploads, record, name):
     (uploads / "secret.dat").write_bytes(record.with_suffix(".dat").read_bytes())
     paths = upload(**change_header(record, b"00001_hr.dat", name))
-    assert "cannot be read" in app.respond(predictor, app.read_upload, paths)
+    html = app.respond(predictor, app.read_upload, paths)
+    assert "only files in the header&#x27;s own folder are read" in html
 
 
-def test_a_recording_of_more_than_an_hour_is_refused(predictor, upload, record):
-    paths = upload(**change_header(record, b"12 500 5000", b"12 0.001 5000"))
-    assert "at most an hour" in app.respond(predictor, app.read_upload, paths)
+def test_files_of_other_formats_are_read(upload):
+    file = io.BytesIO()
+    signal = np.random.default_rng(0).normal(size=(2, 5000))
+    np.savez(file, signal=signal, sampling_rate=500, unit="mV", lead_names=["I", "II"])
+    name, read = app.read_upload(upload(**{HEADER: None, SIGNAL: None, "mine__npz": file.getvalue()}))
+    assert (name, read.sampling_rate) == ("mine", 500)
+    np.testing.assert_allclose(read.signal_mv[:2], signal)
+
+
+def test_a_recording_of_more_than_an_hour_is_refused(predictor, uploads):
+    wfdb.wrsamp("long", 10, ["mV"], ["I"], np.zeros((40_000, 1)), fmt=["16"], write_dir=str(uploads))
+    html = app.respond(predictor, app.read_upload, [str(uploads / "long.hea"), str(uploads / "long.dat")])
+    assert "Got 40000 samples at 10 Hz; a recording has at most an hour." in html
 
 
 def test_what_nobody_foresaw_is_one_line_too(predictor, caplog):
@@ -397,7 +411,7 @@ def test_another_choice_takes_the_place_of_the_last(page, predictor, record):
 def test_rubbish_gives_a_readable_line(page, server, tmp_path):
     (tmp_path / "rubbish.hea").write_bytes(b"\0\xff no header at all")
     page.upload(tmp_path / "rubbish.hea")
-    page.wait_for("[role=alert]", "rubbish.hea: cannot be read as a WFDB record")
+    page.wait_for("[role=alert]", "rubbish.hea: number of signals 'no' is no whole number")
     page.screenshot("rubbish")
     assert "Traceback" not in page.text("body")
     assert str(server.temporary) not in page.text("body")
