@@ -63,7 +63,8 @@ def fabricate(folder, run, score, epochs=3, **info):
     """Write what a finished run leaves of what a study reads."""
     tasks = run.overrides.get("tasks", ["superdiagnostic"])
     interval = {"point": score, "lower": score - 0.1, "upper": score + 0.1}
-    metrics = {task: {"num_records": 40, "macro_auroc": interval, "macro_auprc": interval} for task in tasks}
+    outside = {"point": score, "lower": score + 0.01, "upper": score + 0.1}  # as happens with rare labels
+    metrics = {task: {"num_records": 40, "macro_auroc": interval, "macro_auprc": outside} for task in tasks}
     log = [
         entry
         for epoch in range(1, epochs + 1)

@@ -5,14 +5,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..evaluation.figure_style import BLUE, GREEN, GREY, ORANGE, STYLE, legend_entries, number, report_figure
+from ..evaluation.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    STYLE,
+    draw_interval,
+    legend_entries,
+    number,
+    report_figure,
+)
 from ..evaluation.published import PublishedResult
 from ..plotting import save_figure
 from .results import COST, RunResult, StudyResults, shown_task
@@ -77,7 +86,7 @@ def plot_comparison(study: Study, results: StudyResults, rows: pd.DataFrame, pat
         for _, row in rows[rows["task"] == task].iterrows():
             color = GREY if row["row"] in study.controls else BLUE
             label = "control" if row["row"] in study.controls else "measured here"
-            _draw_dot(axes, names.index(row["row"]), row, color, label)
+            draw_interval(axes, names.index(row["row"]), _interval(row), color, label)
         _draw_published(axes, names, [each for each in published if each.task == task])
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
@@ -186,15 +195,15 @@ def _draw_chance(draw: Any, metric: str) -> None:
         draw(value, color=GREY, linestyle="--", linewidth=1, label=label)
 
 
-def _error(row: pd.Series) -> list[list[float]]:
-    """Return how far a row's error bar reaches below and above its mean: over seeds, or of a single run."""
+def _interval(row: pd.Series) -> dict[str, float]:
+    """Return a row's mean and what its bar spans: a deviation over seeds, or the interval of a single run.
+
+    With rare labels a single score may lie outside its interval.
+    """
+    mean, lower, upper = (number(row[key]) for key in ("mean", "lower", "upper"))
     if row["num_seeds"] > 1:
-        return [[number(row["sd"])], [number(row["sd"])]]
-    return [[row["mean"] - number(row["lower"])], [number(row["upper"]) - row["mean"]]]
-
-
-def _draw_dot(axes: Axes, y: int, row: pd.Series, color: str, label: str) -> None:
-    axes.errorbar(row["mean"], y, xerr=_error(row), fmt="o", markersize=5, color=color, label=label)
+        lower, upper = mean - number(row["sd"]), mean + number(row["sd"])
+    return {"point": mean, "lower": lower, "upper": upper}
 
 
 def _draw_published(axes: Axes, names: Sequence[str], published: Sequence[PublishedResult]) -> None:
@@ -210,8 +219,11 @@ def _line_name(study: Study, options: Mapping[str, str]) -> str:
 
 
 def _draw_line(axes: Axes, points: pd.DataFrame, color: str, label: str) -> None:
-    errors = np.array([_error(row) for _, row in points.iterrows()])[:, :, 0].T
-    axes.errorbar(points["x"], points["mean"], yerr=errors, fmt="o-", capsize=3, color=color, label=label)
+    bars = [_interval(row) for _, row in points.iterrows()]
+    axes.vlines(
+        points["x"], [bar["lower"] for bar in bars], [bar["upper"] for bar in bars], color=color, linewidth=1.5
+    )
+    axes.plot(points["x"], points["mean"], "o-", color=color, label=label)
 
 
 def _draw_run(losses: Axes, scores: Axes, result: RunResult, color: str) -> None:
