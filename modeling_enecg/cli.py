@@ -16,9 +16,9 @@ from .conversion import CONVERTERS, convert_checkpoint
 from .conversion.published import PUBLISHED
 from .hub.push import push_folder
 from .hub.upload import NETWORK_ERRORS
-from .io import read_ecg
+from .io import ECGRecord, read_ecg
 from .labels import describe
-from .leads import STANDARD_LEADS
+from .leads import STANDARD_LEADS, missing_leads
 from .plotting import plot_ecg
 from .prediction import Predictor, leading_findings
 from .version import __version__
@@ -165,7 +165,7 @@ def _predict(options: argparse.Namespace) -> None:
             tasks = predictor(record)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        results.append({"record": str(path), "tasks": tasks})
+        results.append({"record": str(path), **_describe_record(record), "tasks": tasks})
         if options.plot:
             findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(tasks)]
             order = [lead for lead in STANDARD_LEADS if lead in record.lead_names]
@@ -285,8 +285,19 @@ def _compare(options: argparse.Namespace) -> None:
     print(write_comparison(compared, options.output) if options.output else comparison_markdown(compared))
 
 
+def _describe_record(record: ECGRecord) -> dict[str, Any]:
+    return {
+        "seconds": record.signal_mv.shape[1] / record.sampling_rate,
+        "sampling_rate": record.sampling_rate,
+        "lead_names": record.lead_names,
+        "missing_leads": missing_leads(record.signal_mv, record.lead_names),
+    }
+
+
 def _print_result(result: dict[str, Any]) -> None:
     print(result["record"])
+    missing = f"; missing: {', '.join(result['missing_leads'])}" if result["missing_leads"] else ""
+    print(f"  {result['seconds']:.1f} s at {result['sampling_rate']:g} Hz; {', '.join(result['lead_names'])}{missing}")
     for name, task in result["tasks"].items():
         print(f"  {name}")
         unit = f" {task['unit']}" if task.get("unit") else ""

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .leads import standard_lead_name
+from .leads import is_standard_lead, standard_lead_name
 
 MV_PER_UNIT = {
     "nv": 1e-6,
+    "nanovolt": 1e-6,
     "uv": 1e-3,
     "µv": 1e-3,
     "μv": 1e-3,
@@ -64,11 +65,8 @@ def channel_name(name: str) -> str:
 
 def is_known_lead(name: str) -> bool:
     """Whether a channel's name says that it is an ECG lead."""
-    try:
-        standard_lead_name(name)
-    except ValueError:
-        return bool(_ECG_PREFIX.match(name.strip()) or _OTHER_LEADS.fullmatch(name.strip()))
-    return True
+    is_other = _ECG_PREFIX.match(name.strip()) or _OTHER_LEADS.fullmatch(name.strip())
+    return is_standard_lead(name) or bool(is_other)
 
 
 def check_size(num_channels: int, num_samples: int, sampling_rate: float, available: float) -> None:

@@ -64,6 +64,15 @@ def standard_lead_name(name: str) -> str:
     return _ALIASES[key]
 
 
+def is_standard_lead(name: str) -> bool:
+    """Whether a lead name is one of the 12 standard leads', in any usual spelling."""
+    try:
+        standard_lead_name(name)
+    except ValueError:
+        return False
+    return True
+
+
 def standard_lead_names(names: Sequence[str]) -> list[str]:
     """Return the standard spelling of every lead name.
 
@@ -113,6 +122,13 @@ def recorded_leads(
     targets = standard_lead_names(target_leads)
     recorded = [rows[name] for name in targets if name in rows]
     return np.stack(recorded) if recorded else signal[:0], np.array([name in rows for name in targets])
+
+
+def missing_leads(signal: np.ndarray, lead_names: Sequence[str]) -> list[str]:
+    """Return the standard leads that a recording neither holds nor gives by calculation; it may hold others."""
+    rows = [row for row, name in enumerate(lead_names) if is_standard_lead(name)]
+    _, is_recorded = recorded_leads(signal[rows], [lead_names[row] for row in rows])
+    return [lead for lead, is_there in zip(STANDARD_LEADS, is_recorded, strict=True) if not is_there]
 
 
 def _derived_limb_leads(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 from transformers.utils import logging
 
 from .feature_extraction_ecg import check_shape
-from .leads import standard_lead_name
+from .leads import is_standard_lead
 
 logger = logging.get_logger(__name__)
 
@@ -66,7 +66,7 @@ def usable_windows(
     check_shape(signal, "The signal")
     names = None if lead_names is None else list(lead_names)
     if names is not None and len(names) == len(signal):  # else the feature extractor says what is wrong
-        rows = [row for row, name in enumerate(names) if _is_standard(name)]
+        rows = [row for row, name in enumerate(names) if is_standard_lead(name)]
         if not rows:
             raise ValueError(f"None of the leads {', '.join(names)} is a standard one; name them if they are.")
         if len(rows) < len(names):
@@ -77,14 +77,6 @@ def usable_windows(
     if not usable:
         raise ValueError("Every lead has missing samples in every window.")
     return usable, names
-
-
-def _is_standard(name: str) -> bool:
-    try:
-        standard_lead_name(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _without_gaps(window: np.ndarray) -> np.ndarray:

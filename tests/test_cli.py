@@ -181,7 +181,7 @@ def test_convert_refuses_an_unknown_backbone(checkpoint, tmp_path, capsys):
 
 def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
     lines = run("predict", model_dir, record).splitlines()
-    assert lines[0] == str(record)
+    assert lines[:2] == [str(record), f"  10.0 s at 500 Hz; {', '.join(STANDARD_LEADS)}"]
     results = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
     for label in FINDINGS:
         value = results["superdiagnostic"]["outputs"][label]
@@ -284,6 +284,8 @@ def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
     few, whole = json.loads(run("predict", model_dir, path, record, "--json"))
     values, wanted = (list(result["tasks"]["superdiagnostic"]["outputs"].values()) for result in (few, whole))
     assert np.isfinite(values).all()
+    assert few["lead_names"] == kept
+    assert few["missing_leads"] == ([] if len(kept) == 8 else [lead for lead in STANDARD_LEADS if lead != "II"])
     assert (values == pytest.approx(wanted, abs=1e-3)) == (len(kept) == 8)
 
 
