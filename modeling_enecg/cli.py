@@ -223,7 +223,9 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    if minutes < 2:
+        return f"{seconds:.0f} s" if seconds > 10 else f"{seconds:.1f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _push(options: argparse.Namespace) -> None:
@@ -262,8 +264,7 @@ def _experiment(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from .evaluation.full_report import write_full_report  # needs the extra `train`
-    from .evaluation.run_evaluation import ReportOptions
+    from .reports import ReportOptions, write_full_report  # needs the extra `train`
 
     if len(options.runs) > 1 and options.output is None:
         raise ValueError("Several runs need an --output folder for their report.")
@@ -272,7 +273,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from .evaluation.compare_runs import (  # needs the extra `train`
+    from .reports import (  # needs the extra `train`
         ComparisonOptions,
         compare_runs,
         comparison_markdown,

@@ -11,7 +11,7 @@ from tests.training_helpers import recipe_fields, tiny_recipe, write_recipe
 @pytest.fixture
 def short(monkeypatch):
     """Shorter runs than a user's."""
-    monkeypatch.setattr(planning, "_SIZES", (30, 60))
+    monkeypatch.setattr(planning, "_BATCHES_A_RUN", (3, 4))
 
 
 def test_a_line_through_two_measurements_is_followed_upwards():

@@ -98,6 +98,32 @@ def adapter_card(
     return _render("adapter.md", name, data, config, info["tasks"], run_info, measured, values)
 
 
+def cost_rows(run_info: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what each stage of a run trained and what that cost, as texts.
+
+    Args:
+        run_info (`Mapping[str, Any]`): The content of `run_info.json`.
+
+    Returns:
+        `list[dict[str, str]]`: By stage `stage`, `num_trainable`, `share` (of all parameters), `num_epochs`,
+            `best_epoch`, `seconds`, `peak_mb`, `gpu_peak_mb` and `energy_wh`, with units.
+    """
+    return [
+        {
+            "stage": stage.replace("_", " "),
+            "num_trainable": f"{history['num_trainable']:,}",
+            "share": f"{100 * history['num_trainable'] / run_info['num_parameters']:.2f} %",
+            "num_epochs": str(history["num_epochs"]),
+            "best_epoch": str(history["best_epoch"] or "-"),
+            "seconds": _duration(history["seconds"]),
+            "peak_mb": _measured(history.get("peak_mb"), "MB"),
+            "gpu_peak_mb": _measured(history.get("gpu_peak_mb"), "MB"),
+            "energy_wh": _measured(history.get("energy_wh"), "Wh"),
+        }
+        for stage, history in run_info["stages"].items()
+    ]
+
+
 def base_sentence(base: Mapping[str, Any]) -> str:
     """Return the sentence of an adapter's card that names its base, from the `base` of its `enecg.json`."""
     if base["path"] is None:
@@ -150,6 +176,7 @@ def _render(
         run=run,
         is_ptbxl=is_ptbxl,
         rows=_rows(known_tasks, metrics),
+        cost_rows=[] if run is None else cost_rows(run),
         recipe=None if run is None else yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True),
         **values,
     )
@@ -170,6 +197,15 @@ def _hub_ids(config: Mapping[str, Any], run: Mapping[str, Any] | None) -> dict[s
 def _shown_base(path: str) -> str:
     """Return a Hub id as it is, and of a folder its name."""
     return path if is_hub_id(path) else Path(path).name
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.1f} s" if minutes < 2 else f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _measured(value: float | None, unit: str) -> str:
+    return "not measured" if value is None else f"{value:,} {unit}"
 
 
 def _eval_results(metrics: Mapping[str, Any], run_info: Mapping[str, Any]) -> list[EvalResult]:

@@ -30,6 +30,7 @@ STYLE: Any = {  # Matplotlib's type of this is a literal of every setting it has
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
     "legend.frameon": False,
+    "text.parse_math": False,  # labels come from datasets; a $ in one is a $
 }
 
 

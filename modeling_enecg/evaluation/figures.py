@@ -13,8 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..plotting import save_figure
 from .figure_style import BLUE, GREEN, GREY, ORANGE, STYLE, draw_interval, legend_entries, number, report_figure
-
-FEW_POSITIVES = 10
+from .metrics import MIN_POSITIVES
 
 _LETTER_WIDTH = 0.018  # of a bold letter, as a share of the width of the training curves
 
@@ -97,7 +96,7 @@ def plot_per_label(scores: Mapping[str, Mapping[str, Any]], path: str | Path, ti
     left.axvline(0.5, color=GREY, linestyle="--", linewidth=1, label="chance")
     for axes, score, color in ((left, "auroc", BLUE), (right, "auprc", ORANGE)):
         for y, label in enumerate(labels):
-            few = scores[label]["num_positives"] < FEW_POSITIVES
+            few = scores[label]["num_positives"] < MIN_POSITIVES
             _draw_score(axes, y, scores[label][score], color, few)
         axes.set_title(score.upper())
         axes.tick_params(labeltop=len(labels) > 20)
@@ -158,5 +157,5 @@ def _mark_stages(panels: Sequence[Axes], names: Sequence[str], bounds: np.ndarra
 
 def _draw_score(axes: Axes, y: int, interval: Mapping[str, float | None], color: str, few: bool) -> None:
     """Draw a score and its interval, in grey and hollow where few positives make it uncertain."""
-    label = f"fewer than {FEW_POSITIVES} positives" if few else "score and its interval"
+    label = f"fewer than {MIN_POSITIVES} positives" if few else "score and its interval"
     draw_interval(axes, y, interval, GREY if few else color, label, is_hollow=few)

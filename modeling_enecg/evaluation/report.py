@@ -20,13 +20,20 @@ from .experts import gate_weights_by_class, leave_one_expert_out
 from .figures import plot_per_label, plot_training_curves
 from .scoring import evaluate_task, predicted_outputs
 
+# Names of files in a run's folder, which reports on it read again; of the last two where a run has such.
+PREDICTIONS, METRICS = "predictions.parquet", "metrics.json"
+LEAD_SETS, EXPERTS = "lead_sets.json", "experts.json"
+ALL_LEADS = "12 leads"
+
 
 @dataclass
 class SplitPredictions:
     """A model's predictions on one split; dicts are keyed by task.
 
     Attributes:
-        records (`pd.DataFrame`): `ecg_id` and `patient_id` of each record.
+        records (`pd.DataFrame`): `ecg_id` and `patient_id` of each record, and as far as they are known what a report
+            groups records by: `sex`, `age`, `device` and `site`. A task's columns have a dot in their names, so that
+            a task `sex` and the column `sex` stand side by side in `predictions.parquet`.
         targets (`dict[str, np.ndarray]`): Labels as in `task_loss`.
         logits (`dict[str, np.ndarray]`): Of shape `(num_records, num_outputs)`.
         gate_weights (`dict[str, np.ndarray]`): Of shape `(num_records, num_experts)`.
@@ -87,24 +94,24 @@ def write_report(
     metrics = {split: evaluate(predicted) for split, predicted in predictions.items()}
     by_lead_set = {name: evaluate(predicted) for name, predicted in on_lead_sets.items()}
     frame = pd.concat([_frame(split, tasks, experts, predicted) for split, predicted in predictions.items()])
-    with new_file(folder / "predictions.parquet") as aside:
+    with new_file(folder / PREDICTIONS) as aside:
         frame.to_parquet(aside, index=False)
     figures = _draw_figures(folder / "figures", tasks, history, metrics)
     inside: dict[str, Any] = {}
     if len(experts) > 1:
         inside = _look_inside(tasks, experts, predictions["test"], num_resamples, confidence)
-        write_text(folder / "experts.json", json.dumps(inside, indent=2) + "\n")
+        write_text(folder / EXPERTS, json.dumps(inside, indent=2) + "\n")
         figures += _draw_experts(folder / "figures", experts, predictions["test"], inside)
     if by_lead_set:
-        write_text(folder / "lead_sets.json", json.dumps(by_lead_set, indent=2) + "\n")
-        by_lead_set = {"12 leads": metrics["test"], **by_lead_set}
+        write_text(folder / LEAD_SETS, json.dumps(by_lead_set, indent=2) + "\n")
+        by_lead_set = {ALL_LEADS: metrics["test"], **by_lead_set}
     config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     paths = [f"figures/{path.name}" for path in figures]
     card = model_card(config, run_info["name"], run_info, metrics, inside, paths, by_lead_set)
     write_text(folder / "README.md", card)
     if (folder / "adapter" / ENECG_FILE).exists():
         write_text(folder / "adapter" / "README.md", adapter_card(folder / "adapter", config, run_info, metrics))
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_text(folder / METRICS, json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
@@ -148,6 +155,7 @@ def _look_inside(
                 experts,
                 num_resamples=num_resamples,
                 confidence=confidence,
+                patients=predicted.records["patient_id"],
             )
     return inside
 

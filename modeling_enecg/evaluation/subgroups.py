@@ -13,7 +13,7 @@ from .samples import MetricSamples, headline_samples, sample_interval
 
 MIN_RECORDS = 30  # a group with fewer is marked: its scores say little
 UNKNOWN = "unknown"
-_OLDEST = 90  # from which decades are one group: PTB-XL withholds ages over 89
+OLDEST = 90  # from which decades are one group: PTB-XL withholds ages over 89
 
 
 def age_decades(ages: ArrayLike) -> list[str]:
@@ -103,7 +103,7 @@ def _decade(age: float) -> str:
     if np.isnan(age):
         return UNKNOWN
     start = 10 * int(age // 10)
-    return f"{start}-{start + 9}" if start < _OLDEST else f"{_OLDEST}+"
+    return f"{start}-{start + 9}" if start < OLDEST else f"{OLDEST}+"
 
 
 def _group_names(groups: ArrayLike, given: np.ndarray) -> np.ndarray:

@@ -1,21 +1,22 @@
 """What a recipe will cost on the full PTB-XL, from two short runs of it on simulated records.
 
-An epoch is taken to be as slow a record as in the larger run. What comes before and after, and memory, grow along the
-line through both runs.
+Time grows along the line through both runs, so that what a stage or an epoch takes however few its records are is not
+multiplied; and so does memory, over the batch.
 """
 
 import json
 import multiprocessing
-import sys
+import os
 import tempfile
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import torch
+from huggingface_hub.utils import disable_progress_bars
 from transformers.utils import logging
 
 from dataset_scripts.simulate_ptbxl import simulate_ptbxl
@@ -26,9 +27,8 @@ from .run import run_recipe
 
 PTBXL_RECORDS = 21_799  # of version 1.0.3
 PTBXL_TRAIN_RECORDS, PTBXL_VALIDATION_RECORDS = 17_418, 2_183  # its folds 1 to 8, and 9
-_SIZES = (40, 200)  # simulated records of the two runs
 _EPOCHS = 3
-_BATCHES = (8, 16)
+_BATCHES_A_RUN = (2, 10)  # of training records
 
 
 class StagePlan(NamedTuple):
@@ -86,12 +86,12 @@ def plan_recipe(recipe: Recipe) -> Plan:
     Raises:
         RecipeError: if the recipe cannot be followed.
     """
+    batches = _largest_batch() // 2, _largest_batch()
+    sizes = int(1.25 * batches[0] * _BATCHES_A_RUN[0]), int(1.25 * batches[1] * _BATCHES_A_RUN[1])
     with tempfile.TemporaryDirectory() as folder:
-        small, large = (
-            _short_run(recipe, Path(folder) / str(size), size, batch)
-            for size, batch in zip(_SIZES, _BATCHES, strict=True)
-        )
-    num_train = round(recipe.train_fraction * PTBXL_TRAIN_RECORDS)
+        runs = zip(("small", "large"), sizes, batches, strict=True)
+        small, large = (_short_run(recipe, Path(folder) / name, size, batch) for name, size, batch in runs)
+    num_records = {"train": round(recipe.train_fraction * PTBXL_TRAIN_RECORDS), "validation": PTBXL_VALIDATION_RECORDS}
     stages = {}
     for name in recipe.stages:
         settings = {field: _setting(recipe, name, field) for field in ("num_train_epochs", "global_batch_size")}
@@ -100,16 +100,24 @@ def plan_recipe(recipe: Recipe) -> Plan:
         stages[name] = StagePlan(
             after["num_trainable"],
             round(settings["num_train_epochs"]),
-            num_train * after["train_seconds"] + PTBXL_VALIDATION_RECORDS * after["eval_seconds"],
-            _scaled(_memory(before), _memory(after), *_BATCHES, batch),
+            sum(
+                _scaled(before[split], after[split], small["counts"][split], large["counts"][split], number)
+                for split, number in num_records.items()
+            ),
+            _scaled(_memory(before), _memory(after), *batches, batch),
         )
     return Plan(
         large["device"],
         large["num_parameters"],
-        _scaled(_other_seconds(small), _other_seconds(large), *_SIZES, PTBXL_RECORDS),
-        _scaled(small["disk_mb"], large["disk_mb"], *_SIZES, PTBXL_RECORDS) / 1e3,
+        _scaled(_other_seconds(small), _other_seconds(large), *sizes, PTBXL_RECORDS),
+        _scaled(small["disk_mb"], large["disk_mb"], *sizes, PTBXL_RECORDS) / 1e3,
         stages,
     )
+
+
+def _largest_batch() -> int:
+    """Return how many records the larger run has in a batch: a GPU is slow with few, and a short run needs few."""
+    return 128 if torch.cuda.is_available() else 16
 
 
 def _other_seconds(run: dict[str, Any]) -> float:
@@ -156,28 +164,28 @@ def _short_run(recipe: Recipe, folder: Path, num_records: int, batch_size: int) 
 
 def _measure(recipe: Recipe) -> dict[str, Any]:
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    disable_progress_bars()  # of writing weights
     meter = CostMeter()
-    with redirect_stdout(sys.stderr):  # the trainer prints its logs
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # the trainer prints its logs
         run_recipe(recipe)
     output = Path(recipe.output_dir)
     info = json.loads((output / "run_info.json").read_text(encoding="utf-8"))
     stored = [path.stat().st_size for path in Path(str(recipe.cache_dir)).rglob("*") if path.is_file()]
     return {
         "seconds": meter.read()["seconds"],
-        "stages": {name: stage | _seconds_a_record(output / name, info) for name, stage in info["stages"].items()},
+        "stages": {name: stage | _epoch_seconds(output / name) for name, stage in info["stages"].items()},
+        "counts": info["dataset"]["num_records"],
         "num_parameters": info["num_parameters"],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else info["device"],
         "disk_mb": sum(stored) / 1e6,
     }
 
 
-def _seconds_a_record(folder: Path, info: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a record takes in training and in an evaluation of a stage."""
+def _epoch_seconds(folder: Path) -> dict[str, float]:
+    """Return what an epoch of a stage took: training, and evaluation on the validation records."""
     log = json.loads((folder / "history.json").read_text(encoding="utf-8"))["log"]
-    counts = info["dataset"]["num_records"]
     evaluations = [entry["eval_runtime"] for entry in log if "eval_runtime" in entry]
     training = sum(entry.get("train_runtime", 0.0) for entry in log) - sum(evaluations)
-    return {
-        "train_seconds": training / _EPOCHS / counts["train"],
-        "eval_seconds": sum(evaluations) / len(evaluations) / counts["validation"],
-    }
+    return {"train": training / _EPOCHS, "validation": sum(evaluations) / len(evaluations)}

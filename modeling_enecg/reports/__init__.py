@@ -1,0 +1,16 @@
+"""Reports on finished runs: everything about one or several, and how two differ."""
+
+from .compare import ComparisonOptions, compare_runs, comparison_markdown, write_comparison
+from .evaluate import ReportOptions
+from .predicted_run import read_run
+from .report import write_full_report
+
+__all__ = [
+    "ComparisonOptions",
+    "ReportOptions",
+    "compare_runs",
+    "comparison_markdown",
+    "read_run",
+    "write_comparison",
+    "write_full_report",
+]
