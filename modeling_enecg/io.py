@@ -18,6 +18,7 @@ from .feature_extraction_ecg import HIGHEST_HZ, LOWEST_HZ
 from .reading_wfdb import find_header, read_wfdb
 
 _SNIFFED_BYTES = 4096
+_LONGEST_TEXT = 500  # of a message, or of a lead's name
 
 
 class ECGRecord(NamedTuple):
@@ -77,11 +78,18 @@ def read_ecg(
     """
     path = Path(path)
     try:
-        content = _read(path)
-        content = _complete(content, sampling_rate, unit, lead_names)
-        return _leads(content)
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused in the end
+            content = _read(path)
+            content = _complete(content, sampling_rate, unit, lead_names)
+            return _leads(content)
     except ECGFileError as error:
-        raise ECGFileError(f"{path}: {error}") from error
+        raise ECGFileError(f"{path}: {_on_one_line(str(error))}") from error
+
+
+def _on_one_line(text: str) -> str:
+    """Shorten what a damaged file may have put into a text, and take out what a terminal would obey."""
+    shown = "".join(each if each.isprintable() else " " for each in text[:_LONGEST_TEXT])
+    return shown if len(text) <= _LONGEST_TEXT else f"{shown} ..."
 
 
 def _read(path: Path) -> FileContent:
@@ -142,6 +150,7 @@ def _agreed(argument: str, stated: float | None, given: float | None, agree: Cal
 def _leads(content: FileContent) -> ECGRecord:
     """Keep the channels that are leads, in mV, of content that says everything."""
     signal, rate, units, names = cast(tuple[np.ndarray, float, list[str], list[str]], content)
+    names = [_on_one_line(name) for name in names]
     factors = [_mv_per_unit(unit) for unit in units]
     voltages = [index for index, factor in enumerate(factors) if factor is not None]
     known = [index for index in voltages if is_known_lead(names[index])]

@@ -28,6 +28,14 @@ def parity_dir() -> Path:
     return Path(os.environ["ENECG_PARITY_DIR"])
 
 
+@pytest.fixture(scope="session")
+def formats_dir() -> Path:
+    """The folder of sample files of all formats, with their true values in expected.json."""
+    if "ENECG_FORMATS_DIR" not in os.environ:
+        pytest.skip("ENECG_FORMATS_DIR is not set")
+    return Path(os.environ["ENECG_FORMATS_DIR"])
+
+
 @pytest.fixture
 def tiny_configs() -> dict[str, PreTrainedConfig]:
     """A small architecture of every backbone, by model type, for input of shape (batch_size, 12, 150)."""
@@ -135,3 +143,10 @@ def simulated(tmp_path_factory) -> Path:
 def training_cache(tmp_path_factory) -> Path:
     """Where the tests of training keep prepared records."""
     return tmp_path_factory.mktemp("training_cache")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what the fuzz test recorded: its seeds, and what came of the cases."""
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        for text in (value for name, value in report.user_properties if name == "fuzz"):
+            terminalreporter.write_line(f"fuzz test of {text}")

@@ -4,19 +4,31 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from modeling_enecg.io import ECGRecord, read_ecg
+from modeling_enecg.io import ECGFileError, ECGRecord, read_ecg
 
 
-def cases_of(folder: Path, start: str) -> dict[str, dict]:
+def cases_of(folder: Path, *starts: str) -> dict[str, dict]:
     """Return the cases of `expected.json` whose path starts so."""
     cases = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-    return {name: case for name, case in cases.items() if name.startswith(start)}
+    cases = {name: case for name, case in cases.items() if name.startswith(starts)}
+    assert cases
+    return cases
+
+
+def assert_samples_read_as_expected(folder: Path, *starts: str) -> None:
+    for name, case in cases_of(folder, *starts).items():
+        if "expect" in case:
+            with pytest.raises(ECGFileError):
+                read_ecg(folder / name)
+        else:
+            assert_read_as_expected(folder / name, case)
 
 
 def assert_read_as_expected(file: Path, case: dict) -> None:
     record = read_ecg(file)
-    assert [name.lower() for name in record.lead_names] == [name.lower() for name in case["leads"]]
+    assert record.lead_names == case["leads"]
     tolerance = 5e-4 if "allow 0.0005 mV" in case["notes"] else 1e-6
     if record.sampling_rate == case["sampling_rate_hz"]:
         assert_samples(record, case, tolerance)

@@ -79,6 +79,16 @@ def test_lead_names_become_standard_and_keep_the_order_of_the_file(write):
     assert read_ecg(write(leads=("AVR", "lead II", "v1"))).lead_names == ["aVR", "II", "V1"]
 
 
+def test_lead_names_hold_nothing_that_a_terminal_obeys_and_no_novels(write):
+    header = write(leads=("lead II", "V1", "V2")).with_suffix(".hea")
+    content = header.read_bytes().replace(b"lead II", b"lead II\x1b\x7f")
+    header.write_bytes(content.replace(b"V1", b"ECG " + b"x" * 5000))
+    second, long, _ = read_ecg(header).lead_names
+    assert second == "II"
+    assert long.startswith("ECG xxx")
+    assert len(long) < 600
+
+
 def test_repeated_leads_are_refused(write):
     path = write(leads=("I", "II", "L1"))
     with pytest.raises(ECGFileError, match="holds leads twice: I") as caught:

@@ -1,13 +1,11 @@
-import json
-import os
 import tracemalloc
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from modeling_enecg.io import ECGFileError, read_ecg
+from tests.expected_formats import assert_samples_read_as_expected
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
@@ -24,36 +22,6 @@ from pydicom.uid import (  # noqa: E402
 )
 
 LEAD_I, LEAD_II, LEAD_V1 = ("SCPECG", "5.6.3-9-1"), ("SCPECG", "5.6.3-9-2"), ("SCPECG", "5.6.3-9-3")
-
-
-@pytest.fixture(scope="session")
-def formats_dir() -> Path:
-    """The folder of sample files of all formats, with their true values in expected.json."""
-    if "ENECG_FORMATS_DIR" not in os.environ:
-        pytest.skip("ENECG_FORMATS_DIR is not set")
-    return Path(os.environ["ENECG_FORMATS_DIR"])
-
-
-def assert_reads_as_expected(formats_dir: Path, folders: tuple[str, ...]) -> None:
-    cases = json.loads((formats_dir / "expected.json").read_text())
-    cases = {name: case for name, case in cases.items() if name.startswith(folders)}
-    assert cases
-    for name, case in cases.items():
-        if "expect" in case:
-            with pytest.raises(ECGFileError):
-                read_ecg(formats_dir / name)
-            continue
-        record = read_ecg(formats_dir / name)
-        assert record.lead_names == case["leads"]
-        assert record.sampling_rate == case["sampling_rate_hz"]
-        assert record.signal_mv.shape[1] == case["num_samples"]
-        for lead, signal in zip(record.lead_names, record.signal_mv, strict=True):
-            truth = case["mv_stats"][lead]
-            found = [np.nanmean(signal), np.nanmin(signal), np.nanmax(signal)]
-            np.testing.assert_allclose(found, [truth["mean"], truth["min"], truth["max"]], rtol=0, atol=1e-6)
-            assert np.isnan(signal).sum() == truth["missing"]
-            first = np.array(case["mv_first10"][lead], dtype=float)
-            np.testing.assert_allclose(signal[:10], first, rtol=0, atol=1e-6)
 
 
 def coded(value, scheme="UCUM", meaning=""):
@@ -95,7 +63,7 @@ def group(samples, channels, rate=500, label=None, originality="ORIGINAL", kind=
 def dicom(path, groups, sop_class=TwelveLeadECGWaveformStorage, syntax=ExplicitVRLittleEndian):
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, "1.2.3"
-    dataset.PatientName = "Nobody"
+    dataset.PatientName = "Nobody Nowhere"
     if groups:
         dataset.WaveformSequence = groups
     dataset.file_meta = FileMetaDataset()
@@ -118,7 +86,7 @@ def write(tmp_path):
 
 
 def test_sample_files_read_as_expected(formats_dir):
-    assert_reads_as_expected(formats_dir, ("dicom/",))
+    assert_samples_read_as_expected(formats_dir, "dicom/")
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

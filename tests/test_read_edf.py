@@ -1,41 +1,8 @@
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from modeling_enecg.io import ECGFileError, read_ecg
-
-
-@pytest.fixture(scope="session")
-def formats_dir() -> Path:
-    """The folder of sample files of all formats, with their true values in expected.json."""
-    if "ENECG_FORMATS_DIR" not in os.environ:
-        pytest.skip("ENECG_FORMATS_DIR is not set")
-    return Path(os.environ["ENECG_FORMATS_DIR"])
-
-
-def assert_reads_as_expected(formats_dir: Path, folders: tuple[str, ...]) -> None:
-    cases = json.loads((formats_dir / "expected.json").read_text())
-    cases = {name: case for name, case in cases.items() if name.startswith(folders)}
-    assert cases
-    for name, case in cases.items():
-        if "expect" in case:
-            with pytest.raises(ECGFileError):
-                read_ecg(formats_dir / name)
-            continue
-        record = read_ecg(formats_dir / name)
-        assert record.lead_names == case["leads"]
-        assert record.sampling_rate == case["sampling_rate_hz"]
-        assert record.signal_mv.shape[1] == case["num_samples"]
-        for lead, signal in zip(record.lead_names, record.signal_mv, strict=True):
-            truth = case["mv_stats"][lead]
-            found = [np.nanmean(signal), np.nanmin(signal), np.nanmax(signal)]
-            np.testing.assert_allclose(found, [truth["mean"], truth["min"], truth["max"]], rtol=0, atol=1e-6)
-            assert np.isnan(signal).sum() == truth["missing"]
-            first = np.array(case["mv_first10"][lead], dtype=float)
-            np.testing.assert_allclose(signal[:10], first, rtol=0, atol=1e-6)
+from tests.expected_formats import assert_samples_read_as_expected
 
 
 def channel(label, num_samples, unit="uV", physical=(-3276.8, 3276.7), digital=(-32768, 32767)):
@@ -100,7 +67,7 @@ def read(tmp_path, content, **arguments):
 
 
 def test_sample_files_read_as_expected(formats_dir):
-    assert_reads_as_expected(formats_dir, ("edf/", "bdf/"))
+    assert_samples_read_as_expected(formats_dir, "edf/", "bdf/")
 
 
 def test_physical_values_come_from_both_ranges(tmp_path, counts):

@@ -144,3 +144,27 @@ def test_a_file_that_is_cut_short_is_refused(path, counts):
             path.write_bytes(content[:end])
             with pytest.raises(ECGFileError):
                 read_ecg(path, **STATED)
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xD800])
+def test_names_of_no_characters_are_refused(path, counts, code):
+    names = np.array(["I", "II"]).view("<u4")
+    names[0] = code
+    np.savez(path, **STATED | {"signal": counts[:2], "lead_names": names.view("<U2")})
+    with pytest.raises(ECGFileError, match="UnicodeDecodeError"):
+        read_ecg(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("volts", [1e308, np.inf])
+def test_amplitudes_beyond_all_numbers_are_one_error_without_warnings(path, volts):
+    with pytest.raises(ECGFileError, match="infinite"):
+        read_ecg(save(path, np.full((2, 9), volts)), **STATED | {"unit": "V", "lead_names": ["I", "II"]})
+
+
+def test_a_damaged_header_is_one_error_without_warnings(path, counts, recwarn):
+    content = save(path, counts).read_bytes()
+    path.write_bytes(content.replace(b"'descr'", rb"'de\cr'"))
+    with pytest.raises(ECGFileError, match="cannot be read by numpy"):
+        read_ecg(path, **STATED)
+    assert not recwarn.list

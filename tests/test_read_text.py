@@ -1,22 +1,13 @@
-import os
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.expected_formats import assert_read_as_expected, cases_of
+from tests.expected_formats import assert_samples_read_as_expected, cases_of
 
 STATED = {"sampling_rate": 500, "unit": "mV"}
-
-
-@pytest.fixture(scope="session")
-def formats_dir() -> Path:
-    """The folder of sample files of all formats, with their true values in expected.json."""
-    if "ENECG_FORMATS_DIR" not in os.environ:
-        pytest.skip("ENECG_FORMATS_DIR is not set")
-    return Path(os.environ["ENECG_FORMATS_DIR"])
 
 
 @pytest.fixture
@@ -41,11 +32,7 @@ def table(signal, separator=",", decimal=".", header="I (mV),II (mV)"):
 
 
 def test_sample_files_read_as_expected(formats_dir):
-    cases = cases_of(formats_dir, "csv_txt/")
-    assert cases
-    for name, case in cases.items():
-        if "expect" not in case:
-            assert_read_as_expected(formats_dir / name, case)
+    assert_samples_read_as_expected(formats_dir, "csv_txt/")
 
 
 def test_counts_without_a_unit_are_never_called_millivolts(formats_dir):
@@ -261,7 +248,7 @@ def test_the_description_beside_an_export_names_its_columns(prucka, signal):
     np.testing.assert_allclose(record.signal_mv, signal)
 
 
-@pytest.mark.parametrize("options", [{"num_rows": 201}, {"channels": ("I", "aVF")}])
+@pytest.mark.parametrize("options", [{"num_rows": 201}, {"num_rows": "9" * 5000}, {"channels": ("I", "aVF")}])
 def test_a_description_of_another_table_is_refused(prucka, options):
     with pytest.raises(ECGFileError, match=r"has 3 columns of 200 rows; ecg\.inf beside it describes"):
         read_ecg(prucka(**options))
@@ -285,3 +272,22 @@ def test_comments_within_the_table_are_skipped(write, signal):
     lines = table(signal).split("\n")
     lines.insert(50, "# page 2")
     np.testing.assert_allclose(read_ecg(write("\n".join(lines)), sampling_rate=500).signal_mv, signal)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fs" + " " * 1_000 + "x",
+        "unit" + " " * 20_000,
+        "(" + " " * 1_000 + "x,II",
+        "_" * 20_000 + "x,II",
+        "0.1," + "1" * 8_000 + "x",
+    ],
+    ids=lambda line: line[:6],
+)
+def test_a_long_line_takes_no_long_time(write, line):
+    path = write(f"I (mV),II (mV)\n{line}\n1,0.2\n3,0.4\n5,0.6\n")
+    started = time.process_time()
+    with pytest.raises(ECGFileError):
+        read_ecg(path)
+    assert time.process_time() - started < 1

@@ -1,4 +1,3 @@
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -9,17 +8,9 @@ import wfdb
 
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.reading_wfdb import find_header
-from tests.expected_formats import assert_read_as_expected, cases_of
+from tests.expected_formats import assert_samples_read_as_expected
 
 WFDB_FORMATS = ["16", "24", "32", "80", "212", "508", "516", "524"]  # those that the package writes
-
-
-@pytest.fixture(scope="session")
-def formats_dir() -> Path:
-    """The folder of sample files of all formats, with their true values in expected.json."""
-    if "ENECG_FORMATS_DIR" not in os.environ:
-        pytest.skip("ENECG_FORMATS_DIR is not set")
-    return Path(os.environ["ENECG_FORMATS_DIR"])
 
 
 @pytest.fixture
@@ -40,10 +31,7 @@ def ramp(width=1, num_frames=20):
 
 
 def test_sample_records_read_as_expected(formats_dir):
-    cases = cases_of(formats_dir, "wfdb/")
-    assert cases
-    for name, case in cases.items():
-        assert_read_as_expected(formats_dir / name, case)
+    assert_samples_read_as_expected(formats_dir, "wfdb/")
 
 
 @pytest.mark.parametrize("num_samples", range(1, 8))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, DecimalException
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,8 +134,9 @@ def _channels(content: bytes, num_channels: int) -> list[_Channel]:
         fields[field] = [_text(content[end - width : end]) for end in ends]
         at += width * num_channels
     counts = [_integer(text, "number of samples a record", 0) for text in fields["samples a record"]]
+    places = list(accumulate(counts, initial=0))
     return [
-        _Channel({field: texts[index] for field, texts in fields.items()}, count, sum(counts[:index]))
+        _Channel({field: texts[index] for field, texts in fields.items()}, count, places[index])
         for index, count in enumerate(counts)
     ]
 

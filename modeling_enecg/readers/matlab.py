@@ -1,16 +1,44 @@
-"""MATLAB files, as those of the PhysioNet Challenges without the header that belongs beside them."""
+"""MATLAB files, as those of the PhysioNet Challenges without the header that belongs beside them.
 
+Own code, because `scipy.io` crashes the interpreter on some damaged files.
+"""
+
+import math
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import scipy.io
 
-from ..ecg_file import ECGFileError, FileContent, errors_of
+from ..ecg_file import ECGFileError, FileContent
 from .arrays import check_unpacked, signal_of
 
 _SIGNAL = "val"
 _MISSING = -(1 << 15)  # in 16 bits, as in WFDB's format 16, which the Challenges' files are
+_HEADER = 128  # bytes of a file of version 5
+_BYTE_ORDERS = {b"IM": "<", b"MI": ">"}
+_COMPRESSED, _MATRIX = 15, 14
+_CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "double", 7: "single"} | {
+    8 + 2 * power + is_unsigned: f"{'u' * is_unsigned}int{8 << power}" for power in range(4) for is_unsigned in (0, 1)
+}
+_IS_COMPLEX, _IS_LOGICAL = 1 << 11, 1 << 9
+_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_CLASSES_4 = ("double", "char", "sparse")
+_STORED_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
 _NUMERIC = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+_LONGEST_DESCRIPTION = 4096  # bytes of a variable before its values
+_MOST_VARIABLES = 10_000
+
+
+class _Variable(NamedTuple):
+    """A variable: its name, kind and shape, and what reads its values."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    values: Callable[[], np.ndarray]
 
 
 def read(path: Path) -> FileContent:
@@ -24,29 +52,140 @@ def read(path: Path) -> FileContent:
     Raises:
         ECGFileError: if the file is damaged, has no or several such matrices, or is of version 7.3.
     """
-    with path.open("rb") as stream:
-        if stream.read(10) == b"MATLAB 7.3":
-            raise ECGFileError("is a MATLAB file of version 7.3, which cannot be read; save it with '-v7'.")
-    with errors_of("scipy"):
-        variables = scipy.io.whosmat(str(path), appendmat=False)
-        name = _signal_variable(variables)
-        check_unpacked(_num_values(variables, name), path.stat().st_size)
-        matrix = scipy.io.loadmat(str(path), appendmat=False, variable_names=[name])[name]
-        signal = signal_of(matrix)
+    content = path.read_bytes()
+    if content.startswith(b"MATLAB 7.3"):
+        raise ECGFileError("is a MATLAB file of version 7.3, which cannot be read; save it with '-v7'.")
+    variables = []
+    for variable in _version_5(content) if content.startswith(b"MATLAB") else _version_4(content):
+        variables.append(variable)
+        if len(variables) > _MOST_VARIABLES:
+            raise ECGFileError(f"holds more than {_MOST_VARIABLES} variables.")
+    variable = _signal_variable(variables)
+    check_unpacked(math.prod(variable.shape), len(content))
+    matrix = variable.values()
+    signal = signal_of(matrix)
     if matrix.dtype == np.int16:
         signal[signal == _MISSING] = np.nan
     return FileContent(signal, None, None, None)
 
 
-def _signal_variable(variables: list[tuple[str, tuple[int, ...], str]]) -> str:
-    matrices = [name for name, shape, kind in variables if kind in _NUMERIC and np.prod(shape, dtype=float) > 1]
-    if _SIGNAL in matrices:
-        return _SIGNAL
-    if len(matrices) != 1:
-        found = ", ".join(f"{name} ({kind}, {'x'.join(map(str, shape))})" for name, shape, kind in variables)
+def _signal_variable(variables: list[_Variable]) -> _Variable:
+    matrices = [each for each in variables if each.name and each.kind in _NUMERIC and math.prod(each.shape) > 1]
+    named = [each for each in matrices if each.name == _SIGNAL] or matrices
+    if len(named) != 1:
+        found = ", ".join(f"{each.name} ({each.kind}, {'x'.join(map(str, each.shape))})" for each in variables)
         raise ECGFileError(f"expected a matrix of numbers named {_SIGNAL}, or a single one; found {found or 'none'}.")
-    return matrices[0]
+    return named[0]
 
 
-def _num_values(variables: list[tuple[str, tuple[int, ...], str]], name: str) -> int:
-    return max(int(np.prod(shape, dtype=object)) for each, shape, _ in variables if each == name)
+def _version_4(content: bytes) -> Iterator[_Variable]:
+    at = 0
+    while at < len(content):
+        layout, rows, columns, is_complex, name_length = _unpack("<5I", content, at)
+        stored, kind = layout // 10, layout % 10
+        if stored >= len(_STORED_4) or kind >= len(_CLASSES_4):
+            raise ECGFileError(f"has a variable of the unknown type {layout} at byte {at}: damaged.")
+        begin = at + 20 + name_length
+        dtype = np.dtype(f"<{_STORED_4[stored]}")
+        at = begin + rows * columns * dtype.itemsize * (2 if is_complex else 1)
+        if at > len(content):
+            raise ECGFileError(f"declares {rows} x {columns} values at byte {begin}, of {len(content)}: cut short.")
+        name = content[begin - name_length : begin].rstrip(b"\0").decode("latin-1")
+        values = np.frombuffer(content, dtype, rows * columns, begin).reshape((rows, columns), order="F")
+        kind_name = "complex" if is_complex else _CLASSES_4[kind]
+        yield _Variable(name, kind_name, values.shape, lambda values=values: values)  # type: ignore[misc]
+
+
+def _version_5(content: bytes) -> Iterator[_Variable]:
+    order = _BYTE_ORDERS.get(content[_HEADER - 2 : _HEADER])
+    if order is None:
+        raise ECGFileError("is a MATLAB file of unknown byte order, or cut short.")
+    at = _HEADER
+    while at < len(content):
+        kind, data, at = _element(memoryview(content), at, order)
+        if kind not in (_COMPRESSED, _MATRIX):
+            raise ECGFileError(f"has an element of the type {kind} instead of a variable: damaged.")
+        yield _variable(_Body(data, order, kind == _COMPRESSED), order)
+
+
+class _Body(NamedTuple):
+    """The elements that a variable consists of."""
+
+    data: memoryview
+    order: str
+    is_compressed: bool
+
+    def begin(self) -> memoryview:
+        """Return those that describe it."""
+        if not self.is_compressed:
+            return self.data
+        return memoryview(_unpacked(self.data, _LONGEST_DESCRIPTION)[0])[8:]
+
+    def whole(self, num_values: int) -> memoryview:
+        """Return all of a variable of so many values."""
+        if not self.is_compressed:
+            return self.data
+        most = 2 * _LONGEST_DESCRIPTION + 8 * num_values
+        unpacked, is_complete = _unpacked(self.data, most)
+        kind, body, _ = _element(memoryview(unpacked), 0, self.order)
+        if not is_complete or kind != _MATRIX:
+            raise ECGFileError("holds a compressed variable that is cut short, or longer than it says.")
+        return body
+
+
+def _unpacked(data: memoryview, most: int) -> tuple[bytes, bool]:
+    """Return so many unpacked bytes, and whether these are all, with a checksum that fits."""
+    unpacker = zlib.decompressobj()
+    try:
+        return unpacker.decompress(data, most), unpacker.eof
+    except zlib.error as error:
+        raise ECGFileError(f"holds a damaged compressed variable: {error}.") from error
+
+
+def _variable(body: _Body, order: str) -> _Variable:
+    description = body.begin()
+    _, flags, at = _element(description, 0, order, boundary=8)
+    (flag,) = _unpack(f"{order}I", flags, 0)
+    kind = _CLASSES.get(flag & 0xFF, "object")
+    if kind == "object":  # described in another way
+        return _Variable("", kind, (), lambda: np.empty(0))
+    _, sizes, at = _element(description, at, order, boundary=8)
+    _, name, at = _element(description, at, order, boundary=8)
+    if len(sizes) % 4:
+        raise ECGFileError("has a variable without a shape: damaged.")
+    shape = tuple(np.frombuffer(sizes, f"{order}i4").tolist())
+    if len(shape) > 32 or min(shape, default=-1) < 0:
+        raise ECGFileError(f"has a variable of the shape {shape}: damaged.")
+    if flag & (_IS_COMPLEX | _IS_LOGICAL):
+        kind = "complex" if flag & _IS_COMPLEX else "logical"
+    text = bytes(name).decode("latin-1")
+    return _Variable(text, kind, shape, lambda: _values(body, at, kind, shape))
+
+
+def _values(body: _Body, at: int, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Read the values of a matrix, which may be stored in fewer bytes than its kind has."""
+    num_values = math.prod(shape)
+    stored, data, _ = _element(body.whole(num_values), at, body.order, boundary=8)
+    dtype = np.dtype(body.order + _STORED.get(stored, "i1"))
+    if stored not in _STORED or len(data) != num_values * dtype.itemsize:
+        raise ECGFileError(f"declares a matrix of shape {shape}, and holds {len(data)} bytes of type {stored} for it.")
+    return np.frombuffer(data, dtype).astype(kind).reshape(shape, order="F")
+
+
+def _element(content: memoryview, at: int, order: str, boundary: int = 1) -> tuple[int, memoryview, int]:
+    """Return an element's type and data, and where the next one begins; up to four bytes may stand in its tag."""
+    kind, size = _unpack(f"{order}2I", content, at)
+    begin = at + 8
+    end = begin + -(-size // boundary) * boundary
+    if kind >> 16:
+        kind, size, begin, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+    if begin + size > len(content) or (begin < at + 8 and size > 4):
+        raise ECGFileError(f"ends within an element of {size} bytes: cut short, or damaged.")
+    return kind, content[begin : begin + size], end
+
+
+def _unpack(layout: str, content: bytes | memoryview, at: int) -> tuple[int, ...]:
+    try:
+        return struct.unpack_from(layout, content, at)
+    except struct.error as error:
+        raise ECGFileError(f"ends within a description: {error}.") from error

@@ -1,6 +1,7 @@
 """NumPy's `.npy` and `.npz` files."""
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -27,7 +28,8 @@ def read(path: Path) -> FileContent:
         ECGFileError: if the file is damaged, or holds no such array.
     """
     size = path.stat().st_size
-    with errors_of("numpy"), path.open("rb") as stream:
+    with errors_of("numpy"), warnings.catch_warnings(), path.open("rb") as stream:
+        warnings.simplefilter("ignore")  # about how a header is written
         if stream.read(2) != b"PK":
             stream.seek(0)
             return FileContent(signal_of(_read_array(stream, size)), None, None, None)
@@ -62,6 +64,8 @@ def _texts(archive: zipfile.ZipFile, name: str, size: int) -> list[str]:
     array = _member(archive, name, size)
     if array.dtype.kind not in "SUiuf" or array.size > _LONGEST_TEXT:
         raise ECGFileError(f"{name} is {array.dtype} of shape {array.shape}; expected texts.")
+    if array.dtype.kind == "U":  # NumPy makes strings of what is no character, too
+        array.astype(array.dtype.newbyteorder("<")).tobytes().decode("utf-32-le")
     return [each.decode() if isinstance(each, bytes) else str(each) for each in array.reshape(-1).tolist()]
 
 

@@ -54,11 +54,11 @@ def _lead_names(waves: Element, described: Element) -> list[str]:
             raise ECGFileError(f"has {channels} channels without labels; only those of 12 and more are known.")
         return list(STANDARD_LEADS)
     num_leads = whole_number(waves.get("numberofleads") or str(len(names)), "numberofleads")
-    names = [channel_name(name) for name in names[: max(num_leads, 0)]]
+    names = names[: max(num_leads, 0)]
     inverted = [name for name in names if name.startswith("-")]
     if inverted:
         raise ECGFileError(f"holds the inverted lead {inverted[0][:40]}, which is not understood.")
-    return names
+    return [channel_name(name) for name in names]
 
 
 def _num_samples(waves: Element, sampling_rate: float) -> int:

@@ -14,8 +14,8 @@ from .text_table import Style, Table, read_table, split
 _TIME_NAMES = {"time", "t", "zeit", "temps", "tiempo", "tempo", "tijd", "elapsed time", "timestamp", "times"}
 _INDEX_NAMES = {"index", "sample", "samples", "sample #", "sample number", "no", "nr", "n", "#", "nseq", "unnamed: 0"}
 _UNSCALED = {"count", "counts", "adc", "adu", "raw", "bit", "bits", "lsb", "a.u.", "au", "digit", "digits"}
-_BRACKETED = re.compile(r"(.*?)\s*[(\[]\s*([^()\[\]]+?)\s*[)\]]")
-_APPENDED = re.compile(r"(.*?)[\s_/]+([nuµμm]V|[uµμm]?s|m?sec)", re.IGNORECASE)
+_BRACKETED = re.compile(r"(.*)[(\[]([^()\[\]]+)[)\]]")
+_APPENDED = re.compile(r"(.*)[\s_/]([nuµμm]V|[uµμm]?s|m?sec)", re.IGNORECASE)
 _OTHER_UNITS = {"mmhg", "bpm", "%", "ohm", "nu", "hz", "°c", "c", "g", "l/min", "hh:mm:ss.mmm", "hh:mm:ss"}
 _MOST_LEADS = 256  # more columns than rows and than these: samples run along the lines
 _SAME_RATE = 0.01
@@ -113,9 +113,9 @@ def _column(cell: str) -> _Column:
     """Take the unit off a name such as `I (mV)` or `V1_uV`."""
     match = _BRACKETED.fullmatch(cell)
     if match and _unit_alone(match[2]) is not None:
-        return _Column(match[1], match[2])
+        return _Column(match[1].rstrip(), match[2].strip())
     match = _APPENDED.fullmatch(cell)
-    return _Column(match[1], match[2]) if match else _Column(cell, "")
+    return _Column(match[1].rstrip("_/ \t"), match[2]) if match else _Column(cell, "")
 
 
 def _unit_alone(cell: str) -> str | None:

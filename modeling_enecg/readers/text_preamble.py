@@ -17,16 +17,18 @@ _LEADS_KEY = (
     r"(?:lead|label|channel)s?(?:[ _]?names?)?|channeltitle|ableitung(?:en)?|dérivations?|derivaci(?:ón|ones)|"
     r"derivazion[ei]|afleiding(?:en)?|derivaç(?:ão|ões)"
 )
-_BETWEEN = r"\s*(?:[\[(](?P<in>[^\])]*)[\])])?[\s\"']*(?::=|[:=;,\t]|\s)[\s\"']*"
+# Repetitions that never give back (`*+`): a line of blanks would take time that grows with its length cubed.
+_BETWEEN = r"(?:\s*+[\[(](?P<in>[^\])]*)[\])])?+(?=[\"']*+[\s:=;,])[\s\"']*+(?::=|[:=;,])?+[\s\"']*+"
+_VALUE = r"(?=[^\S\t]*+[\"']?+[^\S\t]*+[\t:=;,])\s*+[\"']?+\s*+(?::=|[:=;,])?+(?P<value>.+)"
 _NUMBER_WITH_UNIT = r"(?P<number>\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(?P<unit>[^\s\d,;\"']*)"
 _RATE = re.compile(rf"(?:\w+ )?(?:{_RATE_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)
 _INTERVAL = re.compile(rf"(?:{_INTERVAL_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)
-_UNIT = re.compile(rf"(?:{_UNIT_KEY})\s*[\"']?\s*(?::=|[:=;,\t])(?P<value>.+)", re.IGNORECASE)
-_LEADS = re.compile(rf"(?:{_LEADS_KEY})\s*[\"']?\s*(?::=|[:=;,\t])(?P<value>.+)", re.IGNORECASE)
+_UNIT = re.compile(rf"(?:{_UNIT_KEY}){_VALUE}", re.IGNORECASE)
+_LEADS = re.compile(rf"(?:{_LEADS_KEY}){_VALUE}", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:ableitung|dérivation|derivación|derivazione|afleiding|derivação)\s+(?=\S)", re.IGNORECASE)
 _OTHERS_UNIT = re.compile(r"(\S+) for all others", re.IGNORECASE)
 _INF_CHANNEL = re.compile(r"\s*\d+\s+(\S.*)")
-_INF_POINTS = re.compile(r"\s*Points for Each Channel\s*=\s*(\d+)", re.IGNORECASE)
+_INF_POINTS = re.compile(r"\s*Points for Each Channel\s*=\s*(\d{1,15})", re.IGNORECASE)
 SECONDS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden", "secondes", "segundos", "secondi"), 1.0),
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds", "millisekunden"), 1e-3),

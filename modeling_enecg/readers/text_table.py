@@ -9,7 +9,7 @@ import numpy as np
 from ..ecg_file import ECGFileError
 
 _COMMENT = re.compile(r"\s*(#|%|//)")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _COMMA_DECIMALS = re.compile(r"[+-]?\d+,0\d+|[+-]0,\d+", re.ASCII)
 _CLOCK = re.compile(
