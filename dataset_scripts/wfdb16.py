@@ -2,7 +2,8 @@
 
 A *regular* record is what PTB-XL and MIMIC-IV-ECG consist of: one `.dat` file in format 16 (little-endian int16,
 samples interleaved), the 12 standard leads in any order, a unit of whole microvolts, baseline 0. It is read with one
-system call. Any other single-segment record goes through the `wfdb` library and is converted.
+system call. Any other single-segment record, unless compressed, goes through the reader of `modeling_enecg`, is
+checked as strictly, and converted.
 
 Of a regular record's time at 500 Hz, measured with its files in memory, about a third goes into the transpose to one
 row a lead, a quarter each into the header and into the system's copy of the file, and a tenth into the checksums; at
@@ -14,12 +15,16 @@ The formats are those of `header(5)` and `signal(5)` in the WFDB Applications Gu
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, cast
 
 import numpy as np
-import wfdb
 
+from modeling_enecg.ecg_file import ECGFileError, mv_per_unit
 from modeling_enecg.leads import STANDARD_LEADS, standard_lead_names
+from modeling_enecg.reading_wfdb import read_wfdb
+from modeling_enecg.wfdb_header import Signal, read_header
+from modeling_enecg.wfdb_samples import FLAC_BITS, count_samples
 
 NUM_LEADS = len(STANDARD_LEADS)
 SAMPLE_DTYPE = np.dtype("<i2")
@@ -31,8 +36,7 @@ REGULAR_LEADS = [name.upper() for name in STANDARD_LEADS]
 RECORD_TOKENS = (4, 6)  # name, number of leads, sampling rate, number of samples; perhaps time and date
 SIGNAL_TOKENS = 9  # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, lead
 
-BYTES_PER_SAMPLE = {"16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0, "212": 1.5}
-MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+MICROVOLTS_PER_MV = 1000.0
 
 
 class RecordError(ValueError):
@@ -98,9 +102,10 @@ def read_records(paths: Sequence[str], sampling_rate: int, num_samples: int) -> 
     errors: dict[int, RecordError] = {}
     for position, (path, signal) in enumerate(zip(paths, signals, strict=True)):
         try:
-            header = _parse_regular_header(_read_text(f"{path}.hea"))
+            text = _read_text(f"{path}.hea")
+            header = _parse_regular_header(text)
             if header is None:
-                signal[:] = _read_with_wfdb(path, sampling_rate, num_samples).T
+                signal[:] = _read_other(path, _record_name(text), sampling_rate, num_samples)
             else:
                 _check_header(header, path, sampling_rate, num_samples)
                 _read_samples(f"{path}.dat", out=frames)
@@ -184,8 +189,8 @@ def _check_size(file: str, size: int, expected: int) -> None:
 def _verify(
     signals: np.ndarray,
     leads: Sequence[str],
-    initial_values: Sequence[int | None],
-    checksums: Sequence[int | None],
+    initial_values: Sequence[int],
+    checksums: Sequence[int],
     file: str,
 ) -> None:
     """Compare digital signals of shape `(num_leads, num_samples)` with what a header states, signed or unsigned."""
@@ -197,7 +202,7 @@ def _verify(
         if values == stated:  # as in the release: nothing to compare lead by lead
             continue
         for lead, value, expected in zip(leads, values, stated, strict=True):
-            if expected is not None and (value - expected) % 65536:
+            if (value - expected) % 65536:
                 reason = f"got {value} in lead {lead}; its header says {expected} (to be equal modulo 65536)"
                 raise RecordError(file, field, reason)
 
@@ -212,52 +217,84 @@ def _converted(signal: np.ndarray, header: Header, file: str) -> np.ndarray:
     return signal[[header.leads.index(lead) for lead in REGULAR_LEADS]] * np.int16(header.microvolts)
 
 
-def _read_with_wfdb(path: str, sampling_rate: int, num_samples: int) -> np.ndarray:
-    """Read a record that is not a regular one: another format, gain, baseline, unit or lead order.
+def _record_name(text: str) -> str:
+    lines = [line.split() for line in text.splitlines()]
+    return next((tokens[0] for tokens in lines if tokens and not tokens[0].startswith("#")), "")
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what becomes infinite is refused
+def _read_other(path: str, record_name: str, sampling_rate: int, num_samples: int) -> np.ndarray:
+    """Read a record that is not a regular one: another format, gain, baseline or unit.
 
     Returns:
-        `np.ndarray` of shape `(num_samples, 12)`: int16, 1 unit = 1 µV, standard lead order.
+        `np.ndarray` of shape `(12, num_samples)`: int16, 1 unit = 1 µV, standard lead order.
     """
     try:
-        record = wfdb.rdheader(path)
-        if isinstance(record, wfdb.MultiRecord):
-            raise RecordError(f"{path}.hea", "number of segments", f"got {record.n_seg}; expected a single segment")
-        _check_wfdb_header(record, path, sampling_rate, num_samples)
-        record = wfdb.rdrecord(path, physical=False)
-        _verify(record.d_signal.T, record.sig_name, record.init_value, record.checksum, f"{path}.dat")
-        return _microvolts(record, path)
-    except RecordError:
-        raise
-    except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:  # what wfdb's parser lets through
-        raise RecordError(f"{path}.hea", "header", f"wfdb cannot read the record ({error})") from error
+        header, signals = _parse_other_header(f"{path}.hea", record_name)
+        _check_header(header, path, sampling_rate, num_samples)
+        leads = _check_signals(f"{path}.hea", signals)
+        values = read_wfdb(Path(f"{path}.hea")).signal
+        _check_end(f"{path}.dat", signals[0], num_samples)
+    except (ECGFileError, OSError) as error:
+        raise RecordError(f"{path}.hea", "record", str(error)) from error
+    microvolts = _microvolts(values, signals, f"{path}.dat")
+    # The reader knows no initial values, and takes a checksum of 0 for none.
+    _verify(_counts(values, signals), leads, header.initial_values, header.checksums, f"{path}.dat")
+    return microvolts[[leads.index(lead) for lead in STANDARD_LEADS]]
 
 
-def _check_wfdb_header(record: wfdb.Record, path: str, sampling_rate: int, num_samples: int) -> None:
-    """Check a header parsed by wfdb, and that the `.dat` file has the size it implies."""
-    header = Header(record.record_name, record.n_sig, record.fs, record.sig_len, record.file_name or [], [], [])
-    _check_header(header, path, sampling_rate, num_samples)
-    formats = set(record.fmt)
-    if len(formats) != 1 or not formats <= BYTES_PER_SAMPLE.keys():
-        known = ", ".join(BYTES_PER_SAMPLE)
-        raise RecordError(f"{path}.hea", "format", f"got {', '.join(sorted(formats))}; expected one of {known}")
-    bytes_per_sample = BYTES_PER_SAMPLE[formats.pop()]
-    size = (record.byte_offset[0] or 0) + int(bytes_per_sample * num_samples * sum(record.samps_per_frame))
-    _check_size(f"{path}.dat", os.path.getsize(f"{path}.dat"), size)
+def _parse_other_header(file: str, record_name: str) -> tuple[Header, list[Signal]]:
+    """Return what the header of a record of one segment says."""
+    record = read_header(Path(file))
+    if record.segments:
+        raise RecordError(file, "number of segments", f"got {len(record.segments)}; expected a single segment")
+    header = Header(
+        record_name=record_name,
+        num_leads=len(record.signals),
+        sampling_rate=record.rate,
+        num_samples=record.num_frames,
+        signal_files=[each.file for each in record.signals],
+        initial_values=[each.initial for each in record.signals],
+        checksums=[each.checksum for each in record.signals],
+    )
+    return header, record.signals
 
 
-def _microvolts(record: wfdb.Record, path: str) -> np.ndarray:
-    """Convert digital signals to int16 microvolts of shape `(num_samples, 12)`, in the standard lead order."""
+def _check_signals(file: str, signals: Sequence[Signal]) -> list[str]:
+    """Return the leads' standard names, in the file's order."""
     try:
-        leads = standard_lead_names(record.sig_name)
+        leads = standard_lead_names([each.name for each in signals])
     except ValueError as error:
-        raise RecordError(f"{path}.hea", "lead names", str(error)) from error
-    unknown = sorted({unit for unit in record.units if unit.lower() not in MICROVOLTS})
-    if unknown:
-        raise RecordError(f"{path}.hea", "unit", f"got {', '.join(unknown)}; expected mV, uV, nV or V")
-    signal = record.dac() * [MICROVOLTS[unit.lower()] for unit in record.units]
-    signal = np.rint(signal[:, [leads.index(lead) for lead in STANDARD_LEADS]])
-    limits = np.iinfo(np.int16)
-    if not np.all((signal >= limits.min) & (signal <= limits.max)):
-        seen = f"got {np.min(signal)} to {np.max(signal)} µV (nan: a sample marked as missing)"
-        raise RecordError(f"{path}.dat", "amplitude", f"{seen}; expected {limits.min} to {limits.max}")
-    return signal.astype(SAMPLE_DTYPE)
+        raise RecordError(file, "lead names", str(error)) from error
+    for lead, each in zip(leads, signals, strict=True):
+        for field, value, is_right, expected in (
+            ("format", each.fmt, each.fmt not in FLAC_BITS, "one without compression"),
+            ("samples a frame", each.samples_per_frame, each.samples_per_frame == 1, "1"),
+            ("unit", each.unit, mv_per_unit(each.unit) is not None, "mV, uV, nV or V"),
+        ):
+            if not is_right:
+                raise RecordError(file, field, f"got {value!r} in lead {lead}; expected {expected}")
+    return leads
+
+
+def _check_end(file: str, signal: Signal, num_samples: int) -> None:
+    """Make sure that a file ends with its samples, which have been read: a byte shorter, it would hold fewer."""
+    if count_samples(Path(file), signal.fmt, signal.offset + 1) >= NUM_LEADS * num_samples:
+        raise RecordError(file, "file size", f"overlong; expected {num_samples} samples a lead and no byte more")
+
+
+def _microvolts(values: np.ndarray, signals: Sequence[Signal], file: str) -> np.ndarray:
+    """Convert signals of shape `(12, num_samples)`, in their units, to int16 microvolts."""
+    factors = [[cast(float, mv_per_unit(each.unit)) * MICROVOLTS_PER_MV] for each in signals]  # checked units
+    microvolts = np.rint(values * np.array(factors))
+    limits = np.iinfo(SAMPLE_DTYPE)
+    if not np.all((microvolts >= limits.min) & (microvolts <= limits.max)):
+        seen = f"got {np.min(microvolts)} to {np.max(microvolts)} µV (nan: a sample marked as missing)"
+        raise RecordError(file, "amplitude", f"{seen}; expected {limits.min} to {limits.max}")
+    return microvolts.astype(SAMPLE_DTYPE)
+
+
+def _counts(values: np.ndarray, signals: Sequence[Signal]) -> np.ndarray:
+    """Convert signals of shape `(12, num_samples)`, in their units, back to the numbers in the file."""
+    gains, baselines = np.array([(each.gain, each.baseline) for each in signals]).T[:, :, None]
+    return np.rint(values * gains + baselines).astype(np.int64)

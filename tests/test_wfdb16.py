@@ -6,7 +6,7 @@ import pytest
 import wfdb
 
 from dataset_scripts import wfdb16
-from dataset_scripts.wfdb16 import read_records
+from dataset_scripts.wfdb16 import RecordError, read_records
 from modeling_enecg.leads import STANDARD_LEADS
 
 RATE, LENGTH = 100, 1000
@@ -45,9 +45,14 @@ def read_one(path: str) -> np.ndarray:
     return signals[0]
 
 
-def test_a_regular_record_is_read_bit_for_bit_without_the_wfdb_library(tmp_path, signal, monkeypatch):
+def read_error(path: str) -> RecordError:
+    (error,) = read_records([path], RATE, LENGTH).errors.values()
+    return error
+
+
+def test_a_regular_record_is_read_bit_for_bit_without_the_reader_of_other_ones(tmp_path, signal, monkeypatch):
     path = write_record(tmp_path, signal)
-    monkeypatch.setattr(wfdb16, "_read_with_wfdb", None)
+    monkeypatch.setattr(wfdb16, "_read_other", None)
     np.testing.assert_array_equal(read_one(path), signal)
 
 
@@ -85,22 +90,45 @@ def test_checksums_may_be_signed(tmp_path, signal):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "microvolts"),
     [
-        {"fmt": ["24"] * 12},
-        {"fmt": ["32"] * 12},
-        {"fmt": ["212"] * 12, "d_signal": "halved", "adc_gain": [500.0] * 12},
-        {"adc_gain": [1.0] * 12, "units": ["uV"] * 12},
-        {"baseline": [100] * 12, "d_signal": "shifted"},
-        {"comments": ["a comment"]},
+        ({"fmt": ["24"] * 12}, 1),
+        ({"fmt": ["32"] * 12}, 1),
+        ({"fmt": ["212"] * 12, "adc_gain": [500.0] * 12}, 2),
+        ({"fmt": ["80"] * 12, "adc_gain": [25.0] * 12}, 40),
+        ({"adc_gain": [1.0] * 12, "units": ["uV"] * 12}, 1),
+        ({"adc_gain": [0.001] * 12, "units": ["nV"] * 12}, 1),
+        ({"adc_gain": [1e6] * 12, "units": ["V"] * 12}, 1),
+        ({"baseline": [100] * 12}, 1),
+        ({"comments": ["a comment"]}, 1),
     ],
-    ids=["format 24", "format 32", "format 212 at 500 units/mV", "microvolts", "baseline", "comment"],
+    ids=["24", "32", "212 at 500 a mV", "80 at 25 a mV", "microvolts", "nanovolts", "volts", "baseline", "comment"],
 )
-def test_other_formats_gains_units_and_baselines_give_the_same_microvolts(tmp_path, signal, options):
-    signal = signal // 2 * 2
-    digital = {"halved": signal // 2, "shifted": signal + 100}.get(options.get("d_signal"), signal)
+def test_other_formats_gains_units_and_baselines_give_the_same_microvolts(tmp_path, signal, options, microvolts):
+    signal = signal // microvolts * microvolts
+    digital = signal // microvolts + np.array(options.get("baseline", [0] * 12))[:, None]
     path = write_record(tmp_path, signal, **(options | {"d_signal": digital.T.astype(np.int64)}))
     np.testing.assert_array_equal(read_one(path), signal)
+
+
+@pytest.mark.parametrize(("fmt", "dtype", "zero"), [("61", ">i2", 0), ("160", "<u2", 32768)])
+def test_formats_that_wfdb_does_not_write_give_what_it_reads(tmp_path, signal, fmt, dtype, zero):
+    path = write_record(tmp_path, signal)
+    Path(f"{path}.hea").write_text(Path(f"{path}.hea").read_text().replace(".dat 16 ", f".dat {fmt} "))
+    (signal.T.astype(np.int32) + zero).astype(dtype).tofile(f"{path}.dat")
+    np.testing.assert_array_equal(read_one(path), wfdb.rdrecord(path, physical=False).d_signal.T)
+
+
+def test_fractions_of_a_microvolt_are_rounded_as_from_wfdb(tmp_path, signal):
+    order = np.random.default_rng(1).permutation(12)
+    path = write_record(
+        *(tmp_path, signal),
+        adc_gain=[1234.5, 2000.0] * 6,
+        baseline=list(range(12)),
+        sig_name=[STANDARD_LEADS[lead] for lead in order],
+    )
+    expected = np.rint(1000 * wfdb.rdrecord(path).p_signal.T)[np.argsort(order)]
+    np.testing.assert_array_equal(read_one(path), expected)
 
 
 def test_leads_are_put_into_the_standard_order_by_name(tmp_path, signal):
@@ -110,7 +138,7 @@ def test_leads_are_put_into_the_standard_order_by_name(tmp_path, signal):
 
 
 @pytest.mark.parametrize("gain", [500, 200, 100])
-def test_other_whole_microvolts_and_another_order_are_read_without_the_library(tmp_path, signal, gain, monkeypatch):
+def test_other_whole_microvolts_and_another_order_are_regular_too(tmp_path, signal, gain, monkeypatch):
     order = np.random.default_rng(0).permutation(12)
     coarse = signal // (1000 // gain)
     path = write_record(
@@ -119,79 +147,153 @@ def test_other_whole_microvolts_and_another_order_are_read_without_the_library(t
         adc_gain=[float(gain)] * 12,
         sig_name=[STANDARD_LEADS[lead] for lead in order],
     )
-    monkeypatch.delattr("wfdb.rdrecord")
-    signals, errors = read_records([path], 100, 1000)
-    assert not errors
-    np.testing.assert_array_equal(signals[0], coarse * (1000 // gain))
+    monkeypatch.setattr(wfdb16, "_read_other", None)
+    np.testing.assert_array_equal(read_one(path), coarse * (1000 // gain))
 
 
 def test_coarse_amplitudes_beyond_int16_microvolts_are_refused(tmp_path, signal):
     digital = np.full(signal.shape, 9000)
     path = write_record(tmp_path, signal, d_signal=digital.T.astype(np.int64), adc_gain=[200.0] * 12)
-    _, errors = read_records([path], 100, 1000)
-    assert errors[0].field == "amplitude"
+    assert read_error(path).field == "amplitude"
 
 
 def test_amplitudes_beyond_int16_microvolts_are_refused(tmp_path, signal):
-    path = write_record(tmp_path, signal, adc_gain=[10.0] * 12)
-    (error,) = read_records([path], RATE, LENGTH).errors.values()
+    error = read_error(write_record(tmp_path, signal, adc_gain=[10.0] * 12))
     assert error.field == "amplitude"
     assert "expected -32768 to 32767" in str(error)
 
 
-@pytest.mark.parametrize("fmt", ["16", "24"])
-def test_a_wrong_checksum_or_initial_value_is_found_in_any_format(tmp_path, signal, fmt):
-    for field, name in (("checksum", "00001_lr"), ("initial value", "00002_lr")):
-        path = write_record(tmp_path, signal, name, fmt=[fmt] * 12)
-        initial, checksum = (int(value) % 65536 for value in (signal[1, 0], signal[1].sum(dtype=np.int64)))
-        initial = initial - 65536 if initial > 32767 else initial
-        changed = (initial, checksum + 1) if field == "checksum" else (initial + 1, checksum)
-        edit_header(path, f" {initial} {checksum} 0 II\n", f" {changed[0]} {changed[1]} 0 II\n")
-        (error,) = read_records([path], RATE, LENGTH).errors.values()
-        assert error.field == field
-        assert "lead II" in str(error)
-        assert f"{name}.dat" in str(error)
+def test_a_sample_marked_as_missing_is_refused_in_any_format(tmp_path, signal):
+    for name, options in (("00001_lr", {"adc_gain": [500.0] * 12}), ("00002_lr", {"fmt": ["24"] * 12})):
+        digital = signal.T.astype(np.int64) // 2
+        digital[500, 3] = -(1 << 15) if name == "00001_lr" else -(1 << 23)
+        error = read_error(write_record(tmp_path, signal, name, d_signal=digital, **options))
+        assert (error.file, error.field) == (str(tmp_path / f"{name}.dat"), "amplitude")
+        assert "a sample marked as missing" in error.reason
+
+
+REGULAR, OTHER = "16", "24"  # by the format
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "field"),
+    ("fmt", "changed", "field", "place"),
     [
-        ("00001_lr 12 ", "00002_lr 12 ", "record name"),
-        ("00001_lr 12 ", "00001_lr 13 ", "number of leads"),
-        (" 12 100 ", " 12 500 ", "sampling rate"),
-        (" 100 1000", " 100 999", "number of samples"),
-        ("00001_lr.dat", "../00002_lr.dat", "signal file"),
-        (" V6\n", " V7\n", "lead names"),
-        (" V6\n", " V5\n", "lead names"),
-        (" 0 aVL\n", " 0\n", "header"),
+        (REGULAR, "checksum", "checksum", "00001_lr.dat: checksum: got"),
+        (REGULAR, "initial value", "initial value", "00001_lr.dat: initial value: got"),
+        (OTHER, "checksum", "record", "signal II of 00001_lr.dat has the checksum"),
+        (OTHER, "initial value", "initial value", "00001_lr.dat: initial value: got"),
     ],
 )
-def test_a_header_that_disagrees_names_the_file_the_field_and_both_values(tmp_path, signal, old, new, field):
-    path = write_record(tmp_path, signal)
-    edit_header(path, old, new)
-    (error,) = read_records([path], RATE, LENGTH).errors.values()
+def test_a_wrong_checksum_or_initial_value_is_found_in_any_format(tmp_path, signal, fmt, changed, field, place):
+    path = write_record(tmp_path, signal, fmt=[fmt] * 12)
+    initial, checksum = int(signal[1, 0]), int(signal[1].sum(dtype=np.int64)) % 65536
+    wrong = (initial, checksum + 1) if changed == "checksum" else (initial + 1, checksum)
+    edit_header(path, f" {initial} {checksum} 0 II\n", f" {wrong[0]} {wrong[1]} 0 II\n")
+    error = read_error(path)
     assert error.field == field
-    assert f"{path}.hea" in str(error)
+    assert place in str(error)
+    assert "lead II" in str(error) or "signal II" in str(error)
+
+
+@pytest.mark.parametrize("fmt", [REGULAR, OTHER])
+def test_a_checksum_of_0_is_verified_like_any_other(tmp_path, signal, fmt):
+    path = write_record(tmp_path, signal, fmt=[fmt] * 12)
+    edit_header(path, f" {int(signal[1].sum(dtype=np.int64)) % 65536} 0 II\n", " 0 0 II\n")
+    error = read_error(path)
+    assert error.field == "checksum"
+    assert "lead II" in str(error)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\0\1\2", "00001_lr", "00001_lr 12 100 1000", "00001_lr/2 12 100 1000\na 500\nb 500"]
+    ("old", "new", "field", "field_of_other"),
+    [
+        ("00001_lr 12 ", "00002_lr 12 ", "record name", "record name"),
+        ("00001_lr 12 ", "00001_lr 13 ", "number of leads", "record"),
+        (" 12 100 ", " 12 500 ", "sampling rate", "sampling rate"),
+        (" 100 1000", " 100 999", "number of samples", "number of samples"),
+        (" 100 1000", " 100", "number of samples", "number of samples"),
+        ("00001_lr.dat", "../00002_lr.dat", "signal file", "record"),
+        ("00001_lr.dat", "00002_lr.dat", "signal file", "signal file"),
+        (" V6\n", " V7\n", "lead names", "lead names"),
+        (" V6\n", " V5\n", "lead names", "lead names"),
+        (" 0 aVL\n", " 0\n", "lead names", "lead names"),
+        (" 1000.0(0)/mV ", " 1000.0(0)/mmHg ", "unit", "unit"),
+        (" 1000.0(0)/mV ", " 1000.0(0)/5 ", "unit", "unit"),
+        (" 1000.0(0)/mV ", " fast(0)/mV ", "record", "record"),
+    ],
+)
+def test_a_header_that_disagrees_names_the_file_and_the_field(tmp_path, signal, old, new, field, field_of_other):
+    for fmt, expected in ((REGULAR, field), (OTHER, field_of_other)):
+        path = write_record(tmp_path, signal, fmt=[fmt] * 12)
+        edit_header(path, old, new)
+        error = read_error(path)
+        assert error.field == expected
+        assert f"{path}.hea" in str(error)
+
+
+def test_a_header_of_13_leads_is_refused(tmp_path, signal):
+    path = write_record(tmp_path, signal, fmt=[OTHER] * 12)
+    edit_header(path, "00001_lr 12 ", "00001_lr 13 ")
+    with Path(f"{path}.hea").open("a") as file:
+        file.write("00001_lr.dat 24 1000/mV 24 0 0 0 0 V7\n")
+    assert str(read_error(path)) == f"{path}.hea: number of leads: got 13; expected 12"
+
+
+@pytest.mark.parametrize(
+    ("fmt", "field", "seen"),
+    [("24x2", "samples a frame", "got 2"), ("516", "format", "got '516'"), ("9", "record", "one of the formats")],
+)
+def test_formats_that_cannot_be_checked_are_refused(tmp_path, signal, fmt, field, seen):
+    path = write_record(tmp_path, signal, fmt=[OTHER] * 12)
+    Path(f"{path}.hea").write_text(Path(f"{path}.hea").read_text().replace(".dat 24 ", f".dat {fmt} "))
+    error = read_error(path)
+    assert error.field == field
+    assert seen in str(error)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\0\1\2", "00001_lr", "00001_lr 12 100 1000", "00001_lr/2 12 100 1000\na 500\nb 500", "#\x0bx 1"]
 )
 def test_a_mangled_header_is_one_clear_error(tmp_path, signal, text):
     path = write_record(tmp_path, signal)
     Path(f"{path}.hea").write_text(text)
-    (error,) = read_records([path], RATE, LENGTH).errors.values()
-    assert f"{path}.hea" in str(error)
+    assert f"{path}.hea" in str(read_error(path))
 
 
-@pytest.mark.parametrize("fmt", ["16", "24"])
-@pytest.mark.parametrize(("change", "fault"), [(-2, "truncated"), (2, "overlong")])
-def test_a_signal_file_of_the_wrong_size_is_refused(tmp_path, signal, fmt, change, fault):
+def test_a_record_of_segments_is_refused(tmp_path, signal):
+    path = write_record(tmp_path, signal)
+    Path(f"{path}.hea").write_text("00001_lr/2 12 100 1000\na 500\nb 500\n")
+    assert str(read_error(path)) == f"{path}.hea: number of segments: got 2; expected a single segment"
+
+
+@pytest.mark.parametrize(
+    ("fmt", "change", "message"),
+    [
+        (REGULAR, -2, "{path}.dat: file size: truncated, got {size} bytes; expected 24000"),
+        (REGULAR, 2, "{path}.dat: file size: overlong, got {size} bytes; expected 24000"),
+        (OTHER, -2, "{path}.hea: record: declares 12 channels of 1000 samples, but holds at most 11999 samples"),
+        (OTHER, 1, "{path}.dat: file size: overlong; expected 1000 samples a lead and no byte more"),
+        (OTHER, 36000, "{path}.dat: file size: overlong; expected 1000 samples a lead and no byte more"),
+    ],
+)
+def test_a_signal_file_of_the_wrong_size_is_refused(tmp_path, signal, fmt, change, message):
     path = write_record(tmp_path, signal, fmt=[fmt] * 12)
-    size = os.path.getsize(f"{path}.dat")
-    os.truncate(f"{path}.dat", size + change)
-    (error,) = read_records([path], RATE, LENGTH).errors.values()
-    assert str(error) == f"{path}.dat: file size: {fault}, got {size + change} bytes; expected {size}"
+    size = os.path.getsize(f"{path}.dat") + change
+    os.truncate(f"{path}.dat", size)
+    assert str(read_error(path)).startswith(message.format(path=path, size=size))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "message"),
+    [
+        (REGULAR, "{path}.dat: file: cannot be read"),
+        (OTHER, "{path}.hea: record: the header names the signal file 00001_lr.dat, which is not there"),
+    ],
+)
+def test_a_missing_signal_file_is_named(tmp_path, signal, fmt, message):
+    path = write_record(tmp_path, signal, fmt=[fmt] * 12)
+    Path(f"{path}.dat").unlink()
+    assert str(read_error(path)).startswith(message.format(path=path))
 
 
 @pytest.mark.parametrize("rate", [100, 500])

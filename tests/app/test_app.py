@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import torch
-import wfdb
 
 pytest.importorskip("gradio", reason="gradio is not installed here; `make test-app` runs these tests")
 
@@ -161,8 +160,10 @@ def test_files_of_other_formats_are_read(upload):
 
 
 def test_a_recording_of_more_than_an_hour_is_refused(predictor, uploads):
-    wfdb.wrsamp("long", 10, ["mV"], ["I"], np.zeros((40_000, 1)), fmt=["16"], write_dir=str(uploads))
-    html = app.respond(predictor, app.read_upload, [str(uploads / "long.hea"), str(uploads / "long.dat")])
+    header, samples = uploads / "long.hea", uploads / "long.dat"
+    header.write_text("long 1 10 40000\nlong.dat 16 1000/mV 16 0 0 0 0 I\n")
+    samples.write_bytes(bytes(2 * 40_000))
+    html = app.respond(predictor, app.read_upload, [str(header), str(samples)])
     assert "Got 40000 samples at 10 Hz; a recording has at most an hour." in html
 
 
