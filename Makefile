@@ -23,7 +23,8 @@ demo: $(VENV)/.ready
 	$(BIN)/enecg predict $(DEMO)/model $(DEMO)/data/records500/00000/00001_hr --plot $(DEMO)/prediction.png
 	$(BIN)/accelerate launch train.py configs/enecg_small.yaml \
 		--data_dir $(DEMO)/data --output_dir $(DEMO)/ensemble --cache_dir $(DEMO)/cache
-	@echo "Post-training: $(DEMO)/model/README.md · figures: $(DEMO)/model/figures · 12-lead plot: $(DEMO)/prediction.png"
+	$(BIN)/enecg report $(DEMO)/model
+	@echo "Post-training: $(DEMO)/model/README.md · report: $(DEMO)/model/report/report.html · 12-lead plot: $(DEMO)/prediction.png"
 	@echo "Ensemble: $(DEMO)/ensemble/README.md · gate weights: $(DEMO)/ensemble/figures · adapter: $(DEMO)/ensemble/adapter"
 
 test: $(VENV)/.ready
