@@ -17,8 +17,12 @@ MV_PER_UNIT = {
     "uv": 1e-3,
     "µv": 1e-3,
     "μv": 1e-3,
+    "uvolt": 1e-3,
+    "microv": 1e-3,
     "microvolt": 1e-3,
     "mv": 1.0,
+    "mvolt": 1.0,
+    "milliv": 1.0,
     "millivolt": 1.0,
     "v": 1e3,
     "volt": 1e3,
@@ -26,7 +30,10 @@ MV_PER_UNIT = {
 LONGEST_HOURS = 14 * 24  # Holter recordings last up to two weeks
 # Names of surface leads beyond the standard 12, as monitors, Holters and vectorcardiographs write them.
 _OTHER_LEADS = re.compile(r"M?L[I]{1,3}|MCL ?\d|CM ?\d|CS ?5|V|V[3-6]R|V[7-9]|V?[XYZ]", re.IGNORECASE)
-_ECG_PREFIX = re.compile(r"(ECG|EKG|EKG/ECG)\b[ _-]*|(ECG|EKG)(?=\d)", re.IGNORECASE)
+# The word stands first, or behind the kind that EEG systems write: "EEG EKG1-REF", "POL ECG"; FECG is a foetus's.
+_ECG_PREFIX = re.compile(r"((EEG|POL)[ _-]+)?[FM]?(ECG|EKG)(?![A-Z])|(ECG|EKG)[LR]\b", re.IGNORECASE)
+_OTHER_SIGNALS = re.compile(r"(EEG|EOG|EMG|ERG|MEG|PLETH|PPG|RESP(IRATION)?|ABP|ART|SPO2)(?![A-Z])", re.IGNORECASE)
+_MULTIPLE = re.compile(r"(1|0?\.0{0,9}1)\s*([a-zµμ]+)")  # a digit's worth; 10 mV would rather be a range
 
 
 class ECGFileError(ValueError):
@@ -51,8 +58,14 @@ class FileContent(NamedTuple):
 
 
 def mv_per_unit(unit: str) -> float | None:
-    """Return how many mV a unit is, or None where it is no unit of voltage; case and blanks do not matter."""
-    return MV_PER_UNIT.get(re.sub(r"s$", "", unit.strip().lower()))
+    """Return how many mV a unit, or a part of one such as `0.001mV`, is; None where it is no unit of voltage.
+
+    Case and blanks do not matter.
+    """
+    name = unit.strip().lower()
+    multiple = _MULTIPLE.fullmatch(name)
+    mv = MV_PER_UNIT.get(re.sub(r"s$", "", multiple[2] if multiple else name))
+    return mv if mv is None or not multiple else float(multiple[1]) * mv
 
 
 def channel_name(name: str) -> str:
@@ -67,6 +80,11 @@ def is_known_lead(name: str) -> bool:
     """Whether a channel's name says that it is an ECG lead."""
     is_other = _ECG_PREFIX.match(name.strip()) or _OTHER_LEADS.fullmatch(name.strip())
     return is_standard_lead(name) or bool(is_other)
+
+
+def is_other_signal(name: str) -> bool:
+    """Whether a channel's name says that it is something else than an ECG lead, measured in volts or not."""
+    return bool(_OTHER_SIGNALS.match(name.strip())) and not is_known_lead(name)
 
 
 def check_size(num_channels: int, num_samples: int, sampling_rate: float, available: float) -> None:

@@ -13,11 +13,21 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from .ecg_file import LONGEST_HOURS, ECGFileError, FileContent, channel_name, is_known_lead, mv_per_unit
+from .ecg_file import (
+    LONGEST_HOURS,
+    ECGFileError,
+    FileContent,
+    channel_name,
+    is_known_lead,
+    is_other_signal,
+    mv_per_unit,
+)
 from .feature_extraction_ecg import HIGHEST_HZ, LOWEST_HZ
+from .leads import is_standard_lead
 from .reading_wfdb import find_header, read_wfdb
 
 _SNIFFED_BYTES = 4096
+_FIRST_OF_GROUP_8 = (b"\0", b"\1", b"\5", b"\x08", b"\x12", b"\x16", b"\x18")  # length, character set, classes, dates
 _LONGEST_TEXT = 500  # of a message, or of a lead's name
 
 
@@ -59,7 +69,8 @@ def read_ecg(
 
     WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE XML, HL7 aECG XML, Philips Sierra XML,
     Schiller XML, SCP-ECG, ISHNE, NumPy, CSV and text exports are understood. Only leads are returned: channels in
-    other units than volts are left out, and so are, beside channels that are named as leads, those that are not.
+    other units than volts are left out, those that name themselves something else (EEG, RESP), and, beside channels
+    that are named as leads, those that are not.
 
     Args:
         path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`.
@@ -123,7 +134,8 @@ def _complete(
     if units is None:
         if unit is None:
             raise ECGFileError("states no unit of voltage; give unit: nV, uV, mV, V, or how many mV one count is.")
-        units = [str(unit)] * num_channels
+        content = content._replace(signal=content.signal * _mv_per_given(unit))
+        units = ["mV"] * num_channels
     elif unit is not None and any(mv_per_unit(str(unit)) != mv_per_unit(each) for each in units):
         raise ECGFileError(f"states the units {', '.join(sorted(set(units)))}; unit is given as {unit}.")
     names = content.names
@@ -151,8 +163,9 @@ def _leads(content: FileContent) -> ECGRecord:
     """Keep the channels that are leads, in mV, of content that says everything."""
     signal, rate, units, names = cast(tuple[np.ndarray, float, list[str], list[str]], content)
     names = [_on_one_line(name) for name in names]
-    factors = [_mv_per_unit(unit) for unit in units]
+    factors = [mv_per_unit(unit) for unit in units]
     voltages = [index for index, factor in enumerate(factors) if factor is not None]
+    voltages = [index for index in voltages if not is_other_signal(names[index])]
     known = [index for index in voltages if is_known_lead(names[index])]
     kept = known or voltages
     if not kept or not signal.shape[1]:
@@ -163,7 +176,7 @@ def _leads(content: FileContent) -> ECGRecord:
     if signal.shape[1] > LONGEST_HOURS * 3600 * rate:
         raise ECGFileError(f"lasts {signal.shape[1] / rate / 3600:.0f} hours; at most {LONGEST_HOURS} are read.")
     lead_names = [channel_name(names[index]) for index in kept]
-    repeated = sorted({name for name in lead_names if lead_names.count(name) > 1})
+    repeated = sorted({name for name in lead_names if lead_names.count(name) > 1 and is_standard_lead(name)})
     if repeated:
         raise ECGFileError(f"holds leads twice: {', '.join(repeated)}.")
     scale = np.array([factors[index] for index in kept], dtype=np.float64)[:, None]
@@ -173,20 +186,21 @@ def _leads(content: FileContent) -> ECGRecord:
     return ECGRecord(leads, rate, lead_names)
 
 
-def _mv_per_unit(unit: str) -> float | None:
-    """Return how many mV a unit is, which may itself be such a number, or None where it is no voltage."""
+def _mv_per_given(unit: str | float) -> float:
+    """Return how many mV the unit is that was given, which may itself be such a number."""
     try:
         factor = float(unit)
     except ValueError:
-        return mv_per_unit(unit)
+        factor = mv_per_unit(str(unit)) or 0.0
     if not 0 < factor < math.inf:
-        raise ECGFileError(f"unit: {unit} mV a count is not a positive number.")
+        raise ECGFileError(f"unit is given as {unit}; nV, uV, mV, V, or a positive number of mV a count was expected.")
     return factor
 
 
 def _looks_like_dicom(head: bytes) -> bool:
     """Whether the first element is one that DICOM begins with where the preamble of 128 bytes is left out."""
-    return head[:6] == b"\2\0\0\0UL" or head[:4] in (b"\x08\0\5\0", b"\x08\0\x16\0")
+    is_group_8 = head[:2] == b"\x08\0" and head[3:4] == b"\0" and head[2:3] in _FIRST_OF_GROUP_8
+    return head[:6] == b"\2\0\0\0UL" or is_group_8
 
 
 def _looks_like_scp(head: bytes) -> bool:

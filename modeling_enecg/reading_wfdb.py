@@ -12,6 +12,7 @@ from .wfdb_samples import FLAC_BITS, MISSING, count_samples, decode
 
 _SLACK_SAMPLES = 2  # that may follow the last one, in a group that was filled up
 _MOST_GAPS = 100  # times the samples there are
+_MOST_REPEATS = 10  # of a segment that a record lists again, as calibration and demonstrations do
 
 
 class _Channel(NamedTuple):
@@ -194,6 +195,8 @@ def _read_segments(header: Path, record: Header) -> dict[int, _Channel]:
     joined: dict[int, _Channel] = {}
     for segment in segments:
         names = [each.name for each in segment.header.signals]
+        if all(each.file == NO_FILE for each in segment.header.signals) and not is_variable:
+            continue  # a gap, as the record "null" of the WFDB database is
         if names != layout and not (is_variable and set(names) <= set(layout) and len(set(names)) == len(names)):
             raise ECGFileError(f"segment {segment.name} has the signals {', '.join(names)}, not {', '.join(layout)}.")
         if not segment.header.num_frames:
@@ -209,8 +212,8 @@ def _read_segments(header: Path, record: Header) -> dict[int, _Channel]:
 def _segments(header: Path, record: Header) -> list[_Segment]:
     """Read the headers of the segments that are no gaps."""
     names = [name for name, _ in record.segments if name != NO_FILE]
-    if len(set(names)) < len(names) or not names:
-        raise ECGFileError("has no segments but gaps, or lists one twice.")
+    if not names or max(map(names.count, set(names))) > _MOST_REPEATS:
+        raise ECGFileError(f"has no segments but gaps, or lists one more than {_MOST_REPEATS} times.")
     segments = []
     start = 0
     for name, length in record.segments:
@@ -242,7 +245,7 @@ def _check_segments(segments: list[_Segment], record: Header) -> None:
                 segment.header.signals[each] for _, group in _files(segment.folder, segment.header) for each in group
             ]
             held += segment.header.num_frames * _width(recorded)
-    width = max(_width(each.header.signals) for each in segments if each.header.num_frames)
+    width = max((_width(each.header.signals) for each in segments if each.header.num_frames), default=0)
     if num_frames * width > _MOST_GAPS * held:
         raise ECGFileError(f"is nearly all gaps: {held} samples in {num_frames} frames of {width}.")
 

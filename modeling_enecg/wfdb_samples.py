@@ -28,7 +28,7 @@ MISSING = {
 _DTYPES = {"8": "i1", "16": "<i2", "32": "<i4", "61": ">i2", "80": "u1", "160": "<u2"}
 _GROUPS = {"212": (2, 3), "310": (3, 4), "311": (3, 4), "24": (1, 3)}  # samples that share so many bytes
 FLAC_BITS = {"508": 8, "516": 16, "524": 24}
-_MOST_FLAC_SAMPLES_A_BYTE = 400  # far more than an ECG, even a flat one, is compressed to
+_MOST_FLAC_SAMPLES_A_BYTE = 2048  # a flat signal in blocks of 4096 samples takes some 800 a byte
 
 
 def count_samples(file: Path, fmt: str, offset: int) -> int:

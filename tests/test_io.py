@@ -96,6 +96,22 @@ def test_repeated_leads_are_refused(write):
     assert str(path) in str(caught.value)
 
 
+def test_names_that_tell_no_certain_lead_may_repeat(write):
+    header = write(leads=("ECG", "EKG")).with_suffix(".hea")
+    header.write_text(header.read_text().replace("EKG", "ECG"))  # as MIT-BIH's database of ST changes has them
+    assert read_ecg(header).lead_names == ["ECG", "ECG"]
+
+
+def test_a_number_is_no_unit_that_a_file_states(write):
+    with pytest.raises(ECGFileError, match=r"no ECG: its channels are I \(1\)"):
+        read_ecg(write(leads=("I",), units="1"))
+
+
+def test_signals_that_name_themselves_something_else_are_left_out(write):
+    assert read_ecg(write(leads=("RESP", "channel 2", "PLETH"))).lead_names == ["channel 2"]
+    assert read_ecg(write(name="foetus", leads=("FECG", "UC"))).lead_names == ["FECG"]
+
+
 def test_missing_samples_are_nan(write):
     signal = np.ones((200, 3))
     signal[5, 1] = signal[7, 2] = np.nan

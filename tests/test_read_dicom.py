@@ -160,11 +160,24 @@ def test_padding_with_zero_leaves_true_zeros(write, samples):
         (("SCPECG", "5.6.3-9-0"), "Lead I (Einthoven)", "I"),
         (("99LOCAL", "x"), "aVL, augmented voltage, left", "aVL"),
         (("99LOCAL", "x"), "Lead V2", "V2"),
+        (("99LOCAL", "x"), "Limb lead II", "II"),
+        (("99LOCAL", "aVF"), "an electrode", "aVF"),
         (("99LOCAL", "x"), "", "unnamed"),
     ],
 )
 def test_the_lead_is_told_by_its_code_before_its_text(write, samples, source, meaning, name):
     assert read_ecg(write([group(samples[:1], [channel(source, meaning)])])).lead_names == [name]
+
+
+def test_a_label_tells_the_lead_where_the_source_does_not(write, samples):
+    channels = [channel(("99LOCAL", "x"), "ECG"), channel(("99LOCAL", "x"), "ECG")]
+    channels[0].ChannelLabel, channels[1].ChannelLabel = "I", "Lead aVR"
+    assert read_ecg(write([group(samples, channels)])).lead_names == ["I", "aVR"]
+
+
+def test_a_unit_of_one_is_no_voltage(write, samples):
+    with pytest.raises(ECGFileError, match=r"no ECG: its channels are I \(1\)"):
+        read_ecg(write([group(samples[:1], [channel(unit="1")])]))
 
 
 @pytest.mark.parametrize(
@@ -234,6 +247,15 @@ def test_a_file_without_preamble_is_read(write, samples, tmp_path):
     path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
     bare = tmp_path / "bare"
     bare.write_bytes(path.read_bytes()[132:])
+    np.testing.assert_array_equal(read_ecg(bare).signal_mv, read_ecg(path).signal_mv)
+
+
+@pytest.mark.parametrize("first", [b"", b"\x08\0\x12\0DA\x08\x0020200101", b"\x08\0\x05\0CS\x0a\0ISO_IR 100"])
+def test_a_bare_dataset_is_read(write, samples, tmp_path, first):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
+    content = path.read_bytes()
+    bare = tmp_path / "bare"
+    bare.write_bytes(first + content[content.index(b"\x08\0\x16\0UI") :])
     np.testing.assert_array_equal(read_ecg(bare).signal_mv, read_ecg(path).signal_mv)
 
 

@@ -121,6 +121,11 @@ def test_channels_of_another_rate_or_no_ecg_are_left_out(tmp_path, counts):
         (["ECG", "C3"], ["ECG"]),
         (["I", "C3"], ["I", "V3"]),
         (["channel 1", "channel 2"], ["channel 1", "channel 2"]),
+        (["ECG", "ECG"], ["ECG", "ECG"]),
+        (["POL EKG1", "POL Fp1"], ["POL EKG1"]),
+        (["EEG EKG1-REF", "EEG FP1-REF"], ["EEG EKG1-REF"]),
+        (["ECG_1", "channel 2"], ["ECG_1"]),
+        (["channel 1", "EMG chin"], ["channel 1"]),
     ],
 )
 def test_labels_become_names_of_leads(tmp_path, counts, labels, names):
@@ -131,6 +136,33 @@ def test_labels_become_names_of_leads(tmp_path, counts, labels, names):
 def test_places_on_the_head_are_no_chest_leads(tmp_path, counts):
     with pytest.raises(ECGFileError, match=r"no ECG: its channels are C3 \(uV\), C4 \(uV\)"):
         read(tmp_path, edf([channel("C3", 100), channel("C4", 100)], records_of(*counts[:2])))
+
+
+def test_recordings_of_something_else_are_refused(tmp_path, counts):
+    with pytest.raises(ECGFileError, match=r"no ECG: its channels are EEG Fpz-Cz \(uV\), EOG \(uV\)"):
+        read(tmp_path, edf([channel("EEG Fpz-Cz", 100), channel("EOG", 100)], records_of(*counts[:2])))
+
+
+@pytest.mark.parametrize(
+    ("unit", "mv"),
+    [
+        ("uV", 1e-3),
+        ("\xb5V", 1e-3),
+        ("\xc2\xb5V", 1e-3),
+        ("uVolts", 1e-3),
+        ("0.001mV", 1e-3),
+        ("mVolt", 1),
+        ("V", 1e3),
+    ],
+)
+def test_units_are_read_as_writers_spell_them(tmp_path, counts, unit, mv):
+    record = read(tmp_path, edf([channel("ECG", 100, unit)], records_of(counts[0])))
+    np.testing.assert_allclose(record.signal_mv[0], counts[0] * 0.1 * mv, rtol=1e-9, atol=1e-9)
+
+
+def test_whole_numbers_may_have_decimals(tmp_path, counts):
+    content = edf([channel("ECG", "100.0")], records_of(counts[0]), num_records="1.00")
+    assert read(tmp_path, content).signal_mv.shape == (1, 100)
 
 
 def test_a_unit_that_is_not_stated_is_asked_for(tmp_path, counts):

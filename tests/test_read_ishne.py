@@ -93,6 +93,18 @@ def test_a_wrong_checksum_is_named(tmp_path, signal):
         read(tmp_path, bytes(content))
 
 
+def test_a_checksum_of_zero_was_not_computed(tmp_path, signal):
+    content = ishne(signal)
+    record = read(tmp_path, content[:8] + b"\0\0" + content[10:])
+    np.testing.assert_allclose(record.signal_mv[0], signal[0] * 2.5e-3)
+
+
+def test_the_lowest_code_marks_a_lead_that_was_off(tmp_path, signal):
+    signal[1, 7:9] = -32768
+    record = read(tmp_path, ishne(signal))
+    assert np.argwhere(np.isnan(record.signal_mv)).tolist() == [[1, 7], [1, 8]]
+
+
 @pytest.mark.parametrize("kept", [0, 9, 521, 522, 1000, 3521])
 def test_a_file_that_was_cut_short_is_refused(tmp_path, signal, kept):
     with pytest.raises(ECGFileError):

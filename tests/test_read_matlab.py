@@ -62,9 +62,17 @@ def test_the_lowest_count_and_nan_are_missing(tmp_path, counts):
 
 
 def test_val_is_preferred_and_a_single_matrix_needs_no_name(tmp_path, counts):
-    for variables in ({"val": counts, "other": -counts}, {"ecg": counts, "fs": 500, "note": "text"}):
+    for variables in ({"val": counts, "other": -counts}, {"ecg": counts, "gain": 7, "note": "text"}):
         record = read_ecg(save(tmp_path / "ecg.mat", **variables), **STATED)
         np.testing.assert_allclose(record.signal_mv, counts / 1000, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "version"), [("fs", "5"), ("Fs", "4"), ("sampling_rate", "5")])
+def test_a_single_number_may_state_the_rate(tmp_path, counts, name, version):
+    path = save(tmp_path / "ecg.mat", version, ecg=counts, **{name: 250.0}, gain=1000.0)
+    assert read_ecg(path, unit=0.001, lead_names=STANDARD_LEADS).sampling_rate == 250
+    with pytest.raises(ECGFileError, match="states a sampling_rate of 250; it is given as 500"):
+        read_ecg(path, **STATED)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,20 @@ def test_units_may_be_numbers_or_one_a_lead(path, counts):
     np.testing.assert_allclose(read_ecg(path).signal_mv, counts * np.array([[1.0]] + [[0.001]] * 11))
 
 
+def test_an_archive_may_use_the_names_of_other_packages(path, counts):
+    np.savez(path, ecg=counts, fs=500, units="uV", sig_name=STANDARD_LEADS)
+    record = read_ecg(path)
+    np.testing.assert_allclose(record.signal_mv, counts / 1000)
+    assert (record.sampling_rate, tuple(record.lead_names)) == (500, STANDARD_LEADS)
+
+
+@pytest.mark.parametrize("unit", [0, -1.0, np.inf, [1.0, 2.0]])
+def test_impossible_numbers_as_units_are_refused(path, counts, unit):
+    np.savez(path, counts, sampling_rate=500, unit=unit, lead_names=STANDARD_LEADS)
+    with pytest.raises(ECGFileError, match="one positive number of mV a count, or one a lead"):
+        read_ecg(path)
+
+
 def test_nan_is_a_missing_sample(path, counts):
     signal = np.where(counts == counts[3, 5], np.nan, counts)
     np.testing.assert_allclose(read_ecg(save(path, signal), **STATED).signal_mv, signal / 1000)
@@ -118,6 +132,7 @@ def test_an_archive_that_unpacks_to_far_more_than_an_ecg_is_refused(path):
     [
         ({"one": np.ones((2, 9)), "two": np.ones((2, 9))}, "found one, two"),
         ({"sampling_rate": 500}, "found sampling_rate"),
+        ({"ecg": np.ones((2, 9)), "fs": 250, "sampling_rate": 500}, "found ecg, fs, sampling_rate"),
         ({"signal": np.ones((2, 9)), "sampling_rate": [500, 500]}, "expected one number, in Hz"),
         ({"signal": np.ones((2, 9)), "sampling_rate": "fast"}, "expected one number, in Hz"),
         ({"signal": np.ones((2, 9)), "unit": np.array([None])}, "cannot be read by numpy|declares object"),

@@ -223,6 +223,19 @@ def test_a_record_without_leads_or_rhythm_is_refused(tmp_path, signal, absent):
         read(tmp_path, scp(sections))
 
 
+@pytest.mark.parametrize("stated", [400, 401])  # of 400: from 0 to 399, and to 400
+def test_samples_may_be_counted_from_zero(tmp_path, signal, stated):
+    definition = leads(signal, firsts=[0, 0], lengths=[stated, stated])
+    record = read(tmp_path, scp({3: definition, 6: rhythm(plain(signal))}))
+    np.testing.assert_allclose(record.signal_mv, signal * 2.5e-3)
+
+
+def test_coded_samples_counted_from_zero_are_as_many_as_the_last_number(tmp_path, signal):
+    definition = leads(signal, firsts=[0, 0], lengths=[401, 401])
+    record = read(tmp_path, scp({2: DEFAULT, 3: definition, 6: rhythm(huffman(signal, 2), 2)}))
+    np.testing.assert_allclose(record.signal_mv, signal * 2.5e-3)
+
+
 @pytest.mark.parametrize(
     ("lead_options", "rhythm_options", "message"),
     [
@@ -231,7 +244,7 @@ def test_a_record_without_leads_or_rhythm_is_refused(tmp_path, signal, absent):
         ({}, {"interval": 0}, "0 us a sample"),
         ({"lengths": [2**31, 400]}, {}, "cut short"),
         ({"firsts": [1, 2**31]}, {}, "cut short"),
-        ({"firsts": [0, 1]}, {}, "from sample 0 to 399"),
+        ({"firsts": [401, 1], "lengths": [0, 400]}, {}, "from sample 401 to 400"),
     ],
 )
 def test_senseless_definitions_are_refused(tmp_path, signal, lead_options, rhythm_options, message):

@@ -155,6 +155,8 @@ def test_exports_of_a_watch_read_in_several_languages(write, language, decimal):
         ("# Sampling Rate (Hz):= 1000.00", 1000),
         ("Sampling frequency: 0.5 kHz", 500),
         ("fs = 250", 250),
+        ("SR=250", 250),
+        ("Samples per second: 250", 250),
         ("Sampling Interval: 2 ms", 500),
         ("Interval=\t0.001 s", 1000),
     ],
@@ -184,10 +186,17 @@ def test_empty_cells_are_missing_samples(write, signal, empty):
     np.testing.assert_allclose(read_ecg(write("\n".join(lines)), sampling_rate=500).signal_mv, signal)
 
 
-def test_a_separator_at_every_end_adds_no_lead(write, signal):
-    text = "\n".join(f"{one};{two};" for one, two in signal.T)
+@pytest.mark.parametrize("header", ["I (mV);II (mV);", "I (mV);II (mV)", ""])
+def test_a_separator_at_every_end_adds_no_lead(write, signal, header):
+    text = "\n".join([header, *(f"{one};{two};" for one, two in signal.T)])
     record = read_ecg(write(text), **STATED, lead_names=["I", "II"])
     np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_a_separator_at_the_end_of_long_lines_adds_no_sample(write):
+    signal = np.random.default_rng(0).normal(size=(12, 600)).round(3)
+    path = write("\n".join("".join(f"{value}," for value in lead) for lead in signal))
+    np.testing.assert_allclose(read_ecg(path, **STATED, lead_names=STANDARD_LEADS).signal_mv, signal)
 
 
 @pytest.mark.parametrize("line", ["0.1,x", "0.1", "0.1,0.2,0.3", "0.1 0.2", "0.1,1_0", "0.1,0x1", "end of file"])
@@ -291,3 +300,72 @@ def test_a_long_line_takes_no_long_time(write, line):
     with pytest.raises(ECGFileError):
         read_ecg(path)
     assert time.process_time() - started < 1
+
+
+def test_an_export_of_lab_system_pro_is_scaled_by_its_ranges(write):
+    counts = np.random.default_rng(0).integers(-9000, 9000, size=(3, 60))
+    channels = (("I", 5), ("CS 1-2", 2.5), ("V1", 10))
+    header = "".join(f"Channel #: 1\nLabel: {name}\nRange: {mv}mv \nLow: .5Hz\n" for name, mv in channels)
+    rows = "\n".join(",".join(map(str, sample)) for sample in counts.T)
+    record = read_ecg(write(f"[Header]\nSample Rate: 1000Hz\n{header}[Data]\n{rows}\n"))
+    assert (record.sampling_rate, record.lead_names) == (1000, ["I", "V1"])
+    np.testing.assert_allclose(record.signal_mv, counts[[0, 2]] * [[5 / 32768], [10 / 32768]])
+
+
+@pytest.mark.parametrize("end", ["", ","])
+def test_an_export_of_acq_knowledge_names_its_channels_line_by_line(write, signal, end):
+    rows = "\n".join(f"{index / 30000:.9f},{one},{two}{end}" for index, (one, two) in enumerate(signal.T))
+    header = f"rest.acq\n2 msec/sample\n2 channels\nECG I\nmV\nECG II\nmV\nmin,CH1,CH2{end}\n,200,200{end}\n"
+    record = read_ecg(write(header + rows))
+    assert (record.sampling_rate, record.lead_names) == (500, ["I", "II"])
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_an_export_of_lab_chart_names_units_only_in_their_line(write, signal):
+    rows = "\n".join(f"{index / 500:.3f}\t{one}\t{two}" for index, (one, two) in enumerate(signal.T))
+    header = "Interval=\t0.002 s\nChannelTitle=\tI\tII\nRange=\t10 mV\t10 mV\n"
+    path = write(header + rows)
+    with pytest.raises(ECGFileError, match="states no unit of voltage"):
+        read_ecg(path)
+    record = read_ecg(write(f"{header}UnitName=\tmV\tmV\nTopValue=\t10.0\t10.0\n{rows}"))
+    assert (record.sampling_rate, record.lead_names) == (500, ["I", "II"])
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+@pytest.mark.parametrize(
+    ("header", "time"),
+    [
+        ("'sample interval','I','II'\n'0.002 sec','mV','mV'", "{index}"),
+        ("'Time and date','I','II'\n'hh:mm:ss.mmm','mV','mV'", "'[10:00:{seconds:06.3f} 01/02/2020]'"),
+        ("timestamp,I (mV),II (mV)", "2020/02/01 10:00:{seconds:06.3f}"),
+        ("Zeit [s],Ableitung I [mV],Ableitung II [mV]", "{seconds}"),
+        ("time (s),I: mV,II - mV", "{seconds}"),
+    ],
+)
+def test_more_forms_of_times_and_names_are_read(write, signal, header, time):
+    rows = [
+        f"{time.format(index=index, seconds=index / 500)},{one},{two}" for index, (one, two) in enumerate(signal.T)
+    ]
+    record = read_ecg(write("\n".join([header, *rows])))
+    assert (record.sampling_rate, record.lead_names) == (500, ["I", "II"])
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_columns_aligned_by_blanks_have_names_of_two_words(write, signal):
+    rows = [f"    0:{index / 500:06.3f}    {one}    {two}" for index, (one, two) in enumerate(signal.T)]
+    header = "    Elapsed time      I      II\n    hh:mm:ss.mmm    (mV)    (mV)"  # rdsamp
+    record = read_ecg(write("\n".join([header, *rows])))
+    assert (record.sampling_rate, record.lead_names) == (500, ["I", "II"])
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_a_description_may_be_far_longer_than_the_table(write, signal):
+    preamble = "".join(f"setting {number}: on, off\n" for number in range(5000))
+    record = read_ecg(write(preamble + table(signal, ";", ",")), sampling_rate=500)
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_the_rate_is_read_from_a_header_in_json(write, signal):
+    header = '# OpenSignals Text File Format\n# {"00:07": {"sampling rate": 1000, "label": ["A1"]}}\n# EndOfHeader\n'
+    rows = "\n".join(f"{one}\t{two}" for one, two in signal.T)
+    assert read_ecg(write(header + rows), unit="mV", lead_names=["I", "II"]).sampling_rate == 1000

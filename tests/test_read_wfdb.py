@@ -172,11 +172,27 @@ def test_a_fixed_layout_joins_segments_and_takes_no_more_of_one_than_said(segmen
     np.testing.assert_array_equal(read_ecg(path).signal_mv, ramp(2)[:15].T)
 
 
+def test_a_segment_may_come_again_and_one_without_samples_is_a_gap(segments):
+    segments("null 2 100 5", "* 0 0 0 0 0 0", "* 0 0 0 0 0 0", name="null")
+    record = read_ecg(segments("record/3 2 100 45", "a 20", "null 5", "a 20"))
+    gap = np.full((2, 5), np.nan)
+    np.testing.assert_array_equal(record.signal_mv, np.concatenate([ramp(2).T, gap, ramp(2).T], axis=1))
+
+
+def test_a_flat_signal_is_compressed_to_next_to_nothing(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "flat.dat", np.full((200_000, 3), 25 << 8, "<i2"), 250, format="FLAC")
+    lines = "".join(f"flat.dat 516 200 16 0 0 0 0 V{number}\n" for number in (1, 2, 3))
+    (tmp_path / "flat.hea").write_text(f"flat 3 250 200000\n{lines}")
+    assert (read_ecg(tmp_path / "flat").signal_mv == 32.0).all()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["record/2 2 100 40", "a 20", "b 20"], "segment b has the signals II, I, not I, II"),
-        (["record/2 2 100 40", "a 20", "a 20"], "lists one twice"),
+        (["record/11 2 100 220", *["a 20"] * 11], "lists one more than 10 times"),
+        (["record/2 2 100 30", "layout 0", "~ 30"], "the record has no samples"),
         (["record/1 2 100 20", "record 20"], "expected 20, 100 Hz and none"),
         (["record/1 2 100 30", "a 30"], "segment a has 20 samples"),
         (["record/1 2 200 20", "a 20"], "segment a has 20 samples at 100 Hz"),

@@ -168,6 +168,35 @@ def test_a_muse_lead_that_contradicts_itself_is_refused(write, counts, fields, m
         read_ecg(write(muse(muse_waves(leads))))
 
 
+def test_a_muse_checksum_of_zero_was_not_computed_and_base64_needs_no_padding(write, counts):
+    leads = [muse_lead(name, row[:49], LeadDataCRC32=0) for name, row in zip(("I", "II"), counts, strict=False)]
+    text = muse(muse_waves(leads))
+    assert "=\n<" in text
+    record = read_ecg(write(text.replace("=\n<", "\n<")))
+    np.testing.assert_allclose(record.signal_mv[:2], counts[:2, :49] * 4.88e-3)
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [
+        ("GB2312", "gb2312"),
+        ("GB18030", "gb18030"),
+        ("Shift_JIS", "shift_jis"),
+        ("EUC-KR", "euc_kr"),
+        ("UTF-16", "utf-8"),
+    ],
+)
+def test_encodings_that_the_parser_does_not_know_or_is_misled_about_are_read(write, counts, declared, encoding):
+    text = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[0])), before="<text>\u03a9</text>")
+    path = write(f'<?xml version="1.0" encoding="{declared}"?>{text}', encoding)
+    np.testing.assert_allclose(read_ecg(path).signal_mv, counts[:1] * 2.5e-3)
+
+
+def test_bytes_that_the_declared_encoding_does_not_have_are_refused(write):
+    with pytest.raises(ECGFileError, match="cannot be read by the XML parser"):
+        read_ecg(write('<?xml version="1.0" encoding="GB2312"?><AnnotatedECG>\xff\xff</AnnotatedECG>', "latin-1"))
+
+
 def test_a_muse_record_without_rhythm_is_refused(write, counts):
     with pytest.raises(ECGFileError, match=r"no Waveform of the type Rhythm; .* 1 are \['Median'\]"):
         read_ecg(write(muse(muse_waves(eight_leads(counts), kind="Median"))))
@@ -185,6 +214,11 @@ def test_a_muse_record_without_rhythm_is_refused(write, counts):
 def test_leads_of_differing_lengths_are_refused(write, counts, text):
     with pytest.raises(ECGFileError, match="leads of 49 and of 50 samples"):
         read_ecg(write(text(counts)))
+
+
+def test_an_aecg_origin_without_value_is_zero(write, counts):
+    text = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[0], origin="<origin/>")))
+    np.testing.assert_allclose(read_ecg(write(text)).signal_mv, counts[:1] * 2.5e-3)
 
 
 @pytest.mark.parametrize(("value", "unit"), [("0.002", "s"), ("2", "ms"), ("2.0E3", "us")])

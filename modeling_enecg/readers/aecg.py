@@ -87,7 +87,7 @@ def _lead(sequence: Element) -> tuple[str, np.ndarray] | None:
 
 def _origin_mv(origins: list[Element], name: str, scale_unit: str) -> float:
     """Return what a digit of 0 means, in mV; its unit may be another than the scale's."""
-    if not origins:
+    if not any("value" in each.attrib for element in origins for each in (element, *element)):
         return 0.0
     origin, unit = _quantity(origins, f"origin of {name}")
     mv = mv_per_unit(unit or scale_unit)

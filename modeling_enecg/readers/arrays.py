@@ -4,6 +4,7 @@ import numpy as np
 
 from ..ecg_file import ECGFileError
 
+RATE_NAMES = ("sampling_rate", "fs", "sfreq", "sample_rate", "sampling_frequency", "frequency", "hz")  # case aside
 _MOST_VALUES = 10_000_000  # that any small file may unpack to: a flat signal is compressed to next to nothing
 _MOST_VALUES_A_BYTE = 100  # beyond these
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent, check_size, errors_of, is_known_lead, mv_per_unit, need
+from ..leads import is_standard_lead
 from .lead_codes import lead_of_code
 
 _SAMPLE_TYPES = {
@@ -22,6 +23,7 @@ _SAMPLE_TYPES = {
 }
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d{1,3})|MDC_ECG_LEAD_(\w+)")  # of SCP-ECG, or of MDC
+_LEAD_WORDS = re.compile(r"\b(limb|chest|precordial|standard|augmented|unipolar|ecg|ekg|lead)\b", re.IGNORECASE)
 _AVERAGE = re.compile("MEDIAN|AVERAGE|BEAT|TEMPLATE")
 _LONGEST_GAPS = 10  # groups recorded one after another may last so many times longer than one
 
@@ -98,15 +100,17 @@ def _first(channel: Any, sequence: str) -> Any:
 
 
 def _lead_name(channel: Any) -> str:
-    """Return the lead that a channel's source is coded as, else what is written: `"Lead I (Einthoven)"`."""
+    """Return the lead that a channel's source is coded as, else what is written, as in `"Lead I (Einthoven)"`."""
     source = _first(channel, "ChannelSourceSequence")
     code = _LEAD_CODE.fullmatch(str(source.get("CodeValue") or "").strip())
     if code and code[2]:
         return code[2]
     if code and int(code[1]):  # 0 is a lead that is not specified
         return lead_of_code(int(code[1]))
-    text = str(source.get("CodeMeaning") or channel.get("ChannelLabel") or "")
-    return re.split(r"[(,]", text)[0].strip() or "unnamed"
+    stated = (source.get("CodeMeaning"), channel.get("ChannelLabel"), source.get("CodeValue"))
+    texts = [re.split(r"[(,]", str(text or ""))[0].strip() for text in stated]
+    leads = (_LEAD_WORDS.sub("", text).strip() for text in texts)
+    return next(filter(is_standard_lead, leads), None) or next(filter(None, texts[:2]), "unnamed")
 
 
 def _unit(channel: Any) -> str:

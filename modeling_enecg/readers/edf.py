@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size, is_known_lead, mv_per_unit
+from ..ecg_file import ECGFileError, FileContent, check_size, is_known_lead, is_other_signal, mv_per_unit
 
 _BLOCK = 256  # bytes of the file's header, and of each channel's
 _FIELDS = {  # widths of a channel's fields, in the order of the file
@@ -144,6 +144,7 @@ def _channels(content: bytes, num_channels: int) -> list[_Channel]:
 def _ecg_channels(channels: Sequence[_Channel]) -> list[_Channel]:
     """Choose the channels that are ECG leads, of one sampling rate."""
     signals = [channel for channel in channels if channel.label not in _NO_SIGNAL and channel.num_samples]
+    signals = [channel for channel in signals if not is_other_signal(channel.label)]
     if not any(_LIMB_LEAD.fullmatch(channel.label) for channel in signals):
         signals = [channel for channel in signals if not _CHEST_OR_HEAD.fullmatch(channel.label)]
     voltages = [channel for channel in signals if mv_per_unit(channel.unit) is not None]
@@ -217,13 +218,17 @@ def _spread(signal: np.ndarray, starts: np.ndarray, record_length: int) -> np.nd
 
 
 def _text(content: bytes) -> str:
-    return content.decode("latin-1").strip(" \0")
+    try:
+        text = content.decode("utf-8")  # not allowed, and yet how some write µV
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.strip(" \0")
 
 
 def _integer(field: bytes | str, what: str, least: int) -> int:
     text = field if isinstance(field, str) else _text(field)
     try:
-        number = int(text)
+        number = int(re.sub(r"\.0*$", "", text))
     except ValueError as error:
         raise ECGFileError(f"has a damaged header: the {what} is {text!r}.") from error
     if number < least:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent
-from .arrays import check_unpacked, signal_of
+from .arrays import RATE_NAMES, check_unpacked, signal_of
 
 _SIGNAL = "val"
 _MISSING = -(1 << 15)  # in 16 bits, as in WFDB's format 16, which the Challenges' files are
@@ -42,7 +42,9 @@ class _Variable(NamedTuple):
 
 
 def read(path: Path) -> FileContent:
-    """Read the matrix `val`, or the only one there is; rate, unit and names of leads are not in the file.
+    """Read the matrix `val`, or the only one there is; unit and names of leads are not in the file.
+
+    The rate is that of a single number named `fs` or alike, if there is one.
 
     Versions 4 to 7 are read, and only matrices of numbers: no cells, structures or objects.
 
@@ -66,7 +68,13 @@ def read(path: Path) -> FileContent:
     signal = signal_of(matrix)
     if matrix.dtype == np.int16:
         signal[signal == _MISSING] = np.nan
-    return FileContent(signal, None, None, None)
+    return FileContent(signal, _rate(variables), None, None)
+
+
+def _rate(variables: list[_Variable]) -> float | None:
+    numbers = (each for each in variables if each.kind in _NUMERIC and math.prod(each.shape) == 1)
+    stated = [float(each.values().item()) for each in numbers if each.name.lower() in RATE_NAMES]
+    return stated[0] if len(stated) == 1 else None
 
 
 def _signal_variable(variables: list[_Variable]) -> _Variable:

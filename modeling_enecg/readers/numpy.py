@@ -9,17 +9,23 @@ from typing import IO
 import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent, errors_of
-from .arrays import check_unpacked, signal_of
+from .arrays import RATE_NAMES, check_unpacked, signal_of
 
 _SIGNAL, _RATE, _UNIT, _NAMES = "signal", "sampling_rate", "unit", "lead_names"
+_OTHER_NAMES = {  # under which packages of signal processing store the same
+    **dict.fromkeys(RATE_NAMES, _RATE),
+    **dict.fromkeys(("units",), _UNIT),
+    **dict.fromkeys(("leads", "sig_name", "channels", "channel_names", "ch_names"), _NAMES),
+}
 _LONGEST_TEXT = 1 << 16  # values of unit and lead_names
 
 
 def read(path: Path) -> FileContent:
     """Read a signal of shape `(leads, samples)`, its transpose or `(samples,)`.
 
-    An `.npz` file holds it as `signal` or as its only array, and may state `sampling_rate` in Hz, `unit` (one, or one
-    a lead) and `lead_names`; an `.npy` file states none of these. Nothing is ever unpickled.
+    An `.npz` file holds it as `signal` or as its only other array, and may state `sampling_rate` (`fs`) in Hz, `unit`
+    (one, or one a lead; texts, or how many mV a count is) and `lead_names`; an `.npy` file states none of these.
+    Nothing is ever unpickled.
 
     Args:
         path (`Path`): The file.
@@ -39,18 +45,32 @@ def read(path: Path) -> FileContent:
 
 def _read_archive(archive: zipfile.ZipFile, size: int) -> FileContent:
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    others = [name for name in names if name not in (_SIGNAL, _RATE, _UNIT, _NAMES)]
-    if _SIGNAL not in names and len(others) != 1:
+    stated = {_OTHER_NAMES.get(name.lower(), name): name for name in names}
+    others = [name for kind, name in stated.items() if kind not in (_RATE, _UNIT, _NAMES)]
+    if len(stated) < len(names) or (_SIGNAL not in names and len(others) != 1):
         raise ECGFileError(f"expected an array named {_SIGNAL}, or a single one; found {', '.join(names) or 'none'}.")
     signal = signal_of(_member(archive, _SIGNAL if _SIGNAL in names else others[0], size))
-    rate = _member(archive, _RATE, size) if _RATE in names else None
+    rate = _member(archive, stated[_RATE], size) if _RATE in stated else None
     if rate is not None and (rate.size != 1 or rate.dtype.kind not in "iuf"):
-        raise ECGFileError(f"{_RATE} is {rate.dtype} of shape {rate.shape}; expected one number, in Hz.")
-    units = _texts(archive, _UNIT, size) if _UNIT in names else None
-    if units is not None and len(units) == 1:
-        units *= len(signal)
-    leads = _texts(archive, _NAMES, size) if _NAMES in names else None
+        raise ECGFileError(f"{stated[_RATE]} is {rate.dtype} of shape {rate.shape}; expected one number, in Hz.")
+    units = None
+    if _UNIT in stated:
+        unit = _member(archive, stated[_UNIT], size)
+        if unit.dtype.kind in "iuf":
+            signal, unit = signal * _positive(unit, len(signal)), np.array("mV")
+        units = _texts(unit, _UNIT)
+        units = units * len(signal) if len(units) == 1 else units
+    leads = _texts(_member(archive, stated[_NAMES], size), _NAMES) if _NAMES in stated else None
     return FileContent(signal, None if rate is None else float(rate.item()), units, leads)
+
+
+def _positive(unit: np.ndarray, num_leads: int) -> np.ndarray:
+    """Return how many mV a count is, of shape `(1, 1)` or `(num_leads, 1)`."""
+    if unit.size not in (1, num_leads) or not (np.isfinite(unit) & (unit > 0)).all():
+        raise ECGFileError(
+            f"{_UNIT} is {unit.tolist()}; one positive number of mV a count, or one a lead was expected."
+        )
+    return unit.reshape(-1, 1).astype(np.float64)
 
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
@@ -60,9 +80,8 @@ def _member(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
     return array
 
 
-def _texts(archive: zipfile.ZipFile, name: str, size: int) -> list[str]:
-    array = _member(archive, name, size)
-    if array.dtype.kind not in "SUiuf" or array.size > _LONGEST_TEXT:
+def _texts(array: np.ndarray, name: str) -> list[str]:
+    if array.dtype.kind not in "SU" or array.size > _LONGEST_TEXT:
         raise ECGFileError(f"{name} is {array.dtype} of shape {array.shape}; expected texts.")
     if array.dtype.kind == "U":  # NumPy makes strings of what is no character, too
         array.astype(array.dtype.newbyteorder("<")).tobytes().decode("utf-32-le")

@@ -49,12 +49,12 @@ def read(path: Path) -> FileContent:
             f"declares {amplitude} nV a count, {interval} us a sample and differences of order {order}; "
             "positive numbers and an order of 0, 1 or 2 were expected."
         )
-    leads = _leads(sections[3], sections[6])
+    tables = read_tables(sections[2]) if 2 in sections else []
+    leads = _leads(sections[3], sections[6], bool(tables))
     begin = min(lead.first for lead in leads)
     length = max(lead.first + lead.num_samples for lead in leads) - begin
     # Before memory is taken: a sample has at least a bit, and leads may follow each other in time.
     check_size(len(leads), length, 1e6 / interval, _SPREAD * BITS_A_BYTE * len(sections[6]))
-    tables = read_tables(sections[2]) if 2 in sections else []
     signal = np.full((len(leads), length), np.nan)
     for row, lead in zip(signal, leads, strict=True):
         row[lead.first - begin :][: lead.num_samples] = _samples(lead, tables, order)
@@ -111,8 +111,8 @@ def _check_compression(sections: dict[int, bytes], interval: int, bimodal: bool)
         raise ECGFileError("has a reference beat subtracted; export it without.")
 
 
-def _leads(definition: bytes, rhythm: bytes) -> list[_Lead]:
-    """Return the leads that section 3 defines, each with its part of section 6."""
+def _leads(definition: bytes, rhythm: bytes, is_coded: bool) -> list[_Lead]:
+    """Return the leads that section 3 defines, each with its part of section 6, coded or in plain 16 bits."""
     (num_leads,) = _unpack("<B", definition, 0)
     if not num_leads:
         raise ECGFileError("defines no leads.")
@@ -122,7 +122,9 @@ def _leads(definition: bytes, rhythm: bytes) -> list[_Lead]:
     for index, length in enumerate(lengths):
         first, last, code = _unpack(_LEAD.format, definition, 2 + index * _LEAD.size)
         name = lead_of_code(code)
-        if not 1 <= first <= last:
+        if not first:  # counted from 0, and by some devices up to one sample more than there is
+            first, last = 1, last if is_coded else min(last + 1, length // 2)
+        if not first <= last:
             raise ECGFileError(f"defines lead {name} from sample {first} to {last}.")
         leads.append(_Lead(name, first, last - first + 1, rhythm[at : at + length]))
         at += length

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent, errors_of, is_known_lead, mv_per_unit
-from .text_preamble import SECONDS, Facts, is_fact, read_facts, read_inf
+from .text_preamble import Facts, acq_channels, is_fact, lead_alone, mv_per_count, read_facts, read_inf, seconds_of
 from .text_table import Style, Table, read_table, split
 
 _TIME_NAMES = {"time", "t", "zeit", "temps", "tiempo", "tempo", "tijd", "elapsed time", "timestamp", "times"}
@@ -43,16 +43,22 @@ def read(path: Path) -> FileContent:
     """
     with errors_of("csv"):
         table = read_table(_decoded(path))
-        columns = _columns(table)
+        table, columns = _without_empty_end(table, _columns(table))
     values = table.values
     if columns is None and values.shape[1] > max(_MOST_LEADS, len(values)):
         values = values.T
-    if columns is None and np.isnan(values[:, -1]).all():  # every line ends with a separator
-        values = values[:, :-1]
     facts = read_facts(table.preamble)
     inf = next((each for each in (path.with_suffix(".inf"), path.with_suffix(".INF")) if each.is_file()), None)
     if inf is not None:
         facts, columns = _described(inf, values), None
+    listed = acq_channels(table.preamble)
+    if columns and listed and np.isnan(values[0, 0]) and len(columns) > len(listed):  # below, a row of counts
+        columns = [columns[0], *(_Column(lead_alone(name), unit) for name, unit in listed)]
+        values = values[1:, : len(columns)]
+    channels = mv_per_count(table.preamble)
+    if len(channels) == values.shape[1]:
+        values, columns = values * [mv for _, mv in channels], None
+        facts = facts._replace(units=["mV"], names=[name for name, _ in channels])
     signals, rate = _without_times(values, columns, table.clocks)
     if rate is not None and facts.rate is not None and abs(rate - facts.rate) > _SAME_RATE * rate:
         raise ECGFileError(f"states a sampling rate of {facts.rate:g} Hz; its column of times has {rate:g} Hz.")
@@ -98,30 +104,53 @@ def _columns(table: Table) -> list[_Column] | None:
     return columns if is_sure else None
 
 
+def _without_empty_end(table: Table, columns: list[_Column] | None) -> tuple[Table, list[_Column] | None]:
+    """Leave out the last column where it is but what every line's last separator makes: no name and no values."""
+    if table.values.shape[1] == 1 or not np.isnan(table.values[:, -1]).all():
+        return table, columns
+    rest = table._replace(values=table.values[:, :-1])
+    if columns is None:
+        return rest, _columns(rest)
+    return (table, columns) if any(columns[-1]) else (rest, columns[:-1])
+
+
 def _header_cells(line: str, table: Table) -> list[str] | None:
     """Return the cells of a line above the table, if they are as many as its columns."""
     width = table.values.shape[1]
     text = line.lstrip("#%/ ")
     if is_fact(text):
         return None
-    separators = (table.style.separator, ",", ";", "\t", None)
-    rows = (split(text, Style(separator, False)) for separator in separators)
+    separators = [
+        separator for separator in (table.style.separator, ",", ";", "\t") if separator and separator in text
+    ]
+    rows = [split(text, Style(separator, False)) for separator in separators]
+    rows = rows or [
+        split(text, Style(None, False)),
+        re.split(r"\s{2,}", text.strip()),
+    ]  # names may consist of two words
     return next((cells for cells in rows if len(cells) == width), None)
 
 
 def _column(cell: str) -> _Column:
     """Take the unit off a name such as `I (mV)` or `V1_uV`."""
-    match = _BRACKETED.fullmatch(cell)
-    if match and _unit_alone(match[2]) is not None:
-        return _Column(match[1].rstrip(), match[2].strip())
-    match = _APPENDED.fullmatch(cell)
-    return _Column(match[1].rstrip("_/ \t"), match[2]) if match else _Column(cell, "")
+    name, unit = cell, ""
+    if (match := _BRACKETED.fullmatch(cell)) and _unit_alone(match[2]) is not None:
+        name, unit = match[1].rstrip(), match[2].strip()
+    elif match := _APPENDED.fullmatch(cell):
+        name, unit = match[1].rstrip("_/:- \t"), match[2]
+    return _Column(lead_alone(name), unit)
 
 
 def _unit_alone(cell: str) -> str | None:
     """Return a cell that is empty or a unit, of whatever, else None."""
     unit = cell.strip(" []()").lower()
-    is_unit = not unit or unit in SECONDS or unit in _UNSCALED or unit in _OTHER_UNITS or mv_per_unit(unit) is not None
+    is_unit = (
+        not unit
+        or bool(seconds_of(unit))
+        or unit in _UNSCALED
+        or unit in _OTHER_UNITS
+        or mv_per_unit(unit) is not None
+    )
     return cell.strip(" []()") if is_unit else None
 
 
@@ -131,7 +160,7 @@ def _is_recognised(column: _Column) -> bool:
 
 def _is_time(column: _Column) -> bool:
     name = column.name.strip().lower()
-    return name in _TIME_NAMES or name in _INDEX_NAMES or name in SECONDS or column.unit.lower() in SECONDS
+    return name in _TIME_NAMES or name in _INDEX_NAMES or bool(seconds_of(name) or seconds_of(column.unit))
 
 
 def _without_times(
@@ -141,8 +170,7 @@ def _without_times(
     times = dict.fromkeys(clocks, 1.0)  # by column: seconds a unit, 0 if the unit is not stated
     for index, column in enumerate(columns or []):
         if index not in clocks and _is_time(column):
-            unit = column.unit.lower() or column.name.strip().lower()
-            times[index] = SECONDS.get(unit, 0.0)
+            times[index] = seconds_of(column.unit or column.name)
     is_unnamed = columns is None or not columns[0].name
     if is_unnamed and values.shape[1] > 1 and 0 not in times and _is_ramp(values[:, 0]):
         times[0] = 0.0

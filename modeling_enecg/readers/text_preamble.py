@@ -7,12 +7,12 @@ from ..ecg_file import ECGFileError, is_known_lead
 
 # Keys as exports in several languages spell them.
 _RATE_KEY = (
-    r"sampl(?:e|es|ing)[ _-]?(?:rate|freq(?:uency)?)|fs|srate|abtast(?:rate|frequenz)|"
+    r"sampl(?:e|es|ing)[ _-]?(?:rate|freq(?:uency)?)|samples per second|fs|sr|srate|abtast(?:rate|frequenz)|"
     r"(?:fréquence|taux) d.échantillonnage|frecuencia de muestreo|frequenza di campionamento|"
     r"(?:sample|bemonsterings)frequentie|(?:frequência|taxa) de amostragem|samplingsfrekven[sc]e?"
 )
 _INTERVAL_KEY = r"sampl(?:e|ing)[ _-]?(?:interval|period|time)|interval|abtastintervall"
-_UNIT_KEY = r"(?:unit|amplitude[ _]unit)s?|unitname|einheit(?:en)?|unités?|unidad(?:es)?|unità|eenhe(?:id|den)"
+_UNIT_KEY = r"(?:unit|amplitude[ _]unit)s?|unitname|einheit(?:en)?|unités?|unidade?s?|unità|eenhe(?:id|den)"
 _LEADS_KEY = (
     r"(?:lead|label|channel)s?(?:[ _]?names?)?|channeltitle|ableitung(?:en)?|dérivations?|derivaci(?:ón|ones)|"
     r"derivazion[ei]|afleiding(?:en)?|derivaç(?:ão|ões)"
@@ -27,6 +27,14 @@ _UNIT = re.compile(rf"(?:{_UNIT_KEY}){_VALUE}", re.IGNORECASE)
 _LEADS = re.compile(rf"(?:{_LEADS_KEY}){_VALUE}", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:ableitung|dérivation|derivación|derivazione|afleiding|derivação)\s+(?=\S)", re.IGNORECASE)
 _OTHERS_UNIT = re.compile(r"(\S+) for all others", re.IGNORECASE)
+_JSON_RATE = re.compile(r'"sampling rate":\s*(\d{1,9}(?:\.\d{1,9})?)')  # OpenSignals writes one for each device
+_KEY = re.compile(r"\w+=(\t|$)")  # LabChart's
+_ACQ_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(\w+)/sample", re.IGNORECASE)
+_ACQ_CHANNELS = re.compile(r"(\d{1,3}) channels?", re.IGNORECASE)
+_LAB_SYSTEM = re.compile(r"(Label|Range):\s*(.*\S)", re.IGNORECASE)
+_RANGE_MV = re.compile(r"(\d{1,5}(?:\.\d{1,5})?)\s*mv", re.IGNORECASE)
+_HALF_SCALE = 1 << 15
+_TIME_UNIT = re.compile(r"(\d{1,9}(?:\.\d{1,12})?|\.\d{1,12})?\s*([a-zµμ]+)", re.IGNORECASE)
 _INF_CHANNEL = re.compile(r"\s*\d+\s+(\S.*)")
 _INF_POINTS = re.compile(r"\s*Points for Each Channel\s*=\s*(\d{1,15})", re.IGNORECASE)
 SECONDS = {
@@ -57,17 +65,21 @@ def read_facts(lines: list[str]) -> Facts:
     Raises:
         ECGFileError: if two of them contradict each other.
     """
-    rates, units, names = set(), None, None
+    rates: set[float] = set()
+    units, names = None, None
     for line in (re.sub(r"^[\s#%/*\"']+", "", line) for line in lines):
+        rates.update(float(rate) for rate in _JSON_RATE.findall(line))
         if match := _RATE.match(line):
             rates.add(_number(match) * (1000 if _unit(match).startswith("k") else 1))
+        elif (match := _ACQ_RATE.fullmatch(line.strip())) and seconds_of(match[0].partition("/")[0]):
+            rates.add(1 / seconds_of(match[0].partition("/")[0]))
         elif (match := _INTERVAL.match(line)) and _unit(match) in SECONDS and _number(match):
             rates.add(1 / (_number(match) * SECONDS[_unit(match)]))
         elif match := _UNIT.match(line):
             others = _OTHERS_UNIT.search(match["value"])
             units = [others[1]] if others else _list(match["value"])
         elif match := _LEADS.match(line):
-            names = [_PREFIX.sub("", name) for name in _list(match["value"])]
+            names = [lead_alone(name) for name in _list(match["value"])]
     if len(rates) > 1:
         raise ECGFileError(f"states several sampling rates: {', '.join(f'{rate:g}' for rate in sorted(rates))} Hz.")
     return Facts(rates.pop() if rates else None, units or None, names or None)
@@ -89,7 +101,42 @@ def read_inf(text: str) -> tuple[Facts, int | None]:
 def is_fact(line: str) -> bool:
     """Whether a line of the preamble states a rate, a unit or names, and so is no row of column names."""
     line = re.sub(r"^[\s#%/*\"']+", "", line)
-    return any(pattern.match(line) for pattern in (_RATE, _INTERVAL, _UNIT, _LEADS))
+    return any(pattern.match(line) for pattern in (_RATE, _INTERVAL, _UNIT, _LEADS, _KEY))
+
+
+def mv_per_count(lines: list[str]) -> list[tuple[str, float]]:
+    """Return the channels' names and mV a count that the header of a LabSystem Pro export describes; else none.
+
+    Each channel has a label and a range, which 16 bits divide: -32768 is minus the range.
+    """
+    if not lines or lines[-1].strip().lower() != "[data]":
+        return []
+    described = [match for line in lines if (match := _LAB_SYSTEM.fullmatch(line.strip()))]
+    names = [match[2] for match in described if match[1].lower() == "label"]
+    ranges = [_RANGE_MV.fullmatch(match[2]) for match in described if match[1].lower() == "range"]
+    if len(names) != len(ranges):
+        return []
+    return [(name, float(each[1]) / _HALF_SCALE) for name, each in zip(names, ranges, strict=True) if each]
+
+
+def acq_channels(lines: list[str]) -> list[tuple[str, str]]:
+    """Return the channels' names and units that the header of an AcqKnowledge (BIOPAC) export lists; else none."""
+    at = next((at for at, line in enumerate(lines) if _ACQ_CHANNELS.fullmatch(line.strip())), None)
+    if not at or not _ACQ_RATE.fullmatch(lines[at - 1].strip()):
+        return []
+    listed = [line.strip() for line in lines[at + 1 :][: 2 * int(lines[at].split()[0])]]
+    return list(zip(listed[::2], listed[1::2], strict=False))
+
+
+def lead_alone(name: str) -> str:
+    """Return a lead's name without the word for lead that other languages put before it: `Ableitung I`."""
+    return _PREFIX.sub("", name)
+
+
+def seconds_of(unit: str) -> float:
+    """Return how many seconds a unit of time, or a multiple such as `0.002 sec`, is; 0 where it is none."""
+    match = _TIME_UNIT.fullmatch(unit.strip())
+    return float(match[1] or 1) * SECONDS.get(match[2].lower(), 0.0) if match else 0.0
 
 
 def _number(match: re.Match[str]) -> float:

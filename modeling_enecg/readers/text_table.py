@@ -12,15 +12,16 @@ _COMMENT = re.compile(r"\s*(#|%|//)")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _COMMA_DECIMALS = re.compile(r"[+-]?\d+,0\d+|[+-]0,\d+", re.ASCII)
+_DATE = r"(?:\d{4}[-/]\d\d[-/]\d\d|\d\d?[./]\d\d?[./]\d{4})"
 _CLOCK = re.compile(
-    r"\[?(?:(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})[T ])?"  # a date
-    r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)(?:Z|[+-]\d\d:?\d\d)?\]?",
+    rf"\[?(?:{_DATE}[T ])?(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)(?:Z|[+-]\d\d:?\d\d)?(?: {_DATE})?\]?",
     re.ASCII,
 )
 _NO_SAMPLE = {"", "nan", "na", "n/a", "null", "none", "-", "--"}
 _DAY = 86400.0
-_LONGEST_PREAMBLE = 2000  # lines
+_LONGEST_PREAMBLE = 20_000  # lines
 _ROWS_THAT_TELL = 3
+_STYLE_ROWS = 50
 
 
 class Style(NamedTuple):
@@ -77,8 +78,9 @@ def split(line: str, style: Style) -> list[str]:
 
 
 def _style(lines: list[str]) -> Style:
-    """Tell the style from the rows that most likely belong to the table: those in the file's second half."""
-    sample = [line.strip() for line in lines[len(lines) // 2 :][:50] if not _COMMENT.match(line)]
+    """Tell the style from rows that most likely belong to the table: in the file's second half, and near its end."""
+    begin = max(len(lines) // 2, len(lines) - 2 * _STYLE_ROWS)
+    sample = [line.strip() for line in lines[begin:][:_STYLE_ROWS] if not _COMMENT.match(line)]
     for separator in ("\t", ";"):
         if _in_most(separator, sample):
             return Style(separator, _in_most(",", sample))

@@ -1,5 +1,7 @@
 """ECGs in XML: GE MUSE, HL7 aECG, Philips Sierra and Schiller SEMA."""
 
+import codecs
+import re
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -11,6 +13,8 @@ _MOST_BYTES = 256 << 20
 _STEP = 1 << 20  # bytes at a time
 _LONGEST_TAG = 4 << 20  # bytes; the parser starts anew on an unfinished one at each step
 _MOST_ELEMENTS = 2_000_000  # an element takes many times the memory of its text
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_UNKNOWN_TO_PARSER = ("gb2312", "gbk", "gb18030", "big5", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949")
 _FORMATS = {
     "RestingECG": muse.parse,
     "AnnotatedECG": aecg.parse,
@@ -45,7 +49,9 @@ def read(path: Path) -> FileContent:
 def _parse(stream: BinaryIO) -> Element:
     """Return the root; tags are without namespaces."""
     etree = need("defusedxml.ElementTree", "defusedxml")
-    parser = etree.DefusedXMLParser(target=_Tree())
+    encoding = _encoding(stream)
+    parser = etree.DefusedXMLParser(target=_Tree(), encoding=encoding and "utf-8")
+    stream = codecs.EncodedFile(stream, "utf-8", encoding) if encoding else stream
     parser.parser.AttlistDeclHandler = _refuse_default
     num_bytes = 0
     with errors_of("the XML parser"):
@@ -55,6 +61,21 @@ def _parse(stream: BinaryIO) -> Element:
             if num_bytes - parser.parser.CurrentByteIndex > _LONGEST_TAG:
                 raise ECGFileError(f"has a tag of more than {_LONGEST_TAG} bytes, which no ECG has.")
         return parser.close()
+
+
+def _encoding(stream: BinaryIO) -> str | None:
+    """Return the encoding where the parser would not find it: East Asian ones, and UTF-8 that is called UTF-16."""
+    declared = _DECLARED.match(stream.read(300))
+    stream.seek(0)
+    if declared is None:
+        return None
+    try:
+        name = codecs.lookup(declared[1].decode()).name
+    except LookupError:
+        return None
+    if name.startswith("utf-16"):  # the declaration could not be read if it were
+        return "utf-8"
+    return name if name in _UNKNOWN_TO_PARSER else None
 
 
 def _refuse_default(element: str, attribute: str, kind: str, default: str | None, required: bool) -> None:

@@ -67,9 +67,14 @@ def numbers(text: str | None, field: str) -> np.ndarray:
 
 
 def base64_bytes(text: str | None, field: str) -> bytes:
-    """Return the bytes that a text in base64 with any blanks means; otherwise as [`number`]."""
+    """Return the bytes that a text in base64, with any blanks and with or without padding, means.
+
+    Raises:
+        ECGFileError: as [`number`].
+    """
+    packed = "".join((text or "").split())
     try:
-        return base64.b64decode("".join((text or "").split()), validate=True)
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
     except ValueError as error:
         raise ECGFileError(f"{field} is not in base64: {error}; it starts {_shown(text)}.") from error
 
