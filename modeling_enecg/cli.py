@@ -218,7 +218,9 @@ def _plan(options: argparse.Namespace) -> None:
             f"{stage.num_trainable:,} of {plan.num_parameters:,} parameters, {stage.peak_mb / 1e3:.1f} GB"
         )
     print(f"  all else (preparing, features, predictions): {_duration(plan.other_seconds)}")
-    print("A rough estimate, scaled up from two short runs on simulated records.", file=sys.stderr)
+    print(
+        "Scaled up from two short runs on simulated records; memory without what is mapped from disk.", file=sys.stderr
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -38,7 +38,8 @@ class StagePlan(NamedTuple):
         num_trainable (`int`): Trainable parameters.
         num_epochs (`int`): Epochs, if it does not stop early.
         seconds_an_epoch (`float`): Of training and evaluation.
-        peak_mb (`float`): Memory: the device's, or on a CPU the process's.
+        peak_mb (`float`): Memory: the device's, or on a CPU the process's; without the prepared records and features,
+            which are mapped into memory as far as there is room.
     """
 
     num_trainable: int
