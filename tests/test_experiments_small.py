@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg.cli import main
 from modeling_enecg.experiments import list_studies, load_study
 from tests.training_helpers import ROOT
@@ -11,14 +12,19 @@ CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture(scope="module")
+def few_records(tmp_path_factory):
+    return simulate_ptbxl(tmp_path_factory.mktemp("simulated") / "ptbxl", num_records=80)
+
+
+@pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.mark.parametrize("name", list_studies(CONFIGS))
-def test_the_small_form_of_an_experiment_ends_in_tables_and_figures(name, simulated, cache, tmp_path, monkeypatch):
+def test_the_small_form_of_an_experiment_ends_in_tables_and_figures(name, few_records, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # a run sets it; this restores it
-    places = ["--data_dir", str(simulated), "--output_dir", str(tmp_path), "--cache_dir", str(cache)]
+    places = ["--data_dir", str(few_records), "--output_dir", str(tmp_path), "--cache_dir", str(cache)]
     main(["experiment", name, "--small", "--configs", str(CONFIGS), *places])
     study = load_study(CONFIGS, name, small=True)
     folder = tmp_path / study.name
