@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--calibration", choices=("temperature", "platt"), default="temperature")
     report.add_argument("--resample", choices=("patient", "record"), default="patient", help="what intervals draw")
     report.add_argument("--num_resamples", type=int, default=1000, help="of the bootstrap; default: 1000")
+    aim = report.add_mutually_exclusive_group()
+    aim.add_argument("--sensitivity", type=float, metavar="SHARE", help="that thresholds reach on the validation fold")
+    aim.add_argument("--specificity", type=float, metavar="SHARE", help="likewise; default: the best F1 there")
     report.set_defaults(run=_report)
 
     compare = commands.add_parser("compare", help="compare two runs on the same test records, label by label")
@@ -270,7 +273,13 @@ def _report(options: argparse.Namespace) -> None:
 
     if len(options.runs) > 1 and options.output is None:
         raise ValueError("Several runs need an --output folder for their report.")
-    settings = ReportOptions(options.calibration, options.resample, options.num_resamples)
+    settings = ReportOptions(
+        options.calibration,
+        options.resample,
+        options.num_resamples,
+        sensitivity=options.sensitivity,
+        specificity=options.specificity,
+    )
     print(write_full_report(options.runs, options.output or Path(options.runs[0], "report"), settings))
 
 

@@ -13,6 +13,7 @@ from dataset_scripts.ptbxl import PTBXL
 from dataset_scripts.ptbxl_metadata import COLUMNS
 from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg import BACKBONES, ECGBackboneModel, EnECGModel
+from modeling_enecg.cli import main
 from modeling_enecg.labels import SCP_STATEMENTS
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.tiny_models import TASKS, tiny_backbone_configs
@@ -143,6 +144,41 @@ def simulated(tmp_path_factory) -> Path:
 def training_cache(tmp_path_factory) -> Path:
     """Where the tests of training keep prepared records."""
     return tmp_path_factory.mktemp("training_cache")
+
+
+@pytest.fixture
+def write_xml(tmp_path):
+    """A function that writes an XML file and returns its path."""
+
+    def write(text: str, encoding: str = "utf-8") -> Path:
+        path = tmp_path / "record.xml"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def counts() -> np.ndarray:
+    """Samples of the 12 standard leads."""
+    return np.random.default_rng(0).integers(-3000, 3000, size=(12, 50), dtype=np.int16)
+
+
+@pytest.fixture
+def fail(capsys) -> Callable[..., str]:
+    """A function that runs the command, checks that it fails in one line with status 1, and returns the line."""
+
+    def fail(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        message = str(caught.value.code)
+        assert not isinstance(caught.value.code, int)  # a text is printed to standard error, with status 1
+        assert message.startswith(f"enecg {arguments[0]}: ")
+        assert len(message.strip().splitlines()) == 1, message
+        assert capsys.readouterr().out == ""
+        return message
+
+    return fail
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -74,23 +74,6 @@ def run(capsys):
     return run
 
 
-@pytest.fixture
-def fail(capsys):
-    """A function that runs the command, checks that it fails in one line with status 1, and returns the line."""
-
-    def fail(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        message = str(caught.value.code)
-        assert not isinstance(caught.value.code, int)  # a text is printed to standard error, with status 1
-        assert message.startswith(f"enecg {arguments[0]}: ")
-        assert len(message.strip().splitlines()) == 1, message
-        assert capsys.readouterr().out == ""
-        return message
-
-    return fail
-
-
 def upstream_weights(expert):
     """An expert's weights under the names of ECGFounder's published file, with its head and unused batch norms."""
     weights = {}

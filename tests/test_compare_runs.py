@@ -92,19 +92,9 @@ def compare(capsys) -> Callable[..., str]:
 
 
 @pytest.fixture
-def fail(capsys) -> Callable[..., str]:
-    """A function that runs the command, checks that it fails in one line, and returns the line."""
-
-    def fail(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as caught:
-            main(["compare", *map(str, arguments), "--num_resamples", "5"])
-        message = str(caught.value.code)
-        assert message.startswith("enecg compare: ")
-        assert len(message.splitlines()) == 1
-        assert capsys.readouterr().out == ""
-        return message
-
-    return fail
+def refused(fail) -> Callable[..., str]:
+    """A function that compares two runs, checks that they are refused in one line, and returns the line."""
+    return lambda *arguments: fail("compare", *arguments, "--num_resamples", "5")
 
 
 def score_labels(score, truth, outputs):
@@ -337,39 +327,39 @@ def test_only_tasks_that_have_the_metric_are_compared(compare, runs):
     assert "AUROC" not in output
 
 
-def test_runs_on_different_records_are_refused_with_their_names(fail, runs, tmp_path):
+def test_runs_on_different_records_are_refused_with_their_names(refused, runs, tmp_path):
     ids = predictions(runs[1], "test")["ecg_id"].tolist()
     part = changed_copy(runs[1], tmp_path / "part", lambda frame: frame[frame["ecg_id"] != ids[3]])
-    line = fail(runs[0], part)
+    line = refused(runs[0], part)
     assert f"{runs[0]} and {part} cannot be compared." in line
     assert f"1 records ({ids[3]}) are in the first only, none in the second only" in line
 
 
-def test_runs_on_different_labels_of_a_record_are_refused(fail, runs, tmp_path):
+def test_runs_on_different_labels_of_a_record_are_refused(refused, runs, tmp_path):
     def turn(frame):
         frame.loc[frame["ecg_id"] == ids[2], "sex.target"] = 1 - frame.loc[frame["ecg_id"] == ids[2], "sex.target"]
         return frame
 
     ids = predictions(runs[1], "test")["ecg_id"].tolist()
-    line = fail(runs[0], changed_copy(runs[1], tmp_path / "turned", turn))
+    line = refused(runs[0], changed_copy(runs[1], tmp_path / "turned", turn))
     assert f"Task 'sex': both must be scored on the same targets; those of 1 records ({ids[2]}) differ" in line
 
 
-def test_what_cannot_be_compared_is_refused(fail, runs, statements, tmp_path):
-    assert "is given twice" in fail(runs[0], runs[0])
-    assert "have no task in common" in fail(runs[0], statements[0])
-    assert "has no task 'form'; it has superdiagnostic, sex, age" in fail(*runs, "--task", "form")
-    assert "No compared task has the metric 'r2'" in fail(*runs, "--task", "sex", "--metric", "r2")
+def test_what_cannot_be_compared_is_refused(refused, runs, statements, tmp_path):
+    assert "is given twice" in refused(runs[0], runs[0])
+    assert "have no task in common" in refused(runs[0], statements[0])
+    assert "has no task 'form'; it has superdiagnostic, sex, age" in refused(*runs, "--task", "form")
+    assert "No compared task has the metric 'r2'" in refused(*runs, "--task", "sex", "--metric", "r2")
     other = changed_copy(statements[1], tmp_path / "other", lambda frame: frame)
     task = read_json(other / "config.json")["tasks"][0]
     change_json(other / "config.json", tasks=[task | {"labels": STATEMENTS[::-1]}])
-    assert "runs compare on the same labels in equal order" in fail(statements[0], other)
-    assert "is not the folder of a run that ended" in fail(runs[0], tmp_path / "absent")
+    assert "runs compare on the same labels in equal order" in refused(statements[0], other)
+    assert "is not the folder of a run that ended" in refused(runs[0], tmp_path / "absent")
 
 
-def test_a_task_without_test_labels_is_refused(fail, runs, tmp_path):
+def test_a_task_without_test_labels_is_refused(refused, runs, tmp_path):
     pair = [
         changed_copy(run, tmp_path / name, lambda frame: frame.assign(**{"sex.target": np.nan}))
         for run, name in zip(runs, ("a", "b"), strict=True)
     ]
-    assert "No test record has a label of the task 'sex'; choose another task" in fail(*pair)
+    assert "No test record has a label of the task 'sex'; choose another task" in refused(*pair)

@@ -248,6 +248,19 @@ def test_thresholds_come_from_the_validation_fold(runs, tmp_path):
     assert other_validation["threshold"] != as_given["threshold"]
 
 
+@pytest.mark.parametrize("rate", ["sensitivity", "specificity"])
+def test_thresholds_may_be_chosen_for_a_rate_on_the_validation_fold(runs, tmp_path, rate):
+    report = write_report(runs["single"], output=tmp_path, options=(f"--{rate}", "0.8"))
+    assert f"a {rate} of 80 % at least of its label there" in (report / "report.md").read_text()
+    (run,) = read_json(report / "report.json")["runs"].values()
+    rows = run["tasks"]["superdiagnostic"]["decisions"]["per_label"]
+    frame = predictions(runs["single"], "validation")
+    for target, predicted, row in zip(TARGETS, PREDICTED, rows.values(), strict=True):
+        of_class = frame[frame[target] == (rate == "sensitivity")]
+        right = (of_class[predicted] >= row["threshold"]) == of_class[target].astype(bool)
+        assert right.mean() >= 0.8
+
+
 def test_decisions_are_those_of_the_thresholds(runs, numbers):
     frame = predictions(runs["single"], "test")
     thresholds = read_json(runs["single"] / "config.json")["tasks"][0]["thresholds"]
@@ -509,22 +522,6 @@ def test_published_results_stand_beside_the_whole_fold_only(runs, tmp_path):
     assert len(evaluated(whole)["published"]) > 5
 
 
-@pytest.fixture
-def fail(capsys):
-    """A function that runs the command, checks that it fails in one line, and returns the line."""
-
-    def fail(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        message = str(caught.value.code)
-        assert message.startswith("enecg report: ")
-        assert len(message.splitlines()) == 1
-        assert capsys.readouterr().out == ""
-        return message
-
-    return fail
-
-
 def test_a_run_given_twice_is_refused(fail, runs, tmp_path):
     run = runs["single"]
     again = run.parent / "." / "run"
@@ -539,3 +536,4 @@ def test_several_runs_need_a_folder_for_their_report(fail, runs):
 
 def test_an_impossible_number_of_resamples_is_refused(fail, runs):
     assert "num_resamples must be at least 1; got 0" in fail("report", runs["single"], "--num_resamples", "0")
+    assert "sensitivity must be above 0 and at most 1" in fail("report", runs["single"], "--sensitivity", "90")

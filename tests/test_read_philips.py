@@ -1,6 +1,5 @@
 import base64
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,24 +7,6 @@ import pytest
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.readers.philips_xli import decode_xli
-
-
-@pytest.fixture
-def write(tmp_path):
-    """A function that writes a file and returns its path."""
-
-    def write(text: str, encoding: str = "utf-8") -> Path:
-        path = tmp_path / "record.xml"
-        path.write_bytes(text.encode(encoding))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def counts() -> np.ndarray:
-    """Samples of the 12 standard leads."""
-    return np.random.default_rng(0).integers(-3000, 3000, size=(12, 50), dtype=np.int16)
 
 
 def text_in_base64(data: bytes) -> str:
@@ -104,47 +85,47 @@ def test_xli_gives_back_what_was_encoded_with_sums_that_wrap_around(kind, num_sa
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
-def test_sierra_1_04_01_limb_leads_are_rebuilt_and_its_own_attributes_win(write, counts, encoding):
+def test_sierra_1_04_01_limb_leads_are_rebuilt_and_its_own_attributes_win(write_xml, counts, encoding):
     mark = "" if encoding == "utf-16" else "\ufeff"
     spare = np.zeros((4, 50), dtype=np.int16)  # devices store 16 channels
-    record = read_ecg(write(mark + sierra_1_04_01(xli_text([*xli_residuals(counts), *spare])), encoding))
+    record = read_ecg(write_xml(mark + sierra_1_04_01(xli_text([*xli_residuals(counts), *spare])), encoding))
     assert record.lead_names == list(STANDARD_LEADS)
     assert record.sampling_rate == 500
     np.testing.assert_allclose(record.signal_mv, counts * 2.5e-3)
 
 
-def test_rebuilt_limb_leads_wrap_around(write):
+def test_rebuilt_limb_leads_wrap_around(write_xml):
     counts = np.random.default_rng(1).integers(-32768, 32768, size=(12, 50), dtype=np.int16)
-    record = read_ecg(write(sierra_1_03(xli_text(xli_residuals(counts)))))
+    record = read_ecg(write_xml(sierra_1_03(xli_text(xli_residuals(counts)))))
     np.testing.assert_allclose(record.signal_mv, counts * 5e-3)
 
 
-def test_sierra_1_03_has_the_standard_leads_without_labels(write, counts):
-    record = read_ecg(write(sierra_1_03(xli_text(xli_residuals(counts)))))
+def test_sierra_1_03_has_the_standard_leads_without_labels(write_xml, counts):
+    record = read_ecg(write_xml(sierra_1_03(xli_text(xli_residuals(counts)))))
     assert record.lead_names == list(STANDARD_LEADS)
     assert record.sampling_rate == 500
     np.testing.assert_allclose(record.signal_mv, counts * 5e-3)
 
 
-def test_sierra_1_03_with_fewer_channels_than_are_known_is_refused(write, counts):
+def test_sierra_1_03_with_fewer_channels_than_are_known_is_refused(write_xml, counts):
     with pytest.raises(ECGFileError, match="has 5 channels without labels"):
-        read_ecg(write(sierra_1_03(xli_text(counts[:5]), channels=5)))
+        read_ecg(write_xml(sierra_1_03(xli_text(counts[:5]), channels=5)))
 
 
-def test_sierra_leads_without_limb_leads_are_read_as_they_are(write, counts):
+def test_sierra_leads_without_limb_leads_are_read_as_they_are(write_xml, counts):
     labels = ("V1", "V7", "?", "?")
-    record = read_ecg(write(sierra_1_04_01(xli_text(counts[:4]), labels=labels), "utf-16"))
+    record = read_ecg(write_xml(sierra_1_04_01(xli_text(counts[:4]), labels=labels), "utf-16"))
     assert record.lead_names == ["V1", "V7"]
     np.testing.assert_allclose(record.signal_mv, counts[:2] * 2.5e-3)
 
 
 @pytest.mark.parametrize("encoding", ["Plain", "Base64", "Hex"])
-def test_sierra_waveforms_without_compression_are_read_as_they_are(write, counts, encoding):
+def test_sierra_waveforms_without_compression_are_read_as_they_are(write_xml, counts, encoding):
     data = counts.astype("<i2").tobytes()
     text = {"Plain": " \n".join(map(str, counts.ravel())), "Base64": text_in_base64(data), "Hex": data.hex()}[encoding]
     texts = [sierra_1_03(text, flag="False", encoding=encoding), sierra_1_04_01(text, "", encoding)]
     for text, microvolts, code in zip(texts, (5, 2.5), ("utf-8", "utf-16"), strict=True):
-        np.testing.assert_allclose(read_ecg(write(text, code)).signal_mv, counts * microvolts / 1000)
+        np.testing.assert_allclose(read_ecg(write_xml(text, code)).signal_mv, counts * microvolts / 1000)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +135,9 @@ def test_sierra_waveforms_without_compression_are_read_as_they_are(write, counts
         (102, "12 channels of 51 samples, but holds at most 600"),
     ],
 )
-def test_sierra_waveforms_without_compression_must_fit_their_duration(write, counts, duration, message):
+def test_sierra_waveforms_without_compression_must_fit_their_duration(write_xml, counts, duration, message):
     with pytest.raises(ECGFileError, match=message):
-        read_ecg(write(sierra_1_04_01(text_in_base64(counts.tobytes()), "", duration=duration), "utf-16"))
+        read_ecg(write_xml(sierra_1_04_01(text_in_base64(counts.tobytes()), "", duration=duration), "utf-16"))
 
 
 @pytest.mark.parametrize(
@@ -174,9 +155,9 @@ def test_sierra_waveforms_without_compression_must_fit_their_duration(write, cou
         ({"encoding": "Morse"}, "dataencoding is 'morse'"),
     ],
 )
-def test_a_sierra_record_that_contradicts_itself_is_refused(write, counts, change, message):
+def test_a_sierra_record_that_contradicts_itself_is_refused(write_xml, counts, change, message):
     with pytest.raises(ECGFileError, match=message):
-        read_ecg(write(sierra_1_04_01(xli_text(xli_residuals(counts)), **change), "utf-16"))
+        read_ecg(write_xml(sierra_1_04_01(xli_text(xli_residuals(counts)), **change), "utf-16"))
 
 
 def test_xli_cut_short_or_with_an_unknown_code_is_refused(counts):

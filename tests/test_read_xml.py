@@ -2,7 +2,6 @@ import base64
 import os
 import socket
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,24 +12,6 @@ from modeling_enecg.readers import xml
 from tests.expected_formats import assert_samples_read_as_expected
 
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-
-
-@pytest.fixture
-def write(tmp_path):
-    """A function that writes a file and returns its path."""
-
-    def write(text: str, encoding: str = "utf-8") -> Path:
-        path = tmp_path / "record.xml"
-        path.write_bytes(text.encode(encoding))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def counts() -> np.ndarray:
-    """Samples of the 12 standard leads."""
-    return np.random.default_rng(0).integers(-3000, 3000, size=(12, 50), dtype=np.int16)
 
 
 def text_in_base64(data: bytes) -> str:
@@ -116,31 +97,33 @@ def test_sample_files_read_as_expected(formats_dir, folder):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_muse_rhythm_is_told_by_its_type_and_gains_the_derived_limb_leads(write, counts, order):
+def test_a_muse_rhythm_is_told_by_its_type_and_gains_the_derived_limb_leads(write_xml, counts, order):
     waves = [muse_waves(eight_leads(counts[:, :20]), kind="Median"), muse_waves(eight_leads(counts))]
-    record = read_ecg(write(muse(*waves[::order])))
+    record = read_ecg(write_xml(muse(*waves[::order])))
     mv = counts * 4.88e-3
     truth = dict(zip(EIGHT, mv[:8], strict=True)) | derive_limb_leads(mv[0], mv[1])
     assert record.lead_names == list(STANDARD_LEADS)
     np.testing.assert_allclose(record.signal_mv, [truth[name] for name in STANDARD_LEADS], rtol=1e-12, atol=1e-15)
 
 
-def test_stored_limb_leads_are_not_derived_and_other_leads_follow(write, counts):
+def test_stored_limb_leads_are_not_derived_and_other_leads_follow(write_xml, counts):
     names = ("V3R", "aVF", "II", "I")
     leads = [muse_lead(name, row) for name, row in zip(names, counts, strict=False)]
-    record = read_ecg(write(muse(muse_waves(leads))))
+    record = read_ecg(write_xml(muse(muse_waves(leads))))
     assert record.lead_names == [*STANDARD_LEADS[:6], "V3R"]
     np.testing.assert_allclose(record.signal_mv[[5, 6]], counts[[1, 0]] * 4.88e-3)
 
 
 @pytest.mark.parametrize(("base", "exponent", "rate"), [(500, 0, 500), (25, 1, 250), (10000, -1, 1000)])
-def test_a_muse_rate_is_its_base_times_ten_to_its_exponent(write, counts, base, exponent, rate):
-    assert read_ecg(write(muse(muse_waves(eight_leads(counts), base=base, exponent=exponent)))).sampling_rate == rate
+def test_a_muse_rate_is_its_base_times_ten_to_its_exponent(write_xml, counts, base, exponent, rate):
+    assert (
+        read_ecg(write_xml(muse(muse_waves(eight_leads(counts), base=base, exponent=exponent)))).sampling_rate == rate
+    )
 
 
 @pytest.mark.parametrize(("units", "mv"), [("MICROVOLTS", 1e-3), ("uV", 1e-3), ("MILLIVOLTS", 1.0), ("nV", 1e-6)])
-def test_muse_amplitudes_are_read_in_their_unit(write, counts, units, mv):
-    record = read_ecg(write(muse(muse_waves(eight_leads(counts, units_per_bit="2.5", units=units)))))
+def test_muse_amplitudes_are_read_in_their_unit(write_xml, counts, units, mv):
+    record = read_ecg(write_xml(muse(muse_waves(eight_leads(counts, units_per_bit="2.5", units=units)))))
     np.testing.assert_allclose(record.signal_mv[0], counts[0] * 2.5 * mv)
 
 
@@ -162,17 +145,17 @@ def test_muse_amplitudes_are_read_in_their_unit(write, counts, units, mv):
         ({"WaveFormData": "AAAA", "LeadSampleCountTotal": "", "LeadDataCRC32": ""}, "3 bytes, no whole number"),
     ],
 )
-def test_a_muse_lead_that_contradicts_itself_is_refused(write, counts, fields, message):
+def test_a_muse_lead_that_contradicts_itself_is_refused(write_xml, counts, fields, message):
     leads = [muse_lead("I", counts[0], **fields), muse_lead("II", counts[1])]
     with pytest.raises(ECGFileError, match=message):
-        read_ecg(write(muse(muse_waves(leads))))
+        read_ecg(write_xml(muse(muse_waves(leads))))
 
 
-def test_a_muse_checksum_of_zero_was_not_computed_and_base64_needs_no_padding(write, counts):
+def test_a_muse_checksum_of_zero_was_not_computed_and_base64_needs_no_padding(write_xml, counts):
     leads = [muse_lead(name, row[:49], LeadDataCRC32=0) for name, row in zip(("I", "II"), counts, strict=False)]
     text = muse(muse_waves(leads))
     assert "=\n<" in text
-    record = read_ecg(write(text.replace("=\n<", "\n<")))
+    record = read_ecg(write_xml(text.replace("=\n<", "\n<")))
     np.testing.assert_allclose(record.signal_mv[:2], counts[:2, :49] * 4.88e-3)
 
 
@@ -186,20 +169,20 @@ def test_a_muse_checksum_of_zero_was_not_computed_and_base64_needs_no_padding(wr
         ("UTF-16", "utf-8"),
     ],
 )
-def test_encodings_that_the_parser_does_not_know_or_is_misled_about_are_read(write, counts, declared, encoding):
+def test_encodings_that_the_parser_does_not_know_or_is_misled_about_are_read(write_xml, counts, declared, encoding):
     text = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[0])), before="<text>\u03a9</text>")
-    path = write(f'<?xml version="1.0" encoding="{declared}"?>{text}', encoding)
+    path = write_xml(f'<?xml version="1.0" encoding="{declared}"?>{text}', encoding)
     np.testing.assert_allclose(read_ecg(path).signal_mv, counts[:1] * 2.5e-3)
 
 
-def test_bytes_that_the_declared_encoding_does_not_have_are_refused(write):
+def test_bytes_that_the_declared_encoding_does_not_have_are_refused(write_xml):
     with pytest.raises(ECGFileError, match="cannot be read by the XML parser"):
-        read_ecg(write('<?xml version="1.0" encoding="GB2312"?><AnnotatedECG>\xff\xff</AnnotatedECG>', "latin-1"))
+        read_ecg(write_xml('<?xml version="1.0" encoding="GB2312"?><AnnotatedECG>\xff\xff</AnnotatedECG>', "latin-1"))
 
 
-def test_a_muse_record_without_rhythm_is_refused(write, counts):
+def test_a_muse_record_without_rhythm_is_refused(write_xml, counts):
     with pytest.raises(ECGFileError, match=r"no Waveform of the type Rhythm; .* 1 are \['Median'\]"):
-        read_ecg(write(muse(muse_waves(eight_leads(counts), kind="Median"))))
+        read_ecg(write_xml(muse(muse_waves(eight_leads(counts), kind="Median"))))
 
 
 @pytest.mark.parametrize(
@@ -211,46 +194,46 @@ def test_a_muse_record_without_rhythm_is_refused(write, counts):
     ],
     ids=["muse", "aecg", "sema"],
 )
-def test_leads_of_differing_lengths_are_refused(write, counts, text):
+def test_leads_of_differing_lengths_are_refused(write_xml, counts, text):
     with pytest.raises(ECGFileError, match="leads of 49 and of 50 samples"):
-        read_ecg(write(text(counts)))
+        read_ecg(write_xml(text(counts)))
 
 
-def test_an_aecg_origin_without_value_is_zero(write, counts):
+def test_an_aecg_origin_without_value_is_zero(write_xml, counts):
     text = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[0], origin="<origin/>")))
-    np.testing.assert_allclose(read_ecg(write(text)).signal_mv, counts[:1] * 2.5e-3)
+    np.testing.assert_allclose(read_ecg(write_xml(text)).signal_mv, counts[:1] * 2.5e-3)
 
 
 @pytest.mark.parametrize(("value", "unit"), [("0.002", "s"), ("2", "ms"), ("2.0E3", "us")])
-def test_an_aecg_value_is_origin_plus_scale_times_digit_each_in_its_unit(write, counts, value, unit):
+def test_an_aecg_value_is_origin_plus_scale_times_digit_each_in_its_unit(write_xml, counts, value, unit):
     origin = '<origin value="-0.25" unit="mV"/>'
     leads = [aecg_lead("AVR", counts[0], "2500", "nV", origin), aecg_lead("V1", counts[1], "0.005", "mV", "")]
     text = aecg(aecg_set(*leads, aecg_time(value, unit, 'value="0" unit="s"', "TIME_RELATIVE")))
-    record = read_ecg(write(text))
+    record = read_ecg(write_xml(text))
     assert record.lead_names == ["aVR", "V1"]
     assert record.sampling_rate == 500
     np.testing.assert_allclose(record.signal_mv, [counts[0] * 2.5e-3 - 0.25, counts[1] * 5e-3])
 
 
-def test_averages_and_other_units_of_an_aecg_are_left_out(write, counts):
+def test_averages_and_other_units_of_an_aecg_are_left_out(write_xml, counts):
     average = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[1][:9])), code="REPRESENTATIVE_BEAT")
     derived = f"<derivation><derivedSeries>{average}</derivedSeries></derivation>"
     pressure = aecg_lead("PRESS", counts[2], unit="mmHg", code="MDC_")
     rhythm = aecg_set(aecg_time(), pressure, aecg_lead("IIc", [1, 2]), aecg_lead("I", counts[0]), aecg_lead("II", []))
-    record = read_ecg(write(aecg(derived, rhythm, before=average)))
+    record = read_ecg(write_xml(aecg(derived, rhythm, before=average)))
     assert record.lead_names == ["I"]
     np.testing.assert_allclose(record.signal_mv[0], counts[0] * 2.5e-3)
     with pytest.raises(ECGFileError, match=r"no series of the code RHYTHM; .*'REPRESENTATIVE_BEAT'"):
-        read_ecg(write(average))
+        read_ecg(write_xml(average))
 
 
-def test_an_aecg_with_elements_out_of_place_reads_the_same(write, counts):
+def test_an_aecg_with_elements_out_of_place_reads_the_same(write_xml, counts):
     sound = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[0]), aecg_lead("II", counts[1])))
     odd = sound.replace("<value>", "").replace("</value>", "").replace("<component>", "").replace("</component>", "")
     odd = odd.replace('<code code="RHYTHM"/>', "").replace("MDC_ECG_LEAD_", "MDC_ECG_ELEC_POTL_")
     odd = odd.replace(' xmlns="urn:hl7-org:v3"', "").replace("<series>", "<component><series>")
     odd = odd.replace("</series>", "</series></component>")
-    truth, found = read_ecg(write(sound)), read_ecg(write(odd))
+    truth, found = read_ecg(write_xml(sound)), read_ecg(write_xml(odd))
     np.testing.assert_array_equal(found.signal_mv, truth.signal_mv)
     assert found[1:] == truth[1:]
 
@@ -263,19 +246,19 @@ def test_an_aecg_with_elements_out_of_place_reads_the_same(write, counts):
         ('value="20021231235959.950+0100"', 'value="20021231213000.07-0130"'),
     ],
 )
-def test_the_sequence_sets_of_an_aecg_are_put_at_their_times(write, counts, heads):
+def test_the_sequence_sets_of_an_aecg_are_put_at_their_times(write_xml, counts, heads):
     sets = [
         aecg_set(aecg_time(head=heads[0]), aecg_lead("I", counts[0]), aecg_lead("II", counts[1])),
         aecg_set(aecg_time(head=heads[1]), aecg_lead("II", counts[2]), aecg_lead("V1", counts[3])),
     ]
-    record = read_ecg(write(aecg(*sets[::-1])))
+    record = read_ecg(write_xml(aecg(*sets[::-1])))
     assert record.lead_names == ["II", "V1", "I"]
     truth = np.full((3, 110), np.nan)  # the second set starts 60 samples after the first
     truth[[2, 0], :50], truth[:2, 60:] = counts[:2], counts[2:4]
     np.testing.assert_allclose(record.signal_mv, truth * 2.5e-3)
 
 
-def test_sequence_sets_that_contradict_each_other_are_refused(write, counts):
+def test_sequence_sets_that_contradict_each_other_are_refused(write_xml, counts):
     first = aecg_set(aecg_time(head='value="0" unit="s"'), aecg_lead("I", counts[0]))
     others = {
         "differ in their increment": aecg_time("4", "ms"),
@@ -286,7 +269,7 @@ def test_sequence_sets_that_contradict_each_other_are_refused(write, counts):
     }
     for message, time in others.items():
         with pytest.raises(ECGFileError, match=message):
-            read_ecg(write(aecg(first, aecg_set(time, aecg_lead("I", counts[1])))))
+            read_ecg(write_xml(aecg(first, aecg_set(time, aecg_lead("I", counts[1])))))
 
 
 @pytest.mark.parametrize(
@@ -305,15 +288,15 @@ def test_sequence_sets_that_contradict_each_other_are_refused(write, counts):
         (aecg_time(), aecg_lead("I", []), "no lead in a unit of voltage"),
     ],
 )
-def test_an_aecg_that_lacks_what_is_needed_is_refused(write, time, lead, message):
+def test_an_aecg_that_lacks_what_is_needed_is_refused(write_xml, time, lead, message):
     with pytest.raises(ECGFileError, match=message):
-        read_ecg(write(aecg(aecg_set(time, lead))))
+        read_ecg(write_xml(aecg(aecg_set(time, lead))))
 
 
-def test_a_sema_rhythm_follows_its_averages_and_an_exponent_of_1_is_no_factor(write, counts):
+def test_a_sema_rhythm_follows_its_averages_and_an_exponent_of_1_is_no_factor(write_xml, counts):
     averages = sema_waves("ECG_AVERAGES", [sema_channel("I", counts[1][:9])])
     rhythm = sema_waves("ECG_RHYTHMS", [sema_channel("AVL", counts[0])], per_bit="2.5")
-    record = read_ecg(write(sema(averages, rhythm)))
+    record = read_ecg(write_xml(sema(averages, rhythm)))
     assert record.lead_names == ["aVL"]
     assert record.sampling_rate == 500
     np.testing.assert_allclose(record.signal_mv[0], counts[0] * 2.5e-3)
@@ -331,25 +314,25 @@ def test_a_sema_rhythm_follows_its_averages_and_an_exponent_of_1_is_no_factor(wr
         ("ECG_RHYTHMS", "", {}, "holds no lead"),
     ],
 )
-def test_a_sema_record_that_contradicts_itself_is_refused(write, kind, channel, options, message):
+def test_a_sema_record_that_contradicts_itself_is_refused(write_xml, kind, channel, options, message):
     with pytest.raises(ECGFileError, match=message):
-        read_ecg(write(sema(sema_waves(kind, [channel], **options))))
+        read_ecg(write_xml(sema(sema_waves(kind, [channel], **options))))
 
 
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "windows-1252", "utf-8", "utf-8-sig", "utf-16"])
-def test_names_in_any_encoding_do_not_disturb(write, counts, encoding):
+def test_names_in_any_encoding_do_not_disturb(write_xml, counts, encoding):
     text = muse(muse_waves(eight_leads(counts)), "<Name>Übermäßig, Zoë</Name>")
     text = text.replace('version="1.0"', f'version="1.0" encoding="{encoding.removesuffix("-sig")}"')
-    assert len(read_ecg(write(text, encoding)).lead_names) == 12
+    assert len(read_ecg(write_xml(text, encoding)).lead_names) == 12
 
 
-def test_a_dtd_is_neither_fetched_nor_opened(write, counts, tmp_path):
+def test_a_dtd_is_neither_fetched_nor_opened(write_xml, counts, tmp_path):
     (tmp_path / "restecg.dtd").write_text("<!ELEMENT this is no DTD")
-    assert len(read_ecg(write(muse(muse_waves(eight_leads(counts))))).lead_names) == 12
+    assert len(read_ecg(write_xml(muse(muse_waves(eight_leads(counts))))).lead_names) == 12
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/restecg.dtd"
-        read_ecg(write(muse(muse_waves(eight_leads(counts)), doctype=f'<!DOCTYPE RestingECG SYSTEM "{address}">')))
+        read_ecg(write_xml(muse(muse_waves(eight_leads(counts)), doctype=f'<!DOCTYPE RestingECG SYSTEM "{address}">')))
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -364,12 +347,12 @@ def test_a_dtd_is_neither_fetched_nor_opened(write, counts, tmp_path):
     ],
     ids=["expansion", "external", "parameter", "attribute"],
 )
-def test_entities_and_default_attributes_are_refused(write, counts, tmp_path, declarations):
+def test_entities_and_default_attributes_are_refused(write_xml, counts, tmp_path, declarations):
     (tmp_path / "secret.txt").write_text("secret")
     doctype = f"<!DOCTYPE RestingECG [{declarations}]>"
     text = muse(muse_waves(eight_leads(counts)), "<Name>&b;</Name>", doctype=doctype)
     with pytest.raises(ECGFileError, match=r"EntitiesForbidden|declares a default") as caught:
-        read_ecg(write(text))
+        read_ecg(write_xml(text))
     assert "secret" not in str(caught.value).replace("secret.txt", "")
 
 
@@ -386,22 +369,22 @@ def test_entities_and_default_attributes_are_refused(write, counts, tmp_path, de
         (f'<a b="{"x" * (6 << 20)}"/>', "a tag of more than 4194304 bytes"),
     ],
 )
-def test_other_and_damaged_xml_is_refused(write, text, message):
-    path = write(text)
+def test_other_and_damaged_xml_is_refused(write_xml, text, message):
+    path = write_xml(text)
     with pytest.raises(ECGFileError, match=message) as caught:
         read_ecg(path)
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("inside", ["<b/>" * 100, "<b c='' d='' e=''/>" * 25, "<b>" * 100])
-def test_xml_of_too_many_elements_or_attributes_is_refused(write, monkeypatch, inside):
+def test_xml_of_too_many_elements_or_attributes_is_refused(write_xml, monkeypatch, inside):
     monkeypatch.setattr(xml, "_MOST_ELEMENTS", 100)
     with pytest.raises(ECGFileError, match="more than 100 elements and attributes"):
-        read_ecg(write(f"<a>{inside}</a>"))
+        read_ecg(write_xml(f"<a>{inside}</a>"))
 
 
-def test_a_file_that_is_too_large_is_refused_unread(write):
-    path = write("<a>")
+def test_a_file_that_is_too_large_is_refused_unread(write_xml):
+    path = write_xml("<a>")
     os.truncate(path, (256 << 20) + 1)
     with pytest.raises(ECGFileError, match="XML is read up to 268435456"):
         read_ecg(path)

@@ -17,7 +17,7 @@ from ..evaluation.reliability import calibration_scores
 from ..evaluation.resampling import PATIENT, RECORD
 from ..evaluation.scoring import evaluate_task
 from ..evaluation.subgroups import age_decades, score_subgroups
-from ..evaluation.thresholds import f1_thresholds
+from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
 from ..labels import TASK_NAMES
 from .predicted_run import PREDICTIONS, PredictedRun, PredictedSplit
 
@@ -38,9 +38,11 @@ class ReportOptions:
         num_resamples (`int`): Bootstrap resamples.
         seed (`int`): Seed of their draw.
         confidence (`float`): Share of the resamples inside an interval.
+        sensitivity, specificity (`float`, *optional*): What each label's threshold must reach on the validation
+            records; without either, thresholds are the model's own, which have the best F1 there.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, a share is out of range, or both shares are given.
     """
 
     calibration: str = "temperature"
@@ -48,6 +50,8 @@ class ReportOptions:
     num_resamples: int = 1000
     seed: int = 0
     confidence: float = 0.95
+    sensitivity: float | None = None
+    specificity: float | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -56,6 +60,20 @@ class ReportOptions:
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
+        if self.sensitivity is not None and self.specificity is not None:
+            raise ValueError("Give sensitivity or specificity, not both: one threshold cannot choose both.")
+        for name in ("sensitivity", "specificity"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, for instance 0.9; got {share}.")
+
+    def aim(self) -> str:
+        """Return for what thresholds are chosen, in words."""
+        if self.sensitivity is not None:
+            return f"a sensitivity of {100 * self.sensitivity:g} % at least"
+        if self.specificity is not None:
+            return f"a specificity of {100 * self.specificity:g} % at least"
+        return "the highest F1"
 
 
 def evaluate_run(run: PredictedRun, options: ReportOptions) -> dict[str, Any]:
@@ -100,7 +118,7 @@ def _evaluate_task(run: PredictedRun, task: Task, options: ReportOptions) -> dic
     if task.is_regression:
         result["agreement"] = agreement(task, targets, outputs, **settings)
     else:
-        result |= _evaluate_probabilities(run, task, options.calibration, settings)
+        result |= _evaluate_probabilities(run, task, options, settings)
     result["subgroups"] = {
         column: score_subgroups(task, targets, outputs, groups, **settings)
         for column, groups in _groups(run, test).items()
@@ -113,17 +131,19 @@ def _evaluate_task(run: PredictedRun, task: Task, options: ReportOptions) -> dic
     return {**result, "published": rows, "why_not_published": reason}
 
 
-def _evaluate_probabilities(run: PredictedRun, task: Task, method: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _evaluate_probabilities(
+    run: PredictedRun, task: Task, options: ReportOptions, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Return decisions and calibration, both by what the validation records tell."""
     validation, test = (run.splits[split] for split in ("validation", "test"))
     targets, outputs = test.targets[task.name], test.outputs[task.name]
     is_single = task.problem_type == "single_label_classification"
-    thresholds = None if is_single else _thresholds(task, validation)
+    thresholds = None if is_single else _thresholds(task, validation, options)
     calibration = fit_calibration(
         task,
         validation.targets[task.name],
         validation.outputs[task.name],
-        "temperature" if is_single else method,
+        "temperature" if is_single else options.calibration,
     )
     return {
         "decisions": operating_points(task, targets, outputs, thresholds, **settings)
@@ -135,13 +155,18 @@ def _evaluate_probabilities(run: PredictedRun, task: Task, method: str, settings
     }
 
 
-def _thresholds(task: Task, validation: PredictedSplit) -> list[float] | None:
-    """Return the model's own thresholds, or of a model that has none those with the best F1 on validation records."""
-    targets = validation.targets[task.name]
-    given = has_targets(task, targets)
-    if task.thresholds or not given.any():
-        return task.thresholds
-    return f1_thresholds(targets[given], validation.outputs[task.name][given])
+def _thresholds(task: Task, validation: PredictedSplit, options: ReportOptions) -> list[float] | None:
+    """Choose thresholds by the validation records; the best F1 has the model's own, if it has any."""
+    given = has_targets(task, validation.targets[task.name])
+    targets, probabilities = validation.targets[task.name][given], validation.outputs[task.name][given]
+    is_own = options.sensitivity is None and options.specificity is None
+    if not given.any() or (is_own and task.thresholds):
+        return task.thresholds if is_own else None
+    if options.sensitivity is not None:
+        return sensitivity_thresholds(targets, probabilities, options.sensitivity)
+    if options.specificity is not None:
+        return specificity_thresholds(targets, probabilities, options.specificity)
+    return f1_thresholds(targets, probabilities)
 
 
 def _groups(run: PredictedRun, test: PredictedSplit) -> dict[str, list[Any]]:

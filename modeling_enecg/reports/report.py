@@ -205,8 +205,8 @@ def _how_to_read(options: ReportOptions) -> Section:
         [
             f"Intervals hold {100 * options.confidence:g} % of {options.num_resamples} bootstrap resamples of the "
             f"test fold: {drawn}; seed {options.seed}.",
-            "Thresholds turn probabilities into yes or no: each was chosen on the validation fold for its label's "
-            "highest F1, so that no test record had a say.",
+            "Thresholds turn probabilities into yes or no: each was chosen on the validation fold for "
+            f"{options.aim()} of its label there, so that no test record had a say.",
             f"Calibration makes probabilities mean frequencies; it was fitted on the validation fold ({method}).",
             "The Brier score is the mean squared distance of probability and truth; lower is better.",
             few_positives_text(),
