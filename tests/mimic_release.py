@@ -2,7 +2,7 @@
 
 import csv
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ PATIENTS = [10000032, 10000117, 10000248, 10000560, 10000635, 10000719, 10000764
 MEASURED = dict(zip(MEASUREMENTS, (40, 128, 170, 258, 518, 81, 77, 79), strict=True))
 
 
-def records() -> list[dict[str, object]]:
+def records(patients: Sequence[int] = PATIENTS) -> list[dict[str, object]]:
     """Two ECGs of each patient: 40000000 ... 40000019, a day apart."""
     return [
         {
@@ -26,7 +26,7 @@ def records() -> list[dict[str, object]]:
             "ecg_time": f"2180-07-{10 + day} 08:44:00",
             "path": f"files/p{str(patient)[:4]}/p{patient}/s{40000000 + 2 * index + day}/{40000000 + 2 * index + day}",
         }
-        for index, patient in enumerate(PATIENTS)
+        for index, patient in enumerate(patients)
         for day in range(2)
     ]
 
@@ -36,9 +36,9 @@ def signal_of(ecg_id: int) -> np.ndarray:
     return np.random.default_rng(ecg_id).integers(-500, 500, size=(12, 5000)).astype("<i2")
 
 
-def write_release(folder: Path) -> Path:
-    """Write MIMIC-IV-ECG's folder with 20 records."""
-    rows = records()
+def write_release(folder: Path, patients: Sequence[int] = PATIENTS) -> Path:
+    """Write MIMIC-IV-ECG's folder with two records of each patient."""
+    rows = records(patients)
     for row in rows:
         write_record(folder / str(row["path"]), signal_of(int(str(row["study_id"]))))
     write_csv(folder / "record_list.csv", rows)
@@ -72,16 +72,16 @@ def write_record(path: Path, signal: np.ndarray) -> None:
     path.with_suffix(".hea").write_text("\n".join([*lines, "# <subject_id>: 10000032"]) + "\n")
 
 
-def write_mimic_iv(folder: Path) -> Path:
+def write_mimic_iv(folder: Path, patients: Sequence[int] = PATIENTS) -> Path:
     """Write MIMIC-IV's folder: everybody 52 in 2180, every other one female, a potassium of 4.2 at each first ECG."""
-    patients = [
+    people = [
         {"subject_id": patient, "gender": "FM"[index % 2], "anchor_age": 50, "anchor_year": 2178}
         | {"anchor_year_group": "2014 - 2016", "dod": ""}
-        for index, patient in enumerate(PATIENTS)
+        for index, patient in enumerate(patients)
     ]
     (folder / "hosp").mkdir(parents=True)
-    write_csv(folder / "hosp" / "patients.csv", patients)
-    write_labs(folder, [lab(patient, "2180-07-10 08:50:00", 4.2) for patient in PATIENTS])
+    write_csv(folder / "hosp" / "patients.csv", people)
+    write_labs(folder, [lab(patient, "2180-07-10 08:50:00", 4.2) for patient in patients])
     return folder
 
 
