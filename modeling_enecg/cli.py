@@ -1,4 +1,4 @@
-"""The `enecg` command: convert checkpoints, predict, plan, report on runs, publish on the Hub, run experiments."""
+"""The `enecg` command: convert checkpoints, predict, evaluate, plan, report on runs, publish, run experiments."""
 
 import argparse
 import json
@@ -78,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("recipe", help="the recipe's YAML file")
     plan.add_argument("overrides", nargs=argparse.REMAINDER, help="last of all, --key value as of train.py")
     plan.set_defaults(run=_plan)
+
+    evaluate = commands.add_parser("evaluate", help="test a model on labelled records of any dataset, with a report")
+    evaluate.add_argument("model", help="folder or Hub id of an EnECG model, or of an adapter that names its base")
+    evaluate.add_argument("--dataset", required=True, metavar="DIR_OR_ID", help="as of predict, with labels")
+    evaluate.add_argument("--output", required=True, metavar="FOLDER", help="for predictions and report")
+    evaluate.add_argument("--adapter", action="append", default=[], help="folder or Hub id of an adapter on the model")
+    evaluate.add_argument("--split", action="append", help="tested; default: test, with validation to calibrate by")
+    evaluate.add_argument("--sampling_rate", type=int, default=500, metavar="HZ", help="of PTB-XL: 100 or 500")
+    evaluate.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="bad records")
+    evaluate.add_argument("--cache_dir", help="where the dataset is kept once read")
+    evaluate.set_defaults(run=_evaluate)
 
     report = commands.add_parser("report", help="write a report on runs: an HTML page, Markdown, figures, numbers")
     report.add_argument("runs", nargs="+", metavar="run", help="folder of a run that ended")
@@ -198,6 +209,23 @@ def _predict_dataset(options: argparse.Namespace) -> None:
     output = predict_dataset(Predictor(options.model, options.adapter), dataset, options.output, options.split)
     if state.is_main_process:
         print(output)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .reports import ReportOptions, write_full_report  # needs the extra `train`
+    from .training.external_evaluation import evaluate_model
+    from .training.processes import start_processes
+    from .training.sources import DatasetOptions
+
+    state = start_processes()
+    dataset = DatasetOptions(
+        options.dataset, options.sampling_rate, on_error=options.on_error, cache_dir=options.cache_dir
+    )
+    predictor = Predictor(options.model, options.adapter)
+    name = Path(options.model).resolve().name if Path(options.model).exists() else options.model
+    folder = evaluate_model(predictor, name, dataset, options.output, options.split or ("test",))
+    if state.is_main_process:
+        print(write_full_report([folder], folder / "report", ReportOptions()))
 
 
 def _plan(options: argparse.Namespace) -> None:

@@ -127,7 +127,7 @@ def test_predictions_of_other_tasks_are_named(refused, run):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("split", "train", "column 'split' has no 'validation'; a report needs validation and test records"),
+        ("split", "train", "column 'split' has no 'test'; a report needs test records"),
         ("ecg_id", 7, "column 'ecg_id' holds 7 more than once among the validation records"),
         (
             "superdiagnostic.MI.target",

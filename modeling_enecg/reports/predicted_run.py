@@ -54,7 +54,7 @@ class PredictedRun:
         name (`str`): What its card calls the model.
         tasks (`list[Task]`): Its tasks, with their thresholds.
         info (`dict[str, Any]`): The content of `run_info.json`.
-        splits (`dict[str, PredictedSplit]`): `validation` and `test`.
+        splits (`dict[str, PredictedSplit]`): `validation`, which may be empty, and `test`.
         lead_sets (`dict[str, Any]`): By lead set, all 12 leads first, and task the scores of the test records that the
             run computed; empty where it scored no lead sets.
         experts (`dict[str, Any]`): By task, the content of `experts.json`; empty of a run of one expert.
@@ -81,10 +81,10 @@ class PredictedRun:
 
 
 def read_run(folder: str | Path) -> PredictedRun:
-    """Read a run's description and its predictions.
+    """Read the description and the predictions of a run, or of an evaluation.
 
     Args:
-        folder (`str` or `Path`): What `train.py` wrote: `config.json`, `run_info.json` and `predictions.parquet`; of
+        folder (`str` or `Path`): What `train.py` or `enecg evaluate` wrote: `config.json`, `run_info.json` and `predictions.parquet`; of
             a run that scored lead sets also `lead_sets.json` and `metrics.json`, of several experts `experts.json`.
 
     Raises:
@@ -156,8 +156,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
 def _read_split(path: Path, frame: pd.DataFrame, split: str, tasks: list[Task]) -> PredictedSplit:
     _check_columns(path, frame, ["split", "ecg_id", "patient_id"])
     rows = frame[frame["split"] == split].reset_index(drop=True)
-    if rows.empty:
-        raise ValueError(f"{path}: column 'split' has no {split!r}; a report needs {' and '.join(SPLITS)} records.")
+    if rows.empty and split == "test":  # without validation records nothing is calibrated
+        raise ValueError(f"{path}: column 'split' has no {split!r}; a report needs test records.")
     twice = rows.loc[rows["ecg_id"].duplicated(), "ecg_id"]
     if len(twice):
         raise ValueError(f"{path}: column 'ecg_id' holds {twice.iloc[0]} more than once among the {split} records.")

@@ -20,8 +20,8 @@ from .task_section import METRIC_NAMES, few_positives_text, interval_cell
 
 PAGE, MARKDOWN, NUMBERS = "report.html", "report.md", "report.json"
 NOTICE = (
-    "Research prototype, not a medical device. Nothing here may guide the care of a patient; scores are of a held-out "
-    "fold of the same data, not of another hospital."
+    "Research prototype, not a medical device. Nothing here may guide the care of a patient; scores are of the test "
+    "records named below, and not of another hospital's."
 )
 
 
@@ -205,7 +205,7 @@ def _how_to_read(options: ReportOptions) -> Section:
         [
             f"Intervals hold {100 * options.confidence:g} % of {options.num_resamples} bootstrap resamples of the "
             f"test fold: {drawn}; seed {options.seed}.",
-            "Thresholds turn probabilities into yes or no: each was chosen on the validation fold for "
+            "Thresholds turn probabilities into yes or no: each was chosen on validation records for "
             f"{options.aim()} of its label there, so that no test record had a say.",
             f"Calibration makes probabilities mean frequencies; it was fitted on the validation fold ({method}).",
             "The Brier score is the mean squared distance of probability and truth; lower is better.",

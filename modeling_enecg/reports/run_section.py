@@ -27,7 +27,8 @@ def run_section(
     tasks = [task_section(run, task, evaluation[task.name], pictures[task.name]) for task in run.tasks]
     missing = [GROUPS[column] for column in GROUPS if column not in run.splits["test"].records]
     lacking = f"No subgroups by {', '.join(missing)}: the run's predictions do not hold them." if missing else ""
-    return Section(name, [text for text in (note, lacking) if text], [facts, _cost_table(run)], tasks)
+    tables = [facts, _cost_table(run)] if run.info["stages"] else [facts]
+    return Section(name, [text for text in (note, lacking) if text], [*tables], tasks)
 
 
 def _facts(run: PredictedRun) -> list[tuple[str, str]]:
@@ -41,7 +42,7 @@ def _facts(run: PredictedRun) -> list[tuple[str, str]]:
         ("records of each split", ", ".join(f"{split} {count}" for split, count in dataset["num_records"].items())),
         ("patients in the test fold", f"{num_patients} with {len(test)} records"),
         ("device", f"{info['device']}, {info['num_processes']} process{'es' if info['num_processes'] > 1 else ''}"),
-        ("seed of the training", str(recipe["seed"])),
+        ("seed of the training", str(recipe.get("seed", "not known"))),
         ("versions", ", ".join(f"{package} {version}" for package, version in info["versions"].items())),
         ("commit", str(info.get("commit") or "not known")),
     ]

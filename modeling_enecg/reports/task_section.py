@@ -79,17 +79,20 @@ def task_section(run: PredictedRun, task: Task, evaluated: Mapping[str, Any], pi
             _calibration_section(task, evaluated, pictures),
         ]
     sections += _subgroup_sections(task, evaluated, pictures)
-    own = (
-        f"Intervals are those that the run computed itself: {100 * run.info['confidence']:g} % of "
-        f"{run.info['num_resamples']} resamples."
-    )
-    sections += [_lead_set_section(task, evaluated["lead_sets"], own)] if evaluated["lead_sets"] else []
-    sections += [_expert_section(task, evaluated["experts"], own)] if evaluated["experts"] else []
+    if evaluated["lead_sets"]:
+        sections.append(_lead_set_section(task, evaluated["lead_sets"], _own_intervals(run)))
+    if evaluated["experts"]:
+        sections.append(_expert_section(task, evaluated["experts"], _own_intervals(run)))
     if evaluated["published"]:
         sections.append(_published_section(task, evaluated))
     else:
         paragraphs.append(evaluated["why_not_published"])
     return Section(task.name, paragraphs, [], sections)
+
+
+def _own_intervals(run: PredictedRun) -> str:
+    confidence, num_resamples = run.info["confidence"], run.info["num_resamples"]
+    return f"Intervals are those that the run computed itself: {100 * confidence:g} % of {num_resamples} resamples."
 
 
 def interval_cell(value: Mapping[str, float | None], form: str = ".3f") -> Cell:

@@ -1,13 +1,29 @@
 """What a run's description says on any machine: no paths of this one, and the state of the code."""
 
+import os
+import platform
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
+from accelerate import PartialState
 
 from ..hub.portable import without_machine_paths
 
 PROJECT = Path(__file__).parents[2]
+_PACKAGES = ("enecg", "torch", "transformers", "peft", "accelerate", "datasets", "numpy", "scipy")
+
+
+def environment() -> dict[str, Any]:
+    """Return the `device`, the number of processes, and the `versions` of Python and the packages."""
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({os.cpu_count()} cores)",
+        "num_processes": PartialState().num_processes,
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+    }
 
 
 def with_provenance(run_info: Mapping[str, Any]) -> dict[str, Any]:

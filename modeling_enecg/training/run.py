@@ -3,16 +3,13 @@
 import itertools
 import json
 import os
-import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 import yaml
 from accelerate import PartialState
 from huggingface_hub.constants import HF_HOME
@@ -32,7 +29,7 @@ from .feature_store import Precision, feature_statistics, stored_features
 from .metadata import record_metadata
 from .preparing import mean_over_windows
 from .processes import start_processes
-from .provenance import with_provenance
+from .provenance import environment, with_provenance
 from .recipe import Recipe
 from .run_data import RunData
 from .settings import RecipeError
@@ -46,7 +43,6 @@ logger = logging.get_logger(__name__)
 
 # A run may go on with other values of these: they do not change what it computes.
 _FREE_FIELDS = ("output_dir", "cache_dir", "num_processes", "num_proc")
-_VERSIONS = ("enecg", "torch", "transformers", "peft", "accelerate", "datasets", "numpy", "scipy")
 
 
 def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
@@ -328,9 +324,7 @@ class _Run:
             "num_parameters": self.model.num_parameters(),
             "num_resamples": self.recipe.num_resamples,
             "confidence": self.recipe.confidence,
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({os.cpu_count()} cores)",
-            "num_processes": PartialState().num_processes,
-            "versions": {"python": platform.python_version(), **{package: version(package) for package in _VERSIONS}},
+            **environment(),
             "recipe": recipe,
         }
 
