@@ -84,8 +84,9 @@ def read_run(folder: str | Path) -> PredictedRun:
     """Read the description and the predictions of a run, or of an evaluation.
 
     Args:
-        folder (`str` or `Path`): What `train.py` or `enecg evaluate` wrote: `config.json`, `run_info.json` and `predictions.parquet`; of
-            a run that scored lead sets also `lead_sets.json` and `metrics.json`, of several experts `experts.json`.
+        folder (`str` or `Path`): What `train.py` or `enecg evaluate` wrote: `config.json`, `run_info.json` and
+            `predictions.parquet`; of a run that scored lead sets also `lead_sets.json` and `metrics.json`, of several
+            experts `experts.json`.
 
     Raises:
         ValueError: if a file is missing or damaged, lacks a column or a split, or holds values that cannot be.
