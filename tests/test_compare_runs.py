@@ -28,7 +28,7 @@ from modeling_enecg.reports.compare import (
     write_comparison,
 )
 from modeling_enecg.reports.figures import plot_differences
-from tests.report_helpers import TASKS, change_json, changed_copy, predictions, train_run
+from tests.report_helpers import TASKS, Page, change_json, changed_copy, predictions, train_run
 from tests.training_helpers import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])
@@ -205,7 +205,7 @@ def test_p_values_are_corrected_over_the_labels_of_a_metric(statements, correcti
     is_corrected = correction != "none"
     assert (f"are corrected over the labels of one metric ({correction})" in text) == is_corrected
     assert ("are not corrected for the number of labels" in text) == (not is_corrected)
-    assert ("differ after correction" in text) == is_corrected
+    assert ("Different after correction: " in text) == is_corrected
 
 
 @pytest.mark.parametrize(("options", "correction"), [([], "holm"), (["--correction", "fdr"], "benjamini-hochberg")])
@@ -245,7 +245,7 @@ def test_labels_without_a_difference_are_written_as_undefined(compared, tmp_path
 
 
 def test_labels_that_differ_are_starred_and_rare_ones_never(compared, tmp_path):
-    text = write_comparison(compared, tmp_path).read_text()
+    text = write_comparison(compared, tmp_path).with_suffix(".md").read_text()
     rows = differences(compared)
     assert rows[RARE]["few_positives"]
     lines = {
@@ -257,7 +257,8 @@ def test_labels_that_differ_are_starred_and_rare_ones_never(compared, tmp_path):
     assert starred
     assert starred <= set(STATEMENTS[::4])
     assert "★" not in lines[f"{RARE} †"]
-    assert f"Of 71 labels {len(starred)} differ after correction: {len(starred)} higher in a, 0 in b." in text
+    counts = f"{len(starred)} of 71 labels; {len(starred)} higher in a, 0 in b"
+    assert f"Different after correction: {counts}." in text
 
 
 def test_a_rare_label_is_not_starred_however_small_its_p_value(statements, tmp_path):
@@ -269,12 +270,12 @@ def test_a_rare_label_is_not_starred_however_small_its_p_value(statements, tmp_p
         first, statements[1], ComparisonOptions(metric="auroc", correction="none", num_resamples=300)
     )
     assert compared.results["all"]["per_label"][RARE]["auroc"]["adjusted_p_value"] < 0.05
-    lines = write_comparison(compared, tmp_path / "output").read_text().splitlines()
+    lines = write_comparison(compared, tmp_path / "output").with_suffix(".md").read_text().splitlines()
     assert not [line for line in lines if line.startswith(f"| {RARE} †") and "★" in line]
 
 
 def test_tables_hold_every_difference_sorted(compared, tmp_path):
-    text = write_comparison(compared, tmp_path).read_text()
+    text = write_comparison(compared, tmp_path).with_suffix(".md").read_text()
     with open(tmp_path / "comparison.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 1 + 71
@@ -293,8 +294,19 @@ def test_tables_hold_every_difference_sorted(compared, tmp_path):
     assert numbers["tasks"]["all"] == compared.results["all"]
 
 
+def test_the_page_has_a_row_for_every_label_and_holds_its_pictures(compared, tmp_path):
+    page = Page(write_comparison(compared, tmp_path))
+    rows = page.table("all: AUROC by label", "By label")
+    assert len(rows) == 1 + 71
+    for label, row in differences(compared).items():
+        assert rows[label].cells[-2][0] == f"{row['point']:+.3f}"
+    sources = [attributes["src"] for tag, attributes in page.elements if tag == "img"]
+    assert len(sources) == 1
+    assert sources[0].startswith("data:image/png;base64,")
+
+
 def test_pictures_of_the_markdown_are_there(compared, tmp_path):
-    text = write_comparison(compared, tmp_path).read_text()
+    text = write_comparison(compared, tmp_path).with_suffix(".md").read_text()
     named = re.findall(r"^!\[.*\]\((.*)\)$", text, re.MULTILINE)
     assert named == ["figures/all_auroc.png"]
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["all_auroc.png"]

@@ -1,4 +1,4 @@
-"""Two runs on the same test records: how they differ, label by label, as tables and figures."""
+"""Two runs on the same test records: how they differ, label by label, as a page, tables and figures."""
 
 import csv
 import io
@@ -15,12 +15,12 @@ from ..evaluation.samples import headline_metrics
 from ..files import added_files
 from ..version import __version__
 from .figures import plot_differences
-from .page import FIGURES, Cell, Picture, Row, Section, Table, render_markdown
+from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
 from .predicted_run import PredictedRun
 from .report import NOTICE, data_notes, read_runs
 from .task_section import METRIC_NAMES, few_positives_text, interval_cell, label_cell
 
-TABLE, MARKDOWN, NUMBERS = "comparison.csv", "comparison.md", "comparison.json"
+PAGE, MARKDOWN, TABLE, NUMBERS = (f"comparison.{ending}" for ending in ("html", "md", "csv", "json"))
 LEVEL = 0.05  # of the adjusted p-value, below which a label counts as different
 
 _COUNTS = ("num_positives", "few_positives")
@@ -98,14 +98,16 @@ def compare_runs(first: str | Path, second: str | Path, options: ComparisonOptio
 
 
 def write_comparison(compared: RunComparison, output: str | Path) -> Path:
-    """Write `comparison.md` with `figures/`, `comparison.csv` and `comparison.json`.
+    """Write `comparison.html`, which needs no other file, `comparison.md` with `figures/`, and all numbers twice.
+
+    These are in `comparison.csv` and `comparison.json`.
 
     Args:
         compared (`RunComparison`): The runs.
         output (`str` or `Path`): The folder to write in; files of these names in it are replaced.
 
     Returns:
-        `Path`: The Markdown file.
+        `Path`: The HTML page.
     """
     output = Path(output)
     with added_files(output / FIGURES) as aside:
@@ -122,7 +124,9 @@ def write_comparison(compared: RunComparison, output: str | Path) -> Path:
         (aside / TABLE).write_text(comparison_csv(compared), encoding="utf-8")
         (aside / NUMBERS).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
         (aside / MARKDOWN).write_text(comparison_markdown(compared, pictures), encoding="utf-8")
-    return output / MARKDOWN
+        page = render_html(_title(compared), _notices(compared), _sections(compared, pictures), output)
+        (aside / PAGE).write_text(page, encoding="utf-8")
+    return output / PAGE
 
 
 def comparison_csv(compared: RunComparison) -> str:
@@ -145,6 +149,19 @@ def comparison_markdown(compared: RunComparison, pictures: Mapping[tuple[str, st
         compared (`RunComparison`): The runs.
         pictures (`Mapping[tuple[str, str], Picture]`, *optional*): The figures by task and metric.
     """
+    return render_markdown(_title(compared), _notices(compared), _sections(compared, pictures or {}))
+
+
+def _title(compared: RunComparison) -> str:
+    return " and ".join(compared.names) + " compared"
+
+
+def _notices(compared: RunComparison) -> list[str]:
+    return [NOTICE, *compared.notes]
+
+
+def _sections(compared: RunComparison, pictures: Mapping[tuple[str, str], Picture]) -> list[Section]:
+    """Return what is overall, then each task's labels by each metric."""
     options, (first, second) = compared.options, compared.names
     corrected = (
         "those of labels are not corrected for the number of labels"
@@ -171,9 +188,7 @@ def comparison_markdown(compared: RunComparison, pictures: Mapping[tuple[str, st
         )
         for task, metric in _compared_by_label(compared)
     ]
-    title = f"{first} and {second} compared"
-    summary = Section("Overall", [text, few_positives_text()], [table])
-    return render_markdown(title, [NOTICE, *compared.notes], [summary, *sections])
+    return [Section("Overall", [text, few_positives_text()], [table]), *sections]
 
 
 def _common_tasks(ours: PredictedRun, theirs: PredictedRun, name: str | None) -> list[Task]:
@@ -257,8 +272,8 @@ def _in_short(compared: RunComparison, task: Task, metric: str) -> str:
     signs = [row["point"] > 0 for row in rows if _is_different(row)]
     after = "" if compared.options.correction == "none" else " after correction"
     return (
-        f"Of {len(rows)} labels {len(signs)} differ{after}: {signs.count(True)} higher in "
-        f"{compared.names[0]}, {signs.count(False)} in {compared.names[1]}. {result['num_records']} records, drawn by "
+        f"Different{after}: {len(signs)} of {len(rows)} labels; {signs.count(True)} higher in {compared.names[0]}, "
+        f"{signs.count(False)} in {compared.names[1]}. {result['num_records']} records, drawn by "
         f"{result['resampled_by']}."
     )
 
