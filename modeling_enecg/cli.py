@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     experiment.add_argument("--data_dir", help="the records, as in a recipe")
     experiment.add_argument("--output_dir", help="where to write; the same command goes on with what is left")
     experiment.add_argument("--small", action="store_true", help="the small form: small backbones, few epochs")
-    experiment.add_argument("--seeds", metavar="1,2,...", help="instead of the experiment's own")
+    experiment.add_argument("--seeds", type=_whole_numbers, metavar="1,2,...", help="instead of the experiment's own")
     experiment.add_argument("--cache_dir", help="where prepared records and features are kept")
     experiment.add_argument("--configs", default="configs", help="folder of recipes; default: configs, here")
     experiment.set_defaults(run=_experiment)
@@ -254,6 +254,13 @@ def _plan(options: argparse.Namespace) -> None:
     )
 
 
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers as 1,2,3; got {text!r}") from None
+
+
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     if minutes < 2:
@@ -277,17 +284,16 @@ def _experiment(options: argparse.Namespace) -> None:
     from .experiments import check_studies, list_studies, load_study, run_study  # needs the extra `train`
     from .training.processes import start_processes
 
-    seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else None
     known = list_studies(options.configs)
     if options.list:
         for name in known:
-            study = load_study(options.configs, name, options.small, seeds)
+            study = load_study(options.configs, name, options.small, options.seeds)
             print(f"{name}: {study.title} ({len(study.runs())} runs)")
         return
     if None in (options.name, options.data_dir, options.output_dir):
         raise ValueError("Give a name, --data_dir and --output_dir; or --list.")
     names = [name for name in known if options.name in ("all", name.split("/")[0])] or [options.name]
-    studies = [load_study(options.configs, name, options.small, seeds) for name in names]
+    studies = [load_study(options.configs, name, options.small, options.seeds) for name in names]
     check_studies(studies, options.configs)
     state = start_processes()
     for study in studies:

@@ -67,6 +67,7 @@ def test_labels_are_matched_by_name_and_not_by_order(run, tmp_path):
     )
     found = evaluate(run, data_dir, tmp_path / "out", "--split", "test", "--split", "validation")
     assert set(found["split"]) == {"test"}
+    assert read_json(tmp_path / "out/run_info.json")["dataset"]["tested"] == ["test", "validation"]
     assert len(found) == 40
     number = found["ecg_id"].str[-2:].astype(int)
     for label in LABELS:

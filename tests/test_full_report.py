@@ -15,9 +15,10 @@ from sklearn.metrics import brier_score_loss, f1_score
 from modeling_enecg import Task
 from modeling_enecg.cli import main
 from modeling_enecg.evaluation.scoring import evaluate_task
+from modeling_enecg.evaluation.subgroups import GROUPS
 from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.labels import TASK_LABELS
-from modeling_enecg.reports.evaluate import GROUPS, ReportOptions, evaluate_run
+from modeling_enecg.reports.evaluate import ReportOptions, evaluate_run
 from modeling_enecg.reports.figures import NUM_CURVES, most_frequent
 from modeling_enecg.reports.predicted_run import read_run
 from tests.report_helpers import (
@@ -520,6 +521,10 @@ def test_published_results_stand_beside_the_whole_fold_only(runs, tmp_path):
     assert evaluated(part)["published"] == []
     assert evaluated(whole)["why_not_published"] == ""
     assert len(evaluated(whole)["published"]) > 5
+    info = read_json(whole / "run_info.json")
+    change_json(whole / "run_info.json", dataset=info["dataset"] | {"tested": ["train", "test"]})  # of an evaluation
+    assert "these records are of other folds" in evaluated(whole)["why_not_published"]
+    assert evaluated(whole)["published"] == []
 
 
 def test_a_run_given_twice_is_refused(fail, runs, tmp_path):

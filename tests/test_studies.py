@@ -363,6 +363,12 @@ def test_a_mistaken_command_ends_in_one_line(configs, arguments):
     assert "\n" not in str(ended.value)
 
 
+def test_seeds_that_are_no_numbers_are_refused_by_name(configs, capsys):
+    with pytest.raises(SystemExit):
+        main(["experiment", "--list", "--configs", str(configs), "--seeds", "1,x"])
+    assert "argument --seeds: expected whole numbers as 1,2,3; got '1,x'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", list_studies(CONFIGS))
 @pytest.mark.parametrize("small", [False, True])
 def test_every_shipped_study_comes_to_legal_recipes(name, small, tmp_path):

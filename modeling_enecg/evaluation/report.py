@@ -14,15 +14,13 @@ from transformers.utils import CONFIG_NAME
 from ..adapters import ENECG_FILE
 from ..configuration_enecg import Task
 from ..files import new_file, write_text
+from ..run_folder import EXPERTS, LEAD_SETS, METRICS, PREDICTIONS
 from .card import adapter_card, model_card
 from .expert_figures import plot_gate_weights, plot_gate_weights_by_class, plot_leave_one_out
 from .experts import gate_weights_by_class, leave_one_expert_out
 from .figures import plot_per_label, plot_training_curves
 from .scoring import evaluate_task, predicted_outputs
 
-# Names of files in a run's folder, which reports on it read again; of the last two where a run has such.
-PREDICTIONS, METRICS = "predictions.parquet", "metrics.json"
-LEAD_SETS, EXPERTS = "lead_sets.json", "experts.json"
 ALL_LEADS = "12 leads"
 
 

@@ -13,6 +13,7 @@ from .samples import MetricSamples, headline_samples, sample_interval
 
 MIN_RECORDS = 30  # a group with fewer is marked: its scores say little
 UNKNOWN = "unknown"
+GROUPS = {"sex": "sex", "age": "age decade", "device": "device", "site": "site"}  # from a column to what it tells
 OLDEST = 90  # from which decades are one group: PTB-XL withholds ages over 89
 
 

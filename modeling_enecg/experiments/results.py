@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..run_folder import HISTORY, METRICS, RUN_INFO
 from .study import TASK_AXIS, Study, StudyRun
 
 COST = "cost"  # stands for the task of what a run cost
@@ -86,8 +87,8 @@ def _read_run(run: StudyRun, folder: Path) -> RunResult:
     def read(name: str) -> dict[str, Any]:
         return json.loads((folder / name).read_text(encoding="utf-8"))
 
-    info = read("run_info.json")
-    return RunResult(run, read("metrics.json"), info, read(f"{list(info['stages'])[-1]}/history.json"))
+    info = read(RUN_INFO)
+    return RunResult(run, read(METRICS), info, read(f"{list(info['stages'])[-1]}/{HISTORY}"))
 
 
 def _score_rows(study: Study, result: RunResult) -> list[dict[str, Any]]:

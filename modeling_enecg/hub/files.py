@@ -12,12 +12,12 @@ from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS
 from ..adapters import BASE_FOLDER, ENECG_FILE
 from ..backbones import BACKBONES
 from ..modeling_enecg import EnECGModel
+from ..run_folder import EXPERTS, METRICS, RUN_INFO
 
 CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER = (ADAPTER_CONFIG, "adapter_model.safetensors", ENECG_FILE, CARD)
-_METRICS = "metrics.json"
-_REPORT = (_METRICS, "experts.json", "run_info.json", "conversion_report.json")
+_REPORT = (METRICS, EXPERTS, RUN_INFO, "conversion_report.json")
 # Files of an earlier push that would mislead beside others; code that is no longer needed does not.
 OWNED = (
     *(SAFE_WEIGHTS_NAME, "model-*-of-*.safetensors", SAFE_WEIGHTS_INDEX_NAME, CONFIG_NAME, FEATURE_EXTRACTOR_NAME),
@@ -42,7 +42,7 @@ def model_files(folder: Path) -> Files:
         raise ValueError(f"{folder} holds a model of type {model_type!r}, which is none of this package.")
     needed = [CONFIG_NAME, FEATURE_EXTRACTOR_NAME, *_weight_files(folder), *_code_files(folder)]
     if (folder / "recipe.yaml").exists():  # of a run, which writes these last
-        needed += [CARD, _METRICS]
+        needed += [CARD, METRICS]
     if (folder / CARD).exists():
         needed += re.findall(r"\]\((figures/[^)]+)\)", text_of(folder / CARD))
     _check_complete(folder, needed)

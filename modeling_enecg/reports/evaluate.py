@@ -16,12 +16,12 @@ from ..evaluation.records import has_targets
 from ..evaluation.reliability import calibration_scores
 from ..evaluation.resampling import PATIENT, RECORD
 from ..evaluation.scoring import evaluate_task
-from ..evaluation.subgroups import age_decades, score_subgroups
+from ..evaluation.subgroups import GROUPS, age_decades, score_subgroups
 from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
 from ..labels import TASK_NAMES
-from .predicted_run import PREDICTIONS, PredictedRun, PredictedSplit
+from ..run_folder import PREDICTIONS
+from .predicted_run import PredictedRun, PredictedSplit
 
-GROUPS = {"sex": "sex", "age": "age decade", "device": "device", "site": "site"}  # from a column to what it tells
 RESAMPLED = (PATIENT, RECORD)
 
 _LEAST_RECORDS = 2000  # of PTB-XL's fold 10, which has 2198; a part of it is not what others were tested on
@@ -199,6 +199,8 @@ def _why_not_published(run: PredictedRun, task: Task) -> str:
         run.info["dataset"]["name"],
         int(has_targets(task, run.splits["test"].targets[task.name]).sum()),
     )
+    if run.info["dataset"].get("tested", ["test"]) != ["test"]:  # an evaluation on other splits
+        return "Published results are not shown: they are on PTB-XL's test fold, and these records are of other folds."
     if name != PTBXL:
         return f"Published results are not shown: they are on PTB-XL, and these records are {name}."
     if num_records < (_LEAST_FORM_RECORDS if task.name == "form" else _LEAST_RECORDS):

@@ -13,10 +13,10 @@ from transformers.utils import CONFIG_NAME
 
 from ..configuration_enecg import Task
 from ..evaluation.checks import finite_array, probability_array
-from ..evaluation.report import ALL_LEADS, EXPERTS, LEAD_SETS, METRICS, PREDICTIONS
+from ..evaluation.report import ALL_LEADS
 from ..losses import MISSING
+from ..run_folder import EXPERTS, LEAD_SETS, METRICS, PREDICTIONS, RUN_INFO
 
-RUN_INFO = "run_info.json"
 SPLITS = ("validation", "test")  # those that a run predicts
 
 _INFO = (

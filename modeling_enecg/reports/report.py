@@ -9,9 +9,10 @@ from ..configuration_enecg import Task
 from ..evaluation.figures import plot_per_label
 from ..evaluation.records import with_targets
 from ..evaluation.resampling import PATIENT
+from ..evaluation.subgroups import GROUPS
 from ..files import added_files
 from ..version import __version__
-from .evaluate import GROUPS, ReportOptions, evaluate_run
+from .evaluate import ReportOptions, evaluate_run
 from .figures import most_frequent, plot_agreement, plot_calibration, plot_subgroups
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
 from .predicted_run import PredictedRun, read_run

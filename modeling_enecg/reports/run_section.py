@@ -5,7 +5,7 @@ from typing import Any
 
 from ..evaluation.card import cost_rows
 from ..evaluation.resampling import number_patients
-from .evaluate import GROUPS
+from ..evaluation.subgroups import GROUPS
 from .page import Cell, Row, Section, Table
 from .predicted_run import PredictedRun
 from .task_section import Pictures, task_section

@@ -16,9 +16,9 @@ from accelerate import PartialState
 from transformers.utils import CONFIG_NAME, logging
 
 from ..configuration_enecg import Task
-from ..evaluation.report import PREDICTIONS
 from ..files import added_files
 from ..prediction import Predictor
+from ..run_folder import PREDICTIONS, RUN_INFO
 from .batch_prediction import predict_dataset
 from .metadata import record_metadata
 from .provenance import environment, with_provenance
@@ -28,7 +28,6 @@ from .tasks import dataset_tasks, read_targets
 logger = logging.get_logger(__name__)
 
 VALIDATION, TEST = "validation", "test"
-RUN_INFO = "run_info.json"
 
 
 def evaluate_model(
@@ -75,7 +74,7 @@ def evaluate_model(
         with added_files(output) as aside:
             pd.concat(parts).to_parquet(aside / PREDICTIONS, index=False)
             (aside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            info = _describe(predictor, name, source, options, pd.concat(parts), tasks)
+            info = _describe(predictor, name, source, options, pd.concat(parts), tested)
             (aside / RUN_INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     PartialState().wait_for_everyone()
     return output
@@ -153,7 +152,7 @@ def _describe(
     source: Source,
     options: DatasetOptions,
     predictions: pd.DataFrame,
-    tasks: Sequence[Task],
+    tested: Sequence[str],
 ) -> dict[str, Any]:
     """Return the content of `run_info.json`."""
     counts = predictions["split"].value_counts().to_dict()
@@ -165,6 +164,7 @@ def _describe(
                 "name": source.name,
                 "sampling_rate": options.sampling_rate,
                 "num_records": {split: int(counts.get(split, 0)) for split in (VALIDATION, TEST)},
+                "tested": list(tested),
                 "note": "",
             },
             "stages": {},

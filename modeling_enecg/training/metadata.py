@@ -3,13 +3,11 @@
 import datasets
 import pandas as pd
 
-from ..evaluation.subgroups import OLDEST
-
-GROUPED_BY = ("sex", "age", "device", "site")
+from ..evaluation.subgroups import GROUPS, OLDEST
 
 
 def record_metadata(records: datasets.Dataset) -> pd.DataFrame:
-    """Return `ecg_id` and `patient_id` of each record, and of `GROUPED_BY` the columns that the dataset has.
+    """Return `ecg_id` and `patient_id` of each record, and of `GROUPS` the columns that the dataset has.
 
     Class labels are given by name. An age over 89, where the dataset marks such ages in `age_over_89`, is 90: it stays
     withheld. A column `age` that is no number is left out.
@@ -18,7 +16,7 @@ def record_metadata(records: datasets.Dataset) -> pd.DataFrame:
         records (`datasets.Dataset`): The records.
     """
     features = records.features
-    names = [name for name in GROUPED_BY if name in features and (name != "age" or _is_number(features[name]))]
+    names = [name for name in GROUPS if name in features and (name != "age" or _is_number(features[name]))]
     frame: pd.DataFrame = records.select_columns(["ecg_id", "patient_id", *names]).to_pandas()
     for name in names:
         if isinstance(features[name], datasets.ClassLabel):

@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 
+from ..run_folder import HISTORY, RUN_INFO
 from .cost import CostMeter
 from .recipe import STAGES, Recipe
 from .run import run_recipe
@@ -172,7 +173,7 @@ def _measure(recipe: Recipe) -> dict[str, Any]:
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # the trainer prints its logs
         run_recipe(recipe)
     output = Path(recipe.output_dir)
-    info = json.loads((output / "run_info.json").read_text(encoding="utf-8"))
+    info = json.loads((output / RUN_INFO).read_text(encoding="utf-8"))
     stored = [path.stat().st_size for path in Path(str(recipe.cache_dir)).rglob("*") if path.is_file()]
     return {
         "seconds": meter.read()["seconds"],
@@ -186,7 +187,7 @@ def _measure(recipe: Recipe) -> dict[str, Any]:
 
 def _epoch_seconds(folder: Path) -> dict[str, float]:
     """Return what an epoch of a stage took: training, and evaluation on the validation records."""
-    log = json.loads((folder / "history.json").read_text(encoding="utf-8"))["log"]
+    log = json.loads((folder / HISTORY).read_text(encoding="utf-8"))["log"]
     evaluations = [entry["eval_runtime"] for entry in log if "eval_runtime" in entry]
     training = sum(entry.get("train_runtime", 0.0) for entry in log) - sum(evaluations)
     return {"train": training / _EPOCHS, "validation": sum(evaluations) / len(evaluations)}

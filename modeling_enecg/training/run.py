@@ -22,6 +22,7 @@ from ..evaluation.scoring import has_targets, predicted_outputs
 from ..evaluation.thresholds import f1_thresholds
 from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
+from ..run_folder import HISTORY, METRICS, RUN_INFO
 from .building import build_extractor, build_model, check_lora
 from .cost import CostMeter
 from .data import FeatureRecords, SignalRecords, Split
@@ -63,9 +64,9 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     state = start_processes(recipe.num_processes)
     output_dir = Path(recipe.output_dir).absolute()
     _check_same_run(recipe, output_dir)
-    if (output_dir / "metrics.json").exists():
+    if (output_dir / METRICS).exists():
         logger.warning("The run in %s is complete; nothing is left to do.", recipe.output_dir)
-        return json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
+        return json.loads((output_dir / METRICS).read_text(encoding="utf-8"))
     run = _Run(recipe, output_dir)
     state.wait_for_everyone()
     if state.is_main_process:
@@ -159,7 +160,7 @@ class _Run:
             self.dataset(stage, "train") if self.data.stream is None else StreamedBatches(self.data.stream, batch_size)
         )
         validation = self.dataset(stage, "validation")
-        history_path = folder / "history.json"
+        history_path = folder / HISTORY
         base = None if history_path.exists() else self._adapter_base(stage)
         num_weights = self.model.num_parameters()  # without an adapter's
         try:
@@ -277,11 +278,11 @@ class _Run:
     ) -> dict[str, Any]:
         """Write everything that a run leaves behind beside the model."""
         stages = {
-            stage: json.loads((self.output_dir / stage / "history.json").read_text(encoding="utf-8"))
+            stage: json.loads((self.output_dir / stage / HISTORY).read_text(encoding="utf-8"))
             for stage in self.recipe.stages
         }
         info = with_provenance(self._info(name, stages))
-        write_text(self.output_dir / "run_info.json", json.dumps(info, indent=2) + "\n")
+        write_text(self.output_dir / RUN_INFO, json.dumps(info, indent=2) + "\n")
         return write_report(
             self.output_dir,
             self.tasks,
