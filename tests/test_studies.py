@@ -11,7 +11,7 @@ from PIL import Image
 
 from modeling_enecg.cli import main
 from modeling_enecg.experiments import StudyError, check_studies, list_studies, load_study, run_study
-from modeling_enecg.experiments.figures import draw_figures
+from modeling_enecg.experiments.figures import draw_figures, plot_comparison
 from modeling_enecg.experiments.results import read_results
 from modeling_enecg.experiments.tables import write_tables
 from tests.training_helpers import ROOT, recipe_fields, write_recipe
@@ -300,6 +300,19 @@ def test_figures_are_drawn_from_finished_runs(configs, tmp_path, changes, files,
     for path in paths:
         with Image.open(path) as image:
             assert len(image.convert("L").getcolors()) > 10  # not empty
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_bars_span_a_deviation_over_the_seeds_or_the_interval_of_a_single_one(configs, tmp_path, small):
+    study = load_study(configs, "paper/methods", small=small)
+    results = fabricated(study, tmp_path)
+    rows = results.summary().query("metric == 'macro_auroc'")
+    figure = plot_comparison(study, results, rows, tmp_path / "figure.png")
+    segments = [bar for axes in figure.axes for lines in axes.collections for bar in lines.get_segments()]
+    lower, upper = (rows["lower"], rows["upper"]) if small else (rows["mean"] - rows["sd"], rows["mean"] + rows["sd"])
+    assert (upper - lower).min() > 0.01
+    drawn = sorted(tuple(bar[:, 0]) for bar in segments)
+    assert drawn == [pytest.approx(bar) for bar in sorted(zip(lower, upper, strict=True))]
 
 
 def test_missing_published_weights_are_all_named_before_anything_runs(configs, tmp_path):
