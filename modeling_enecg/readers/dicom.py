@@ -236,8 +236,8 @@ def _signal(group: _Group, byte_order: str) -> np.ndarray:
 
 def _skew(channel: Any, rate: float) -> int:
     """Return how many samples later than its group a channel starts (PS3.3, C.10.9.1.4.3)."""
-    skew = _number(channel, "ChannelSampleSkew") + _number(channel, "ChannelTimeSkew") / 1000 * rate
-    return round(skew + _number(channel, "ChannelOffset") / 1000 * rate)
+    seconds = _number(channel, "ChannelTimeSkew") + _number(channel, "ChannelOffset")
+    return round(_number(channel, "ChannelSampleSkew") + seconds * rate)
 
 
 def _shift(samples: np.ndarray, by: int) -> None:
