@@ -79,7 +79,7 @@ class Header(NamedTuple):
     comments: tuple[str, ...] = ()
 
     def metadata(self) -> Metadata:
-        """Return what the comments say of the patient, as in the PhysioNet Challenges: `#Age: 71`, `#Dx: 426783006`."""
+        """Return what the comments say of the patient, as in the PhysioNet Challenges: `#Age: 71`, `#Sex: Male`."""
         said: dict[str, str] = {}
         for match in filter(None, map(_COMMENT.match, self.comments)):
             said.setdefault({"gender": "sex"}.get(match[1].lower(), match[1].lower()), match[2])
@@ -159,7 +159,9 @@ def read_text(file: Path) -> str:
 
 def _time(fields: list[str]) -> datetime | None:
     """Return the time of day and date behind the number of samples, in any order; None where one is absent."""
-    layouts = [f"{first} {then}" for clock in _CLOCKS for day in _DATES for first, then in ((clock, day), (day, clock))]
+    layouts = [
+        f"{first} {then}" for clock in _CLOCKS for day in _DATES for first, then in ((clock, day), (day, clock))
+    ]
     return time_of(" ".join(fields), *layouts) if len(fields) == 2 else None
 
 

@@ -291,7 +291,8 @@ def _metadata(dataset: Any) -> Metadata:
     return Metadata(
         patient_id=plain_text(str(dataset.get("PatientID") or "")),
         recorded_at=recorded_at,
-        age_years=in_years(age[:3], age[3:]) or years_between(hl7_time(str(dataset.get("PatientBirthDate"))), recorded_at),
+        age_years=in_years(age[:3], age[3:])
+        or years_between(hl7_time(str(dataset.get("PatientBirthDate"))), recorded_at),
         sex=sex_of(str(dataset.get("PatientSex") or "")),
         device=plain_text(" ".join(_device(dataset))),
         statements=statements(said),
