@@ -76,7 +76,7 @@ def read_ecg(
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused in the end
             content = _read(os.fspath(path), most_samples)
-            return _leads(_complete(content, sampling_rate, unit, lead_names))
+            return _leads(_complete(content, sampling_rate, unit, lead_names), content.names or [])
     except MemoryError as error:
         raise ECGFileError(f"{path}: holds more samples than fit into memory. Cut the recording.") from error
     except ECGFileError as error:
@@ -88,11 +88,15 @@ def _check_arguments(sampling_rate: object, unit: object, lead_names: object, mo
         raise TypeError(f"sampling_rate is {sampling_rate!r}; a number of Hz was expected.")
     if not (unit is None or isinstance(unit, str) or _is_number(unit)):
         raise TypeError(f"unit is {unit!r}; nV, uV, mV, V, or a number of mV per count was expected.")
-    is_list = isinstance(lead_names, Sequence) and not isinstance(lead_names, str | bytes)
-    if not (lead_names is None or (is_list and all(isinstance(name, str) for name in lead_names))):
+    if lead_names is not None and not _is_list_of_texts(lead_names):
         raise TypeError(f"lead_names is {lead_names!r}; a list of names, in the file's order, was expected.")
     if not isinstance(most_samples, int) or isinstance(most_samples, bool) or most_samples < 1:
         raise TypeError(f"most_samples is {most_samples!r}; a positive whole number was expected.")
+
+
+def _is_list_of_texts(value: object) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_list and all(isinstance(each, str) for each in value)
 
 
 def _is_number(value: object) -> bool:
@@ -222,7 +226,8 @@ def _names(content: FileContent, given: Sequence[str] | None) -> list[str]:
 def _kept(names: Sequence[str], units: Sequence[str]) -> tuple[list[int], dict[str, str]]:
     """Return which channels are leads, and why each of the others is none, by name."""
     reasons: dict[str, str] = {}
-    known, unknown = [], []
+    known: list[int] = []
+    unknown: list[int] = []
     for row, (name, unit, kind) in enumerate(zip(names, units, channel_kinds(names), strict=True)):
         if mv_per_unit(unit) is None:
             reasons[name] = f"in {unit}, which is no unit of voltage" if unit else "without a unit"
@@ -235,7 +240,7 @@ def _kept(names: Sequence[str], units: Sequence[str]) -> tuple[list[int], dict[s
     return known, reasons | {names[row]: "by its name no standard lead" for row in unknown}
 
 
-def _leads(content: FileContent) -> ECGRecord:
+def _leads(content: FileContent, stated_names: Sequence[str]) -> ECGRecord:
     """Keep the channels that are leads, in mV, of content that says everything."""
     signal, rate = content.signal, content.sampling_rate
     names, units = [_on_one_line(name) for name in content.names or ()], content.units or []
@@ -254,7 +259,7 @@ def _leads(content: FileContent) -> ECGRecord:
         rate,
         lead_names,
         content.metadata,
-        original_lead_names=[_on_one_line((content.names or names)[row]) for row in rows],
+        original_lead_names=[_on_one_line(stated_names[row]) for row in rows] if stated_names else [],
         left_out=_clean(content.left_out) | left_out,
         damaged_leads={channel_name(name): reason for name, reason in _clean(content.damaged_leads).items()},
     )
