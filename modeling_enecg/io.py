@@ -88,15 +88,16 @@ def _check_arguments(sampling_rate: object, unit: object, lead_names: object, mo
         raise TypeError(f"sampling_rate is {sampling_rate!r}; a number of Hz was expected.")
     if not (unit is None or isinstance(unit, str) or _is_number(unit)):
         raise TypeError(f"unit is {unit!r}; nV, uV, mV, V, or a number of mV per count was expected.")
-    if lead_names is not None and not _is_list_of_texts(lead_names):
+    if not (lead_names is None or _is_list_of_texts(lead_names)):
         raise TypeError(f"lead_names is {lead_names!r}; a list of names, in the file's order, was expected.")
     if not isinstance(most_samples, int) or isinstance(most_samples, bool) or most_samples < 1:
         raise TypeError(f"most_samples is {most_samples!r}; a positive whole number was expected.")
 
 
 def _is_list_of_texts(value: object) -> bool:
-    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    return is_list and all(isinstance(each, str) for each in value)
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return False
+    return all(isinstance(each, str) for each in value)
 
 
 def _is_number(value: object) -> bool:

@@ -107,7 +107,7 @@ def _at_one_rate(channels: list[_Channel], record: Header) -> FileContent:
     others = [each for each in channels if each.samples_per_frame not in rates]
     names = [each.name for each in kept]
     return FileContent(
-        np.stack([_averaged(each, common) for each in kept]),
+        _stacked([_averaged(each, common) for each in kept]),
         record.rate * common,
         [each.unit for each in kept],
         names if any(names) else None,
@@ -115,6 +115,17 @@ def _at_one_rate(channels: list[_Channel], record: Header) -> FileContent:
         metadata=record.metadata(),
         left_out={each.name: f"at {record.rate * each.samples_per_frame:g} Hz, unlike the leads" for each in others},
     )
+
+
+def _stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Return the array that rows make; without a copy where they are all the rows of one, as they were decoded."""
+    whole = rows[0].base
+    is_whole = (
+        whole is not None
+        and whole.shape == (len(rows), len(rows[0]))
+        and all(row.base is whole and np.shares_memory(row, whole[place]) for place, row in enumerate(rows))
+    )
+    return whole if is_whole else np.stack(rows)
 
 
 def _averaged(channel: _Channel, samples_per_frame: int) -> np.ndarray:
