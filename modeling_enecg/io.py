@@ -147,9 +147,10 @@ def _complete(
     content: FileContent, sampling_rate: float | None, unit: str | float | None, lead_names: Sequence[str] | None
 ) -> FileContent:
     """Fill in what the file does not say, and refuse what contradicts it."""
-    content = replace(content, sampling_rate=_rate(content.sampling_rate, sampling_rate))
-    content = _with_units(content, unit)
-    return replace(content, names=_names(content, lead_names))
+    rate = _rate(content.sampling_rate, sampling_rate)
+    signal, units = _with_units(content, unit)
+    names = _names(content.names, lead_names, units)
+    return replace(content, signal=signal, sampling_rate=rate, units=units, names=names)
 
 
 def _rate(stated: float | None, given: float | None) -> float:
@@ -161,8 +162,8 @@ def _rate(stated: float | None, given: float | None) -> float:
     return float(rate)
 
 
-def _with_units(content: FileContent, given: str | float | None) -> FileContent:
-    """Return the content with the given unit in place of units that say nothing."""
+def _with_units(content: FileContent, given: str | float | None) -> tuple[np.ndarray, list[str]]:
+    """Return the signal and its units, in mV by the given unit where the file's says nothing."""
     num_channels = len(content.signal)
     units = [""] * num_channels if content.units is None else content.units
     if len(units) != num_channels:
@@ -176,18 +177,18 @@ def _with_units(content: FileContent, given: str | float | None) -> FileContent:
                 f"states no unit of voltage{f' but {seen}' if seen else ''}; "
                 "give unit: nV, uV, mV, V, or how many mV one count is."
             )
-        return replace(content, units=units)
+        return content.signal, units
     factor, is_per_count = _mv_per_given(given)
     if any(is_per_count or mv_per_unit(unit) != factor for unit in stated):
         raise ECGFileError(f"states the units {', '.join(sorted(stated))}; unit is given as {given}.")
-    if not unsaid and not stated:
-        return replace(content, units=units)
+    if not unsaid:
+        return content.signal, units
     scale = np.ones(num_channels)
     scale[unsaid] = factor
     if is_per_count and content.counts_per_unit is not None:
         scale[unsaid] *= content.counts_per_unit[unsaid]
-    units = ["mV" if row in unsaid else unit for row, unit in enumerate(units)]
-    return replace(content, signal=content.signal * scale[:, None], units=units)
+    units = ["mV" if is_no_unit(unit) else unit for unit in units]
+    return content.signal * scale[:, None], units
 
 
 def _mv_per_given(unit: str | float) -> tuple[float, bool]:
@@ -206,17 +207,17 @@ def _mv_per_given(unit: str | float) -> tuple[float, bool]:
     return factor, True
 
 
-def _names(content: FileContent, given: Sequence[str] | None) -> list[str]:
+def _names(stated: Sequence[str] | None, given: Sequence[str] | None, units: Sequence[str]) -> list[str]:
     """Return each channel's name: as the file states it, or where that tells no certain lead, as it is given."""
-    num_channels = len(content.signal)
-    if content.names is None and given is None:
+    num_channels = len(units)
+    if stated is None and given is None:
         raise ECGFileError(f"does not name its {num_channels} leads; give lead_names, in the file's order.")
-    names = list(given or ()) if content.names is None else list(content.names)
+    names = list(given or ()) if stated is None else list(stated)
     if len(names) != num_channels:
         raise ECGFileError(f"has {num_channels} leads, but {len(names)} names.")
-    if content.names is None or given is None:
+    if stated is None or given is None:
         return names
-    rows = list(range(num_channels)) if len(given) == num_channels else _kept(names, content.units or [])[0]
+    rows = list(range(num_channels)) if len(given) == num_channels else _kept(names, units)[0]
     if len(rows) != len(given) or any(contradicts(names[row], name) for row, name in zip(rows, given, strict=True)):
         raise ECGFileError(f"names its leads {', '.join(names)}; lead_names is given as {', '.join(given)}.")
     for row, name in zip(rows, given, strict=True):

@@ -229,6 +229,7 @@ def _inside(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def _integer(field: str, text: str) -> int:
     return whole_number(text, field)
 
