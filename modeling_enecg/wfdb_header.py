@@ -5,6 +5,8 @@ lets damaged lines pass as other ones.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -231,8 +233,19 @@ def _inside(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _integer(field: str, text: str) -> int:
-    return whole_number(text, field)
+    with _errors():
+        return whole_number(text, field)
 
 
+@lru_cache(maxsize=256)
 def _real(field: str, text: str) -> float:
-    return number(text, field)
+    with _errors():
+        return number(text, field)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except ECGFileError as error:
+        raise ECGFileError(f"the WFDB header is damaged: {error}") from error
