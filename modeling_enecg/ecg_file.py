@@ -1,4 +1,4 @@
-"""What readers of ECG files share: their result, their error, units of voltage, names of channels, bounds of size."""
+"""Base of the readers of ECG files: their result and error, units of voltage, names of channels, bounds of size."""
 
 import math
 import re

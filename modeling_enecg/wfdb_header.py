@@ -40,7 +40,7 @@ class Signal(NamedTuple):
         samples_per_frame (`int`): How often it is sampled in a frame.
         skew (`int`): How many frames it lies too late in the file.
         offset (`int`): Bytes before the file's first sample.
-        gain (`float`): Counts a unit.
+        gain (`float`): Counts per unit.
         baseline (`float`): The count of 0 units.
         unit (`str`): The unit.
         initial (`int`): The first count.
@@ -65,7 +65,7 @@ class Header(NamedTuple):
     """What a header says.
 
     Attributes:
-        rate (`float`): Frames a second.
+        rate (`float`): Frames per second.
         num_frames (`int`): The record's length; 0 where it is not stated.
         signals (`list[Signal]`): Those of a record of one segment.
         segments (`list[tuple[str, int]]`): Name and number of frames of each segment, else none.

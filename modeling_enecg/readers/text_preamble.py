@@ -1,4 +1,4 @@
-"""What the lines above a table, or a file beside it, say about it: sampling rate, units and names."""
+"""Facts about a table of samples that the lines above it, or a file beside it, state: rate, units and names."""
 
 import re
 from typing import NamedTuple
@@ -55,7 +55,7 @@ class Facts(NamedTuple):
     """What lines of text say; None where they do not.
 
     Attributes:
-        rate (`float`, *optional*): Samples a second (Hz).
+        rate (`float`, *optional*): Samples per second (Hz).
         units (`list[str]`, *optional*): One for all leads, or one each.
         names (`list[str]`, *optional*): The leads' names.
     """
