@@ -4,6 +4,7 @@ import math
 import mmap
 import re
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent, check_size, errors_of, is_known_lead, mv_per_unit, need
 from ..leads import is_standard_lead
+from .dicom_deflated import inflate, is_deflated
 from .lead_codes import lead_of_code
 
 _SAMPLE_TYPES = {
@@ -21,7 +23,6 @@ _SAMPLE_TYPES = {
     (32, "SL"): "i4",
     (32, "UL"): "u4",
 }
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d{1,3})|MDC_ECG_LEAD_(\w+)")  # of SCP-ECG, or of MDC
 _LEAD_WORDS = re.compile(r"\b(limb|chest|precordial|standard|augmented|unipolar|ecg|ekg|lead)\b", re.IGNORECASE)
 _AVERAGE = re.compile("MEDIAN|AVERAGE|BEAT|TEMPLATE")
@@ -57,17 +58,16 @@ def read(path: Path) -> FileContent:
 
     Raises:
         ImportError: if `pydicom` is not installed.
-        ECGFileError: if the file is damaged, compressed, or holds no waveform.
+        ECGFileError: if the file is damaged, or holds no waveform.
     """
     pydicom = need("pydicom")
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_DEFLATED) >= 0:
-            raise ECGFileError("is compressed (Deflated Explicit VR Little Endian); store it uncompressed.")
+        source = BytesIO(inflate(content)) if is_deflated(content) else content
         with warnings.catch_warnings(), errors_of("pydicom"):
             warnings.simplefilter("ignore")  # about values that break the standard, and are read all the same
             # A mapping, unlike a file, takes no memory for lengths beyond its end.
             tags = ["SOPClassUID", "WaveformSequence"]
-            dataset = pydicom.dcmread(content, stop_before_pixels=True, force=True, specific_tags=tags)
+            dataset = pydicom.dcmread(source, stop_before_pixels=True, force=True, specific_tags=tags)
             items = dataset.get("WaveformSequence")
             if not items:
                 raise ECGFileError(f"is a DICOM file that holds no waveform: {_sop_class(dataset)}, or cut short.")
