@@ -61,6 +61,7 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "xml": lambda head: _text_start(head).startswith("<"),
     "text": lambda head: bool(head.strip()) and _is_text(head),
 }
+_OF_SEVERAL_RECORDS = ("hdf5",)  # formats of files that a path may go on from, to a record
 
 
 def read_ecg(
@@ -71,13 +72,15 @@ def read_ecg(
 ) -> ECGRecord:
     """Read an ECG file.
 
-    WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE XML, HL7 aECG XML, Philips Sierra XML,
-    Schiller XML, SCP-ECG, ISHNE, NumPy, CSV and text exports are understood. Only leads are returned: channels in
+    WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE and CardioSoft XML, HL7 aECG XML, Mortara
+    ELI XML, Philips Sierra XML, Schiller XML, SCP-ECG, ISHNE, MFER, AliveCor ATC, HDF5, NumPy, CSV and text exports
+    are understood. Only leads are returned: channels in
     other units than volts are left out, those that name themselves something else (EEG, RESP), and, beside channels
     that are named as leads, those that are not.
 
     Args:
-        path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`.
+        path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`; a record of an
+            HDF5 file as `exams.hdf5/590673`, by its `exam_id`.
         sampling_rate (`float`, *optional*): Samples a second (Hz), where the file does not say it.
         unit (`str` or `float`, *optional*): The amplitudes' unit, where the file does not say it: nV, uV, mV or V; or
             how many mV one count is.
@@ -111,14 +114,17 @@ def _read(path: Path) -> FileContent:
     header = find_header(path)
     if header is not None:
         return read_wfdb(header)
+    file = path.parent if path.parent.is_file() else path  # a record within a file of several
     try:
-        with path.open("rb") as stream:
+        with file.open("rb") as stream:
             head = stream.read(_SNIFFED_BYTES)
     except OSError as error:
         raise ECGFileError(f"cannot be read ({error.strerror}), and there is no WFDB header {path}.hea.") from error
     module = next((name for name, has_signature in _SIGNATURES.items() if has_signature(head)), None)
     if module is None:
         raise ECGFileError("is of no known format: no signature of one, and no WFDB header beside it.")
+    if file != path and module not in _OF_SEVERAL_RECORDS:
+        raise ECGFileError(f"names a record within {file.name}, which holds one; leave {path.name} out.")
     try:
         reader = import_module(f"{__package__}.readers.{module}")
     except ModuleNotFoundError as error:

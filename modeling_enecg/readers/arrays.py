@@ -1,5 +1,8 @@
 """What readers of bare matrices share."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from ..ecg_file import ECGFileError
@@ -7,6 +10,16 @@ from ..ecg_file import ECGFileError
 RATE_NAMES = ("sampling_rate", "fs", "sfreq", "sample_rate", "sampling_frequency", "frequency", "hz")  # case aside
 _MOST_VALUES = 10_000_000  # that any small file may unpack to: a flat signal is compressed to next to nothing
 _MOST_VALUES_A_BYTE = 100  # beyond these
+
+
+class Variable(NamedTuple):
+    """A variable of a file: its name, kind and shape, and what reads its values, or the fields of a structure."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    values: Callable[[], np.ndarray]
+    fields: Callable[[], list["Variable"]] = list
 
 
 def signal_of(array: np.ndarray) -> np.ndarray:
