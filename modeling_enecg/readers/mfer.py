@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size
+from ..ecg_file import ECGFileError, FileContent
 from .lead_codes import lead_of_code
 
 _ZERO, _BYTE_ORDER, _BLOCK, _CHANNELS, _SEQUENCES = 0x00, 0x01, 0x04, 0x05, 0x06
@@ -26,6 +26,7 @@ _ECG_TYPES = {0, 1, 2, 3, 4, 6, 20, 21}  # unspecified, 12-lead, long-term, vect
 _OTHER_LEADS = {31: "NASA", 32: "CB4", 33: "CB5", 34: "CB6", 4166: "ECG1", 4167: "ECG2", 4168: "ECG3", 4169: "ECG4"}
 _SAME_LEADS = {*range(1, 10), *range(11, 21), *range(61, 73)}
 _DEEPEST = 4  # groups within groups
+_MOST_CHANNELS, _MOST_FRAMES = 1024, 1000
 _ENDIANNESS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 
 
@@ -75,33 +76,44 @@ def read(path: Path) -> FileContent:
     Raises:
         ECGFileError: if the file is damaged, cut short or compressed, or holds several recordings or none.
     """
-    frames = [frame for frame in _frames(path.read_bytes()) if _waveform_type(frame) in _ECG_TYPES]
-    if len(frames) != 1:
-        raise ECGFileError(f"holds {len(frames)} waveforms of the type of an ECG; a file of one was expected.")
-    channels = [each for each in _channels(frames[0]) if each is not None]
+    frames = _frames(path.read_bytes())
+    recordings = [_channels(frame) for frame in frames if _waveform_type(frame) in _ECG_TYPES]
+    if len(recordings) != 1:
+        raise ECGFileError(f"holds {len(recordings)} waveforms of the type of an ECG; export one recording per file.")
+    channels = [each for each in recordings[0] if each is not None]
     voltages = [each for each in channels if each.unit in (_VOLT, None)]
     if not voltages:
         raise ECGFileError(f"has no ECG: none of its {len(channels)} channels is in volts.")
-    units = {each.unit for each in voltages}
-    rates = sorted({(each.rate or 0.0, len(each.samples)) for each in voltages})
-    if len(units) > 1 or len(rates) > 1:
-        raise ECGFileError(f"has channels of different rates, lengths or units: (Hz, samples) are {rates[:3]}.")
-    signal = np.stack([each.samples for each in voltages])
-    check_size(len(voltages), signal.shape[1], voltages[0].rate or 1.0, signal.size)
-    names = [each.name or f"channel {number}" for number, each in enumerate(voltages, start=1)]
-    are_named = any(each.name for each in voltages)
-    units_stated = None if units == {None} else ["mV"] * len(voltages)
-    return FileContent(signal, voltages[0].rate, units_stated, names if are_named else None)
+    return _joined(voltages)
+
+
+def _joined(channels: list[_Channel]) -> FileContent:
+    """Put channels of one rate and length together, which are in mV or, all of them, in no stated unit."""
+    units = {each.unit for each in channels}
+    kinds = sorted({(each.rate or 0.0, len(each.samples)) for each in channels})
+    if len(units) > 1 or len(kinds) > 1:
+        raise ECGFileError(f"has channels of different rates, lengths or units: (Hz, samples) are {kinds[:3]}.")
+    names = [each.name or f"channel {number}" for number, each in enumerate(channels, start=1)]
+    if len(set(names)) < len(names):
+        raise ECGFileError(f"names a lead twice, of {', '.join(names)[:200]}.")
+    signal = np.stack([each.samples for each in channels])
+    stated_units = None if units == {None} else ["mV"] * len(channels)
+    return FileContent(signal, channels[0].rate, stated_units, names if any(each.name for each in channels) else None)
 
 
 def _frames(content: bytes) -> Iterator[_Frame]:
-    """Yield each frame with the definitions that stand before it."""
+    """Yield each frame with the definitions that stand before it; the next one changes it."""
     frame = _Frame()
+    num_frames = 0
     for tag, channel, data in _elements(content):
-        if tag == _DATA:
-            yield _Frame(frame.num_channels, dict(frame.common), dict(frame.by_channel), frame.order, data)
-        else:
+        if tag != _DATA:
             _define(frame, tag, channel, _Value(data, frame.order))
+            continue
+        num_frames += 1
+        if num_frames > _MOST_FRAMES:
+            raise ECGFileError(f"holds more than {_MOST_FRAMES} waveforms.")
+        frame.data = data
+        yield frame
 
 
 def _define(frame: _Frame, tag: int, channel: int | None, value: _Value) -> None:
@@ -112,6 +124,10 @@ def _define(frame: _Frame, tag: int, channel: int | None, value: _Value) -> None
     elif tag == _CHANNELS:
         frame.num_channels = _whole(value, "number of channels") if value.data else 1
         frame.by_channel = {}
+        if not 0 < frame.num_channels <= _MOST_CHANNELS:
+            raise ECGFileError(f"declares {frame.num_channels} channels; 1 to {_MOST_CHANNELS} were expected.")
+    elif channel is not None and channel >= frame.num_channels:
+        raise ECGFileError(f"describes channel {channel}, counted from 0, of {frame.num_channels}.")
     elif tag == _COMPRESSION and any(value.data):
         raise ECGFileError("is compressed MFER, whose coding is not published; export it uncompressed.")
     elif tag in _KEPT:
@@ -185,10 +201,8 @@ def _waveform_type(frame: _Frame) -> int:
 
 def _channels(frame: _Frame) -> list[_Channel | None]:
     """Read the channels of a frame, None for status bits: each sequence has a block of each channel."""
-    if not 0 < frame.num_channels <= max(len(frame.data), 1):
-        raise ECGFileError(f"declares {frame.num_channels} channels in {len(frame.data)} bytes of data: damaged.")
-    if any(number >= frame.num_channels or _SEQUENCES in each for number, each in frame.by_channel.items()):
-        raise ECGFileError(f"describes channels beyond its {frame.num_channels}, or of other numbers of sequences.")
+    if any(_SEQUENCES in each for each in frame.by_channel.values()):
+        raise ECGFileError("has channels of different numbers of sequences, which are not understood.")
     definitions = [frame.of(channel) for channel in range(frame.num_channels)]
     types = [_sample_type(each, frame.order) for each in definitions]
     widths = [_count(each, _BLOCK) * kind.itemsize for each, kind in zip(definitions, types, strict=True)]
