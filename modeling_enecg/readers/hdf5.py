@@ -85,7 +85,8 @@ def _row(records: Any, ids: Any | None, record: str | None, file: str) -> int:
         raise ECGFileError(f"holds {num_records} records; {example}.")
     if record is None:
         return 0
-    found = np.flatnonzero(names == int(record)) if record.isdecimal() and len(record) < 19 else []
+    is_number = record.isascii() and record.isdecimal() and len(record) < 19  # 64 bits
+    found = np.flatnonzero(names == int(record)) if is_number else np.empty(0, dtype=np.int64)
     if len(found) != 1:
         listed = ", ".join(map(str, names[:_SHOWN].tolist()))
         raise ECGFileError(

@@ -27,14 +27,15 @@ _OTHER_LEADS = {31: "NASA", 32: "CB4", 33: "CB5", 34: "CB6", 4166: "ECG1", 4167:
 _SAME_LEADS = {*range(1, 10), *range(11, 21), *range(61, 73)}
 _DEEPEST = 4  # groups within groups
 _MOST_CHANNELS, _MOST_FRAMES = 1024, 1000
-_ENDIANNESS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
+_Order = Literal["<", ">"]  # of bytes, the lowest or the highest first
+_ENDIANNESS: dict[_Order, Literal["little", "big"]] = {"<": "little", ">": "big"}
 
 
 class _Value(NamedTuple):
     """The bytes of a definition, and the byte order that was set before it."""
 
     data: bytes
-    order: str
+    order: _Order
 
 
 _Definitions = dict[int, _Value]
@@ -47,7 +48,7 @@ class _Frame:
     num_channels: int = 1
     common: _Definitions = field(default_factory=dict)
     by_channel: dict[int, _Definitions] = field(default_factory=dict)
-    order: str = ">"
+    order: _Order = ">"
     data: bytes = b""
 
     def of(self, channel: int) -> _Definitions:

@@ -31,6 +31,12 @@ def test_a_cardiosoft_resolution_is_read_in_its_unit(read, counts, units, resolu
     np.testing.assert_allclose(record.signal_mv, counts[:2] * mv, rtol=1e-12)
 
 
+def test_cardiosoft_spells_its_encoding_in_a_way_of_its_own(write_xml, counts):
+    text = cardiosoft("<Name>Jürgen</Name>", strip(strip_leads(counts[:2])))
+    text = text.replace('version="1.0"', 'version="1.0" encoding="ISO8859-1"')
+    np.testing.assert_allclose(read_ecg(write_xml(text, "latin-1")).signal_mv, counts[:2] * 0.005, rtol=1e-12)
+
+
 def test_a_comma_after_the_last_number_of_cardiosoft_is_no_sample(read):
     text = cardiosoft(strip(['<WaveformData lead="I">\n\t1,\t2,\n\t3,\n</WaveformData>']))
     np.testing.assert_allclose(read(text).signal_mv, [[0.005, 0.01, 0.015]])
