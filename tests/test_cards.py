@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from modeling_enecg.evaluation.card import adapter_card, base_sentence, model_card, rebased_card
+from modeling_enecg.hub.card import adapter_card, base_sentence, model_card, rebased_card
 from modeling_enecg.hub.licences import expert_weights, licence_metadata
-from modeling_enecg.training.provenance import source_commit, with_provenance
+from modeling_enecg.runs.provenance import source_commit, with_provenance
 
 FINDINGS = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}
 AGE = {"name": "age", "problem_type": "regression", "unit": "years"}

@@ -15,8 +15,8 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel, Task, __version__
 from modeling_enecg.cli import main
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
 from modeling_enecg.io import read_ecg
-from modeling_enecg.labels import TASK_LABELS, describe
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.training_helpers import ECGFOUNDER
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts import mimic_iv_ecg, mimic_potassium
-from dataset_scripts.mimic_iv_ecg import FEATURES, MIMICIVECG
-from dataset_scripts.mimic_metadata import MEASUREMENTS, MIMICError, patient_fold
-from dataset_scripts.ptbxl import signal_array
+from modeling_enecg.data.mimic_iv_ecg import mimic_iv_ecg
+from modeling_enecg.data.mimic_iv_ecg import potassium as mimic_potassium
+from modeling_enecg.data.mimic_iv_ecg.metadata import MEASUREMENTS, MIMICError, patient_fold
+from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import FEATURES, MIMICIVECG
+from modeling_enecg.data.ptbxl.ptbxl import signal_array
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.mimic_release import (
     MEASURED,

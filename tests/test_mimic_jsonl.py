@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts.mimic_iv_ecg import FEATURES, MIMICIVECG
-from dataset_scripts.mimic_jsonl import read_jsonl
-from dataset_scripts.mimic_metadata import MIMICError, patient_fold
-from dataset_scripts.ptbxl import signal_array
+from modeling_enecg.data.mimic_iv_ecg.jsonl import read_jsonl
+from modeling_enecg.data.mimic_iv_ecg.metadata import MIMICError, patient_fold
+from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import FEATURES, MIMICIVECG
+from modeling_enecg.data.ptbxl.ptbxl import signal_array
 from tests.mimic_release import signal_of, write_release
 
 PATH = "files/p1000/p10000032/s40000000/40000000"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import mimic_iv_ecg
-from dataset_scripts.mimic_iv_ecg import MIMICIVECG
-from dataset_scripts.mimic_parquet import main, write_parquet
+from modeling_enecg.data.mimic_iv_ecg import mimic_iv_ecg
+from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
+from modeling_enecg.data.mimic_iv_ecg.parquet import main, write_parquet
 from tests.mimic_release import write_mimic_iv, write_release
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl import PTBXL, signal_array
-from dataset_scripts.ptbxl_metadata import PTBXLError
-from modeling_enecg.labels import TASK_LABELS
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.data.ptbxl.metadata import PTBXLError
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL, signal_array
 
 FAULTY_SIGNALS = "records100/00000/00003_lr.dat"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl import PTBXL
-from dataset_scripts.ptbxl_metadata import PTBXLError
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.metadata import PTBXLError
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 
 FAULTY = 3  # the ecg_id of the record into which the faults are put
 

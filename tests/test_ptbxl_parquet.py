@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl_parquet import main, write_parquet
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.parquet import main, write_parquet
 
 
 def test_the_parquet_folder_loads_without_a_script_and_equals_the_builder(sound_release, build, tmp_path):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl import PTBXL
-from dataset_scripts.ptbxl_metadata import COLUMNS, PTBXLError
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.metadata import COLUMNS, PTBXLError
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from tests.conftest import describe_record, write_csv
 
 FEW, MANY = 500, 4_000
@@ -20,7 +20,7 @@ METADATA_BYTES = 10_000  # what may be held of a record until the build ends; it
 
 BUILD_AND_PRINT_PEAKS = """
 import resource, sys
-from dataset_scripts.ptbxl import PTBXL
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 for folder in sys.argv[2:]:
     PTBXL(data_dir=folder, cache_dir=sys.argv[1]).download_and_prepare()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -17,10 +17,10 @@ from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoFeatureExtractor, AutoModel
 
-from dataset_scripts.ptbxl_metadata import PTBXLError
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS, task_labels
+from modeling_enecg.data.ptbxl.metadata import PTBXLError
 from modeling_enecg.evaluation.thresholds import f1_thresholds
-from modeling_enecg.labels import TASK_LABELS, task_labels
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.stages import last_complete_checkpoint
 from tests.training_helpers import (

@@ -17,16 +17,16 @@ import pytest
 import torch
 from huggingface_hub import HfApi, constants
 
-from dataset_scripts.ptbxl_parquet import write_parquet
 from modeling_enecg import EnECGModel
+from modeling_enecg.data.prepared import Views
+from modeling_enecg.data.ptbxl.parquet import write_parquet
+from modeling_enecg.data.streaming import Stream, StreamedBatches
+from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import Views
-from modeling_enecg.training.feature_store import feature_statistics, stored_features
+from modeling_enecg.training.feature_store import feature_statistics, stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
-from modeling_enecg.training.sources import recipe_source
-from modeling_enecg.training.streaming import Stream, StreamedBatches, stream_statistics
-from modeling_enecg.training.tasks import dataset_tasks
+from modeling_enecg.training.run_data import recipe_source
 from tests.local_hub import LocalHub
 from tests.training_helpers import (
     ROOT,
@@ -99,7 +99,9 @@ def stream_recipe(data_dir: Path, cache_dir: Path, **changes: Any) -> Recipe:
 def open_stream(recipe: Recipe) -> Stream:
     source = recipe_source(recipe)
     tasks = dataset_tasks(source.features, recipe.tasks)
-    return Stream(source, recipe, Views(build_extractor(recipe, build_model(recipe, tasks))), tasks)
+    return Stream(
+        source, Views(build_extractor(recipe, build_model(recipe, tasks))), tasks, recipe.seed, recipe.shuffle_buffer
+    )
 
 
 def batch_ids(batches: StreamedBatches, epoch: int) -> list[list[int | None]]:
@@ -125,7 +127,7 @@ def observe(data_dir: Path, cache_dir: Path) -> dict[str, Any]:
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from modeling_enecg.training.processes import start_processes
+from modeling_enecg.runs.processes import start_processes
 from tests.test_streaming import observe
 
 state = start_processes()

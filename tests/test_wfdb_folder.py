@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, List, Value, load_dataset
 
-from dataset_scripts import wfdb_folder
-from dataset_scripts.wfdb_folder import FEATURES, WFDBFolder, signal_array
-from dataset_scripts.wfdb_folder_report import main
-from dataset_scripts.wfdb_folder_settings import WFDBFolderError
+from modeling_enecg.data.folder import wfdb_folder
+from modeling_enecg.data.folder.parquet import main
+from modeling_enecg.data.folder.settings import WFDBFolderError
+from modeling_enecg.data.folder.wfdb_folder import FEATURES, WFDBFolder, signal_array
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
 

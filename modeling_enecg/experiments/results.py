@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..run_folder import HISTORY, METRICS, RUN_INFO
+from ..runs.folder import HISTORY, METRICS, RUN_INFO
 from .study import TASK_AXIS, Study, StudyRun
 
 COST = "cost"  # stands for the task of what a run cost

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..evaluation.published import PublishedResult, published_results
-from ..files import new_file, write_text
-from ..labels import TASK_NAMES
+from ..data.ptbxl.labels import TASK_NAMES
+from ..reports.published import PublishedResult, published_results
+from ..runs.files import new_file, write_text
 from .results import COST, RunResult, StudyResults
 from .study import Study
 

@@ -12,7 +12,7 @@ from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS
 from ..adapters import BASE_FOLDER, ENECG_FILE
 from ..backbones import BACKBONES
 from ..modeling_enecg import EnECGModel
-from ..run_folder import EXPERTS, METRICS, RUN_INFO
+from ..runs.folder import EXPERTS, METRICS, RUN_INFO
 
 CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..configuration_enecg import Task
 from ..evaluation.comparison import RecordPredictions, compare_predictions
-from ..evaluation.figure_style import number
 from ..evaluation.samples import headline_metrics
-from ..files import added_files
+from ..figures.report import plot_differences
+from ..figures.style import number
+from ..runs.files import added_files
 from ..version import __version__
-from .figures import plot_differences
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
 from .predicted_run import PredictedRun
 from .report import NOTICE, data_notes, read_runs

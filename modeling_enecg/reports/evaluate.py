@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 
 from ..configuration_enecg import Task
+from ..data.ptbxl.labels import TASK_NAMES
 from ..evaluation.agreement import agreement
 from ..evaluation.calibration import METHODS, fit_calibration
-from ..evaluation.card import PTBXL
 from ..evaluation.operating_points import operating_points
-from ..evaluation.published import published_results
 from ..evaluation.records import has_targets
 from ..evaluation.reliability import calibration_scores
 from ..evaluation.resampling import PATIENT, RECORD
 from ..evaluation.scoring import evaluate_task
 from ..evaluation.subgroups import GROUPS, age_decades, score_subgroups
 from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
-from ..labels import TASK_NAMES
-from ..run_folder import PREDICTIONS
+from ..hub.card import PTBXL
+from ..runs.folder import PREDICTIONS
 from .predicted_run import PredictedRun, PredictedSplit
+from .published import published_results
 
 RESAMPLED = (PATIENT, RECORD)
 

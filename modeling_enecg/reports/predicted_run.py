@@ -13,9 +13,9 @@ from transformers.utils import CONFIG_NAME
 
 from ..configuration_enecg import Task
 from ..evaluation.checks import finite_array, probability_array
-from ..evaluation.report import ALL_LEADS
 from ..losses import MISSING
-from ..run_folder import EXPERTS, LEAD_SETS, METRICS, PREDICTIONS, RUN_INFO
+from ..runs.folder import EXPERTS, LEAD_SETS, METRICS, PREDICTIONS, RUN_INFO
+from .run_report import ALL_LEADS
 
 SPLITS = ("validation", "test")  # those that a run predicts
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration_enecg import Task
-from ..evaluation.figures import plot_per_label
 from ..evaluation.records import with_targets
 from ..evaluation.resampling import PATIENT
 from ..evaluation.subgroups import GROUPS
-from ..files import added_files
+from ..figures.report import most_frequent, plot_agreement, plot_calibration, plot_subgroups
+from ..figures.scores import plot_per_label
+from ..runs.files import added_files
 from ..version import __version__
 from .evaluate import ReportOptions, evaluate_run
-from .figures import most_frequent, plot_agreement, plot_calibration, plot_subgroups
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
 from .predicted_run import PredictedRun, read_run
 from .run_section import run_section

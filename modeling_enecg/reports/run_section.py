@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..evaluation.card import cost_rows
 from ..evaluation.resampling import number_patients
 from ..evaluation.subgroups import GROUPS
+from ..hub.card import cost_rows
 from .page import Cell, Row, Section, Table
 from .predicted_run import PredictedRun
 from .task_section import Pictures, task_section

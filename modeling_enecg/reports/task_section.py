@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..configuration_enecg import Task
+from ..data.ptbxl.labels import describe
 from ..evaluation.calibration import FEW_NEGATIVES, FEW_POSITIVES, NOT_INCREASING, SEPARABLE
 from ..evaluation.metrics import MIN_POSITIVES
 from ..evaluation.samples import CLASSIFICATION_METRICS, headline_metrics
 from ..evaluation.subgroups import GROUPS, MIN_RECORDS
 from ..evaluation.thresholds import UNINFORMED
-from ..labels import describe
 from .page import Cell, Picture, Row, Section, Table
 from .predicted_run import PredictedRun
 

@@ -17,27 +17,25 @@ from transformers import set_seed
 from transformers.utils import CONFIG_NAME, logging
 
 from ..adapters import BASE_FOLDER, ENECG_FILE, AdapterBase, adapter_base, save_adapter
-from ..evaluation.report import SplitPredictions, write_report
+from ..data.prepared import FeatureRecords, SignalRecords, Split
+from ..data.preparing import mean_over_windows
+from ..data.record_metadata import record_metadata
+from ..data.streaming import StreamedBatches
+from ..data.targets import balanced_class_weights, dataset_tasks, target_statistics
 from ..evaluation.scoring import has_targets, predicted_outputs
 from ..evaluation.thresholds import f1_thresholds
-from ..files import added_files, write_text
 from ..modeling_enecg import EnECGModel
-from ..run_folder import HISTORY, METRICS, RUN_INFO
+from ..reports.run_report import SplitPredictions, write_report
+from ..runs.files import added_files, write_text
+from ..runs.folder import HISTORY, METRICS, RUN_INFO
+from ..runs.processes import start_processes
+from ..runs.provenance import environment, with_provenance
 from .building import build_extractor, build_model, check_lora
 from .cost import CostMeter
-from .data import FeatureRecords, SignalRecords, Split
-from .feature_store import Precision, feature_statistics, stored_features
-from .metadata import record_metadata
-from .preparing import mean_over_windows
-from .processes import start_processes
-from .provenance import environment, with_provenance
-from .recipe import Recipe
-from .run_data import RunData
-from .settings import RecipeError
-from .sources import recipe_source
+from .feature_store import Precision, feature_statistics, stored_features, stream_statistics
+from .recipe import Recipe, RecipeError
+from .run_data import RunData, recipe_source
 from .stages import last_complete_checkpoint, stage_arguments, stage_history
-from .streaming import StreamedBatches, stream_statistics
-from .tasks import balanced_class_weights, dataset_tasks, target_statistics
 from .trainers import TRAINERS, EnECGTrainer, LoraHeadTrainer
 
 logger = logging.get_logger(__name__)
