@@ -23,11 +23,11 @@ import numpy as np
 from ..ecg_file import ECGFileError, mv_per_unit
 from ..leads import STANDARD_LEADS, standard_lead_names
 from ..reading_wfdb import read_wfdb
+from .rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
 from ..wfdb_header import Signal, read_header
 from ..wfdb_samples import FLAC_BITS, count_samples
 
 NUM_LEADS = len(STANDARD_LEADS)
-SAMPLE_DTYPE = np.dtype("<i2")
 
 REGULAR_FORMATS = ["16"] * NUM_LEADS
 REGULAR_ZEROS = ["0"] * NUM_LEADS
@@ -36,7 +36,6 @@ REGULAR_LEADS = [name.upper() for name in STANDARD_LEADS]
 RECORD_TOKENS = (4, 6)  # name, number of leads, sampling rate, number of samples; perhaps time and date
 SIGNAL_TOKENS = 9  # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, lead
 
-MICROVOLTS_PER_MV = 1000.0
 
 
 class RecordError(ValueError):

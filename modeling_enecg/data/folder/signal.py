@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..wfdb16 import SAMPLE_DTYPE
-from .settings import FolderSettings, WFDBFolderError
+from ..errors import DatasetError
+from ..rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
+from .settings import FolderSettings, folder_error
 from .table import record_file
 from ...ecg_file import ECGFileError
 from ...io import ECGRecord, read_ecg
 from ...leads import STANDARD_LEADS
 
-MICROVOLTS_PER_MV = 1000.0
 LIMITS = np.iinfo(SAMPLE_DTYPE)
 LONGEST_BYTES = 2**31 - 1  # that Arrow's binary type addresses
 
@@ -47,17 +47,17 @@ def read_signal(settings: FolderSettings, record: str, row: int) -> Signal:
         row (`int`): Its line in the table, for errors.
 
     Raises:
-        WFDBFolderError: if the record is faulty, or the library that reads its format is not installed.
+        DatasetError: if the record is faulty, or the library that reads its format is not installed.
     """
     try:
         _check_place(settings.folder, record)
         content = read_ecg(settings.folder / record, settings.sampling_rate, settings.unit, settings.lead_names)
         return _standard_leads(content)
     except _Fault as fault:
-        raise WFDBFolderError(record, row, fault.field, str(fault)) from fault
+        raise folder_error(record, row, fault.field, str(fault)) from fault
     except (ECGFileError, OSError, ImportError) as error:
         reason = str(error).removeprefix(f"{settings.folder / record}: ")  # named by the error itself
-        raise WFDBFolderError(record, row, "file", reason) from error
+        raise folder_error(record, row, "file", reason) from error
 
 
 class _Fault(ValueError):
