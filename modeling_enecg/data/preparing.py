@@ -10,14 +10,13 @@ import pyarrow.compute as pc
 from accelerate import PartialState
 from datasets.fingerprint import Hasher
 
-from .rows import num_samples, row_signal
-
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import STANDARD_LEADS
 from ..windows import cut_windows, num_windows
 from .prepared import Split, Views
+from .rows import num_samples, row_signal
 from .sources import SPLITS, Source
 from .targets import read_targets
 
@@ -101,7 +100,9 @@ def _windows(rows: datasets.Dataset, settings: _Settings) -> tuple[np.ndarray, n
     num_bytes = np.asarray(pc.binary_length(rows.data.column("signal")))
     names = rows["lead_names"][:] if "lead_names" in rows.column_names else [STANDARD_LEADS] * len(rows)
     rates = rows["sampling_rate"][:] if "sampling_rate" in rows.column_names else [None] * len(rows)
-    durations = num_samples(num_bytes, [len(each or STANDARD_LEADS) for each in names]) / [each or settings.sampling_rate for each in rates]
+    durations = num_samples(num_bytes, [len(each or STANDARD_LEADS) for each in names]) / [
+        each or settings.sampling_rate for each in rates
+    ]
     counts = [num_windows(duration, settings.seconds) for duration in durations]
     return np.repeat(np.arange(len(rows)), counts), np.concatenate([np.arange(count) for count in counts])
 

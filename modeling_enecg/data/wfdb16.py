@@ -23,9 +23,9 @@ import numpy as np
 from ..ecg_file import ECGFileError, mv_per_unit
 from ..leads import STANDARD_LEADS, standard_lead_names
 from ..reading_wfdb import read_wfdb
-from .rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
 from ..wfdb_header import Signal, read_header
 from ..wfdb_samples import FLAC_BITS, count_samples
+from .rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
 
 NUM_LEADS = len(STANDARD_LEADS)
 
@@ -35,7 +35,6 @@ REGULAR_GAIN = re.compile(r"(1000|500|200|100)(?:\.0)?(?:\(0\))?/mV")
 REGULAR_LEADS = [name.upper() for name in STANDARD_LEADS]
 RECORD_TOKENS = (4, 6)  # name, number of leads, sampling rate, number of samples; perhaps time and date
 SIGNAL_TOKENS = 9  # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, lead
-
 
 
 class RecordError(ValueError):

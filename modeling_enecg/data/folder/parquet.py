@@ -10,14 +10,14 @@ import datasets
 import pyarrow.compute as pc
 from huggingface_hub import DatasetCard
 
-from ..errors import DatasetError
-from ..builder import SPLIT_FOLDS
 from ...runs.shipped import template
+from ..builder import SPLIT_FOLDS
+from ..errors import DatasetError
 from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, write_parquet_folder
 from ..rows import num_samples
-from .wfdb_folder import WFDBFolder
-from .settings import folder_error, read_settings
+from .settings import read_settings
 from .table import LabelTask, read_label_table
+from .wfdb_folder import WFDBFolder
 
 CARD_TEMPLATE = "wfdb_folder_dataset.md"
 MOST_COMMON = 5  # values that are told one by one

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ..errors import DatasetError
 from ...configuration_enecg import check_module_name
+from ..errors import DatasetError
 
 SETTINGS_FILE = "dataset.yaml"
 LABEL_TYPES = ("multi_label", "single_label", "regression")

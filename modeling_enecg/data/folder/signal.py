@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DatasetError
-from ..rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
-from .settings import FolderSettings, folder_error
-from .table import record_file
 from ...ecg_file import ECGFileError
 from ...io import ECGRecord, read_ecg
 from ...leads import STANDARD_LEADS
+from ..rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
+from .settings import FolderSettings, folder_error
+from .table import record_file
 
 LIMITS = np.iinfo(SAMPLE_DTYPE)
 LONGEST_BYTES = 2**31 - 1  # that Arrow's binary type addresses

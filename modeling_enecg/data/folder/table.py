@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from datasets import ClassLabel, List, Value
 
-from ..errors import DatasetError
-from ..builder import SPLIT_FOLDS
-from .settings import FolderSettings, folder_error, is_inside
 from ...reading_wfdb import find_header
+from ..builder import SPLIT_FOLDS
+from ..errors import DatasetError
+from .settings import FolderSettings, folder_error, is_inside
 
 UNKNOWN = {"", "na", "n/a", "nan", "null"}  # how spreadsheets and statistics packages write an empty cell
 NO_LABEL = "none"

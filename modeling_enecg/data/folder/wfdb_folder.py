@@ -23,18 +23,16 @@ As a script it checks the folder, tells what is in it, and with `--output_dir` w
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
-from ..errors import DatasetError
 from ..builder import CHUNK_SIZE, SPLIT_FOLDS, CheckedBuilder, CheckedConfig, in_chunks
-from ..rows import SAMPLE_DTYPE, signal_array
+from ..errors import DatasetError
 from .settings import FolderSettings, folder_error, read_settings, settings_file
 from .signal import read_signal
 from .table import TableRow, read_label_table, record_file

@@ -27,7 +27,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import DatasetError
 from ..builder import (
     CHUNK_SIZE,
     SPLIT_FOLDS,
@@ -35,10 +34,23 @@ from ..builder import (
     CheckedConfig,
     in_chunks,
 )
-from .jsonl import labelled_tasks, read_jsonl
-from .metadata import LABS, MACHINE, METADATA_FEATURES, PATIENTS, RECORDS, TASK_FILES, find_file, input_fingerprint, mimic_error, read_csv, read_metadata
+from ..errors import DatasetError
 from ..rows import signal_column
 from ..wfdb16 import read_records
+from .jsonl import labelled_tasks, read_jsonl
+from .metadata import (
+    LABS,
+    MACHINE,
+    METADATA_FEATURES,
+    PATIENTS,
+    RECORDS,
+    TASK_FILES,
+    find_file,
+    input_fingerprint,
+    mimic_error,
+    read_csv,
+    read_metadata,
+)
 
 SAMPLING_RATE = 500
 NUM_SAMPLES = 5000

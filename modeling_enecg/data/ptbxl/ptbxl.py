@@ -14,15 +14,12 @@ dataset", version 1.0.3, PhysioNet, 2022, doi 10.13026/kfzx-aw45; Scientific Dat
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
-from ..errors import DatasetError
 from ..builder import (
     CHUNK_SIZE,
     SPLIT_FOLDS,
@@ -30,10 +27,11 @@ from ..builder import (
     CheckedConfig,
     in_chunks,
 )
-from .metadata import METADATA_FEATURES, Row, input_fingerprint, ptbxl_error, read_metadata
+from ..errors import DatasetError
+from ..rows import signal_column
 from ..rr_interval import rr_interval
-from ..rows import signal_array, signal_column
 from ..wfdb16 import read_records
+from .metadata import METADATA_FEATURES, Row, input_fingerprint, ptbxl_error, read_metadata
 
 SECONDS = 10
 
