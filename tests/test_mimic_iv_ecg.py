@@ -13,7 +13,7 @@ from modeling_enecg.data.mimic_iv_ecg import mimic_iv_ecg
 from modeling_enecg.data.mimic_iv_ecg import potassium as mimic_potassium
 from modeling_enecg.data.mimic_iv_ecg.metadata import MEASUREMENTS, patient_fold
 from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import FEATURES, MIMICIVECG
-from modeling_enecg.data.ptbxl.ptbxl import signal_array
+from modeling_enecg.data.rows import signal_array
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.mimic_release import (
     MEASURED,

@@ -10,7 +10,7 @@ from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.mimic_iv_ecg.jsonl import read_jsonl
 from modeling_enecg.data.mimic_iv_ecg.metadata import patient_fold
 from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import FEATURES, MIMICIVECG
-from modeling_enecg.data.ptbxl.ptbxl import signal_array
+from modeling_enecg.data.rows import signal_array
 from tests.mimic_release import signal_of, write_release
 
 PATH = "files/p1000/p10000032/s40000000/40000000"

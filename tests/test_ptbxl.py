@@ -8,7 +8,8 @@ import pytest
 from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.ptbxl import ptbxl
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
-from modeling_enecg.data.ptbxl.ptbxl import PTBXL, signal_array
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
+from modeling_enecg.data.rows import signal_array
 
 FAULTY_SIGNALS = "records100/00000/00003_lr.dat"
 

@@ -14,7 +14,8 @@ from datasets import ClassLabel, List, Value, load_dataset
 from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.folder import wfdb_folder
 from modeling_enecg.data.folder.parquet import main
-from modeling_enecg.data.folder.wfdb_folder import FEATURES, WFDBFolder, signal_array
+from modeling_enecg.data.folder.wfdb_folder import FEATURES, WFDBFolder
+from modeling_enecg.data.rows import signal_array
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
 

@@ -142,7 +142,7 @@ def split_of(fold: int) -> str:
 
 
 def _read_cells(settings: FolderSettings) -> tuple[list[tuple[int, Cells]], dict[int, DatasetError]]:
-    """Return the line and the cells of each row, empty where unknown; and by line the faults of rows of another length."""
+    """Return the line and the cells of each row, empty where unknown; and by line the faults of others."""
     (_, names), *lines = _read_lines(settings)
     _check_columns(settings, names)
     rows, errors = [], {}

@@ -58,7 +58,7 @@ def read_jsonl(file: str | Path) -> tuple[pa.Table, list[DatasetError]]:
         file (`str` or `Path`): The `.jsonl` file.
 
     Returns:
-        `tuple[pa.Table, list[DatasetError]]`: The sound records with the columns of `METADATA_FEATURES`, in file order,
+        `tuple[pa.Table, list[DatasetError]]`: The sound records, with the columns of `METADATA_FEATURES`,
         None for what the file does not have; and the fault of each other line. Where a record is given twice, the
         first sound line counts.
 

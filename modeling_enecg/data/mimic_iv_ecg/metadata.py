@@ -106,7 +106,7 @@ def read_metadata(
         potassium_window (`float`): How far from the ECG a potassium value may be, before or after, in hours.
 
     Returns:
-        `tuple[pa.Table, list[DatasetError]]`: The sound records with the columns of `METADATA_FEATURES`, in file order;
+        `tuple[pa.Table, list[DatasetError]]`: The sound records, with the columns of `METADATA_FEATURES`;
         and the first fault of each other record. Where a `study_id` is given twice, the first row counts.
 
     Raises:
