@@ -90,7 +90,7 @@ def _named_files(file: Path) -> Iterator[str]:
 
 def _standard_leads(content: ECGRecord) -> Signal:
     """Keep what the dataset keeps of a recording."""
-    signal_mv, sampling_rate, names = content
+    signal_mv, sampling_rate, names = content.signal_mv, content.sampling_rate, content.lead_names
     recorded = {name: lead for name, lead in zip(names, signal_mv, strict=True) if not np.isnan(lead).all()}
     leads = [name for name in STANDARD_LEADS if name in recorded]
     other_leads = [name for name in names if name not in STANDARD_LEADS]
