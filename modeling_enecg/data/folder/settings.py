@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
@@ -34,8 +34,8 @@ class FolderSettings:
         file (`str`): The YAML file's name.
         table (`str`): The CSV file.
         record (`str`): The column with each record's path.
-        labels (`dict[str, str | list[str] | None]`): By task: its column's type, of `LABEL_TYPES`, None where it is to
-            be inferred; or a list of columns that hold 0 or 1.
+        labels (`dict[str, str | list[str] | None]`, *optional*): By task: its column's type, of `LABEL_TYPES`, None where it is to
+            be inferred; or a list of columns that hold 0 or 1. Without labels the records can be predicted only.
         patient (`str`, *optional*): The column with each record's patient; without it, each record is a patient's only
             one.
         fold (`str`, *optional*): The column with each record's fold, 1 to 10, or split; without it, a hash of the
@@ -50,7 +50,7 @@ class FolderSettings:
     file: str
     table: str
     record: str
-    labels: dict[str, LabelType]
+    labels: dict[str, LabelType] = field(default_factory=dict)
     patient: str | None = None
     fold: str | None = None
     separator: str = ";"
@@ -83,7 +83,7 @@ def read_settings(data_dir: str | Path) -> FolderSettings:
     if not isinstance(content, dict):
         raise folder_error(path.name, None, "file", f"got {content!r}; expected keys with values")
     _check_keys(path.name, content)
-    labels = content.pop("labels")
+    labels = content.pop("labels", {})
     labels = dict.fromkeys(labels) if isinstance(labels, list) else labels
     for task in labels:
         _check_task_name(path.name, task)
@@ -142,7 +142,6 @@ KEYS = {
         _are_labels,
         "different columns as a list, or as keys with one of multi_label, single_label, regression or a list of 0/1 "
         "columns each (in quotes where YAML would read a name as a number or as yes or no)",
-        required=True,
     ),
     "patient": Key(_is_text, _COLUMN),
     "fold": Key(_is_text, _COLUMN),

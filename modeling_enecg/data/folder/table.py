@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from datasets import ClassLabel, List, Value
 
 from ...reading_wfdb import find_header
+from ...strict_numbers import number_or_none
 from ..builder import SPLIT_FOLDS
 from ..errors import DatasetError
 from .settings import FolderSettings, folder_error, is_inside
@@ -251,6 +252,8 @@ def _check_patients(settings: FolderSettings, rows: Iterable[TableRow]) -> None:
 
 
 def _record_path(cell: str) -> str:
+    if "\\" in cell:
+        raise ValueError(f"got {cell!r}; expected / between folders, not a backslash")
     if not is_inside(cell):
         raise ValueError(f"got {cell!r}; expected the path of a record inside the folder, relative to it")
     return cell
@@ -276,10 +279,8 @@ def _fold(cell: str) -> int:
 
 
 def _float(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+    value = number_or_none(cell)
+    return math.nan if value is None else value
 
 
 def _number(cell: str) -> float:
