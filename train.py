@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dataset_scripts.ptbxl_metadata import PTBXLError
-from modeling_enecg.training import RecipeError, load_recipe, run_recipe
+from modeling_enecg.training import load_recipe, run_recipe
 from modeling_enecg.training.recipe import describe_fields
 
 
@@ -20,7 +19,7 @@ def main() -> None:
     arguments, overrides = parser.parse_known_args()
     try:
         run_recipe(load_recipe(arguments.config, overrides), Path(arguments.config).stem)
-    except (RecipeError, PTBXLError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"train.py: {error}")
 
 

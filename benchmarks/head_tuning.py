@@ -22,15 +22,15 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, set_seed
 
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
+from modeling_enecg.data.prepared import FeatureRecords, SignalRecords
+from modeling_enecg.data.preparing import load_splits
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
+from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.training import Recipe
 from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import FeatureRecords, SignalRecords
 from modeling_enecg.training.feature_store import stored_features
-from modeling_enecg.training.preparing import load_splits
-from modeling_enecg.training.sources import recipe_source
+from modeling_enecg.training.run_data import recipe_source
 from modeling_enecg.training.stages import stage_arguments
-from modeling_enecg.training.tasks import dataset_tasks
 from modeling_enecg.training.trainers import TRAINERS
 
 EXPERTS = ("moment", "timesnet", "dlinear")
@@ -67,7 +67,7 @@ def train(variant: str, data_dir: str, cache_dir: str) -> dict[str, Any]:
     tasks = dataset_tasks(source.features, recipe.tasks)
     set_seed(0)
     model = build_model(recipe, tasks)
-    splits = load_splits(source, recipe, build_extractor(recipe, model), tasks)
+    splits = load_splits(source, build_extractor(recipe, model), tasks)
     start = time.perf_counter()
     datasets: Any = {name: SignalRecords(split) for name, split in splits.items()}
     if variant == "stored features":

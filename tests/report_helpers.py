@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.training import load_recipe, run_recipe
 from tests.training_helpers import ECGFOUNDER, recipe_fields, write_recipe
 

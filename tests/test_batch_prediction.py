@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset_scripts.ptbxl_parquet import write_parquet
 from modeling_enecg.cli import main
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.data.ptbxl.parquet import write_parquet
+from modeling_enecg.data.sources import DatasetOptions
 from modeling_enecg.io import read_ecg
-from modeling_enecg.labels import TASK_LABELS
 from modeling_enecg.prediction import Predictor
-from modeling_enecg.training import batch_prediction
-from modeling_enecg.training.batch_prediction import predict_dataset
+from modeling_enecg.prediction import dataset as batch_prediction
+from modeling_enecg.prediction.dataset import predict_dataset
 from modeling_enecg.training.building import build_extractor
-from modeling_enecg.training.sources import DatasetOptions
 from tests.ecg_folder import noise, patients, write_folder, write_record
 from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, free_port, tiny_model, tiny_recipe
 
@@ -121,7 +121,7 @@ def test_two_processes_give_the_rows_of_one(predicted, model_dir, simulated, tra
 KILLED = """
 import sys
 from modeling_enecg.cli import main
-from modeling_enecg.training import batch_prediction
+from modeling_enecg.prediction import dataset as batch_prediction
 
 batch_prediction.RECORDS_A_PART = int(sys.argv[1])
 main(sys.argv[2:])

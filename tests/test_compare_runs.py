@@ -16,10 +16,11 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
 
 from modeling_enecg.cli import main
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.evaluation.comparison import CORRECTIONS
-from modeling_enecg.evaluation.figure_style import BLUE
 from modeling_enecg.evaluation.resampling import draw_resamples
-from modeling_enecg.labels import TASK_LABELS
+from modeling_enecg.figures.report import plot_differences
+from modeling_enecg.figures.style import BLUE
 from modeling_enecg.reports.compare import (
     ComparisonOptions,
     RunComparison,
@@ -27,7 +28,6 @@ from modeling_enecg.reports.compare import (
     comparison_markdown,
     write_comparison,
 )
-from modeling_enecg.reports.figures import plot_differences
 from tests.report_helpers import TASKS, Page, change_json, changed_copy, predictions, train_run
 from tests.training_helpers import read_json
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg.cli import main
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.experiments import list_studies, load_study
 from tests.training_helpers import ROOT
 

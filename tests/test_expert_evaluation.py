@@ -8,9 +8,9 @@ from sklearn import metrics as sklearn_metrics
 
 from modeling_enecg import Task
 from modeling_enecg.evaluation import bootstrap_scores
-from modeling_enecg.evaluation.expert_figures import plot_gate_weights_by_class, plot_leave_one_out
 from modeling_enecg.evaluation.experts import gate_weights_by_class, leave_one_expert_out
 from modeling_enecg.evaluation.scoring import evaluate_task, predicted_outputs
+from modeling_enecg.figures.experts import plot_gate_weights_by_class, plot_leave_one_out
 from modeling_enecg.losses import MISSING
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])

@@ -8,11 +8,11 @@ import pytest
 import torch
 import wfdb
 
+from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.training import feature_store, load_recipe, run_recipe
 from modeling_enecg.training.building import build_extractor
 from modeling_enecg.training.feature_store import stored_features
-from modeling_enecg.training.preparing import load_splits
-from modeling_enecg.training.sources import recipe_source
+from modeling_enecg.training.run_data import recipe_source
 from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
 
 BOTH = {
@@ -36,7 +36,7 @@ def prepare(recipe, **extractor_changes):
     extractor = build_extractor(recipe, tiny_model(recipe))
     for settings in extractor.experts.values():
         settings.update(extractor_changes)
-    return load_splits(recipe_source(recipe), recipe, extractor, ptbxl_tasks(recipe.tasks))["train"]
+    return load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 import pytest
 
-from modeling_enecg.files import added_files, new_file, new_folder, write_text
+from modeling_enecg.runs.files import added_files, new_file, new_folder, write_text
 
 
 def test_a_new_folder_appears_whole_at_the_end(tmp_path):

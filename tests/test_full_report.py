@@ -14,13 +14,13 @@ from sklearn.metrics import brier_score_loss, f1_score
 
 from modeling_enecg import Task
 from modeling_enecg.cli import main
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.evaluation.scoring import evaluate_task
 from modeling_enecg.evaluation.subgroups import GROUPS
 from modeling_enecg.evaluation.thresholds import f1_thresholds
-from modeling_enecg.labels import TASK_LABELS
+from modeling_enecg.figures.report import NUM_CURVES, most_frequent
 from modeling_enecg.reports.evaluate import ReportOptions, evaluate_run
-from modeling_enecg.reports.figures import NUM_CURVES, most_frequent
-from modeling_enecg.reports.predicted_run import read_run
+from modeling_enecg.runs.run import read_run
 from tests.report_helpers import (
     LEAD_SETS,
     TASKS,

@@ -16,10 +16,10 @@ import torch
 from huggingface_hub import ModelCard, close_session, constants, hf_hub_download
 from transformers import pipeline
 
-from dataset_scripts.ptbxl_parquet import main as ptbxl_main
 from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel
 from modeling_enecg.adapters import load_adapter
 from modeling_enecg.cli import main
+from modeling_enecg.data.ptbxl.parquet import main as ptbxl_main
 from modeling_enecg.hub.push import push_folder
 from modeling_enecg.hub.upload import PushError
 from modeling_enecg.io import read_ecg

@@ -18,10 +18,10 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModel
 
-from dataset_scripts.ptbxl import PTBXL
 from modeling_enecg import BACKBONES, ECGFeatureExtractor, EnECGModel
 from modeling_enecg.adapters import adapted_model, load_adapter
-from modeling_enecg.labels import TASK_LABELS
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from tests.conftest import describe_record, write_record
 from tests.training_helpers import (

@@ -3,7 +3,7 @@
 import datasets
 import numpy as np
 
-from modeling_enecg.training.metadata import record_metadata
+from modeling_enecg.data.record_metadata import record_metadata
 
 IDS = {"ecg_id": [3, 5, 8], "patient_id": ["a", "b", "b"]}
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from transformers import pipeline
 
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.io import read_ecg
 from modeling_enecg.windows import cut_windows
 from tests.tiny_models import AGE, RHYTHM, SEX

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from modeling_enecg.cli import main
-from modeling_enecg.training import RecipeError, planning
-from modeling_enecg.training.planning import _scaled
+from modeling_enecg.training import RecipeError
+from modeling_enecg.training import plan as planning
+from modeling_enecg.training.plan import _scaled
 from tests.training_helpers import recipe_fields, tiny_recipe, write_recipe
 
 

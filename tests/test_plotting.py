@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modeling_enecg.evaluation.expert_figures import plot_gate_weights
-from modeling_enecg.evaluation.figures import plot_per_label, plot_training_curves
+from modeling_enecg.figures.experts import plot_gate_weights
+from modeling_enecg.figures.paper_ecg import plot_ecg
+from modeling_enecg.figures.scores import plot_per_label, plot_training_curves
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.plotting import plot_ecg
 
 RATE = 100
 

@@ -1,6 +1,6 @@
 import pytest
 
-from modeling_enecg.hub.portable import is_hub_id, machine_paths, without_machine_paths
+from modeling_enecg.runs.portable import is_hub_id, machine_paths, without_machine_paths
 
 PATHS = {
     "/home/me/run/model.safetensors": "model.safetensors",

@@ -3,8 +3,8 @@ from importlib.resources import files
 
 import pytest
 
-from modeling_enecg.evaluation.published import FILE, published_results
-from modeling_enecg.labels import TASK_NAMES
+from modeling_enecg.data.ptbxl.labels import TASK_NAMES
+from modeling_enecg.reports.published import FILE, published_results
 
 MODES = {"supervised", "fine-tuned", "linear probe", "frozen with attentive head"}
 EVERY_RESULT = [result for task in TASK_NAMES for result in published_results(task)]

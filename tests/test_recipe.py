@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from dataset_scripts.ptbxl import RR_FEATURES
+from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.building import build_extractor, build_model

@@ -9,17 +9,18 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from dataset_scripts.ptbxl import RR_FEATURES
 from modeling_enecg import BACKBONES, ECGFeatureExtractor, EnECGModel, Task
-from modeling_enecg.labels import TASK_LABELS, TASK_NAMES
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.prepared import FeatureRecords
+from modeling_enecg.data.preparing import load_splits
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS, TASK_NAMES
+from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
+from modeling_enecg.data.targets import balanced_class_weights, dataset_tasks, read_targets, target_statistics
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.building import build_extractor
-from modeling_enecg.training.data import FeatureRecords
 from modeling_enecg.training.feature_store import Precision, stored_features
-from modeling_enecg.training.preparing import load_splits
 from modeling_enecg.training.run import _Run
-from modeling_enecg.training.sources import recipe_source
-from modeling_enecg.training.tasks import balanced_class_weights, dataset_tasks, read_targets, target_statistics
+from modeling_enecg.training.run_data import recipe_source
 from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
 
 NAN = float("nan")
@@ -117,7 +118,7 @@ def test_a_columns_type_says_what_kind_of_task_it_is():
 
 @pytest.mark.parametrize("name", ["note", "ecg_id", "signal", "finding"])
 def test_what_holds_no_labels_is_refused_with_what_there_is(name):
-    with pytest.raises(RecipeError, match=f"no labels '{name}'; there are findings, device, lvef"):
+    with pytest.raises(DatasetError, match=f"no labels '{name}'; there are findings, device, lvef"):
         dataset_tasks(FEATURES, ["device", name])
 
 
@@ -259,7 +260,7 @@ def few_records(sound_release, tmp_path_factory):
     """A recipe of two experts and its training fold of ten records."""
     recipe = tiny_recipe(sound_release, tmp_path_factory.mktemp("precision"), experts=BOTH)
     extractor = build_extractor(recipe, tiny_model(recipe))
-    return recipe, load_splits(recipe_source(recipe), recipe, extractor, ptbxl_tasks(recipe.tasks))["train"]
+    return recipe, load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]
 
 
 @pytest.fixture

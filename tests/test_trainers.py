@@ -7,11 +7,11 @@ from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction
 
 from modeling_enecg import EnECGModel, Task
-from modeling_enecg.labels import TASK_LABELS
+from modeling_enecg.data.prepared import SignalRecords
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.data.targets import balanced_class_weights
 from modeling_enecg.training import FineTuningTrainer, LinearProbingTrainer
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
-from modeling_enecg.training.data import SignalRecords
-from modeling_enecg.training.tasks import balanced_class_weights
 from modeling_enecg.training.trainers import evaluation_scores, parameter_groups
 from tests.training_helpers import (
     ECGFOUNDER,

@@ -17,16 +17,16 @@ import pytest
 import yaml
 from transformers import set_seed
 
-from dataset_scripts.ptbxl import RR_FEATURES
 from modeling_enecg import EnECGModel
+from modeling_enecg.data.prepared import Split, labelled_rows
+from modeling_enecg.data.preparing import load_splits
+from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
+from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import Split, labelled_rows
-from modeling_enecg.training.preparing import load_splits
-from modeling_enecg.training.sources import recipe_source
+from modeling_enecg.training.run_data import recipe_source
 from modeling_enecg.training.stages import _is_whole_json
-from modeling_enecg.training.tasks import dataset_tasks
 
 ptbxl_tasks = partial(dataset_tasks, RR_FEATURES)
 
@@ -87,9 +87,7 @@ def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
 
 def tiny_splits(recipe: Recipe) -> dict[str, Split]:
     """The records of a recipe that have a label, prepared for its model."""
-    splits = load_splits(
-        recipe_source(recipe), recipe, build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks)
-    )
+    splits = load_splits(recipe_source(recipe), build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks))
     return {name: split.select(labelled_rows(split.labels)) for name, split in splits.items()}
 
 

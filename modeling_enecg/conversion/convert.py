@@ -12,8 +12,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ..feature_extraction_ecg import ECGFeatureExtractor
-from ..files import new_folder
 from ..modeling_backbone import ECGBackboneModel
+from ..runs.files import new_folder
 from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d
 from .checkpoint import ConversionError, read_checkpoint
 from .published import published_weights

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from modeling_enecg.evaluation.metrics import multilabel_scores
+from .metrics import multilabel_scores
 
 _DESCRIPTION = """
 Macro AUROC and macro AUPRC (average precision) of multi-label ECG predictions.

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..evaluation.figure_style import (
+from ..figures.paper_ecg import save_figure
+from ..figures.style import (
     BLUE,
     GREEN,
     GREY,
@@ -22,8 +23,7 @@ from ..evaluation.figure_style import (
     number,
     report_figure,
 )
-from ..evaluation.published import PublishedResult
-from ..plotting import save_figure
+from ..reports.published import PublishedResult
 from .results import COST, RunResult, StudyResults, shown_task
 from .study import Study, leading_number
 from .tables import METRIC_NAMES, measured_on, published_beside, published_row, spread_name

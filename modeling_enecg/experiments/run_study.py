@@ -9,9 +9,9 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..conversion.published import PUBLISHED
-from ..training.processes import start_processes
+from ..runs.processes import start_processes
+from ..settings import SettingsError
 from ..training.run import run_recipe
-from ..training.settings import RecipeError
 from .figures import draw_figures
 from .results import read_results
 from .study import Study, StudyError
@@ -55,7 +55,7 @@ def run_study(
         try:
             with _printing_to(folder / "logs" / f"{run.name}.txt"):
                 run_recipe(run.recipe(configs, folder / "runs", **settings), f"{study.name}/{run.name}")
-        except RecipeError as error:
+        except SettingsError as error:
             raise StudyError(f"{study.name}: {run.name}: {error}") from error
     if state.is_main_process:
         results = read_results(study, runs, folder / "runs")
@@ -75,7 +75,7 @@ def check_studies(studies: Iterable[Study], configs: str | Path) -> None:
     for study in studies:
         try:
             recipes = [run.recipe(configs, Path(study.name), data_dir="") for run in study.runs()]
-        except RecipeError as error:
+        except SettingsError as error:
             raise StudyError(f"{study.name}: {error}") from error
         paths |= {source["path"] for recipe in recipes for source in recipe.experts.values() if "path" in source}
     missing = sorted(path for path in paths if Path(path).parts[0] == CHECKPOINTS and not Path(path).is_dir())

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size
+from ..ecg_file import ECGFileError, FileContent, check_size, missing_as_nan
+from ..metadata_values import plain_text, time_of
+from ..recording import Metadata
 
 _HEADER = 12  # bytes: signature and version
 _BLOCK = struct.Struct("<4sI")  # a block's name and how many bytes of data follow, before a checksum
@@ -44,8 +46,9 @@ def read(path: Path) -> FileContent:
     if len(lengths) > 1:
         raise ECGFileError(f"has leads of {lengths[0]} and of {lengths[-1]} samples; all must be as long.")
     check_size(len(leads), lengths[0], rate, len(leads) * lengths[0])
-    signal = np.stack([*leads.values()]) * float(resolution)
-    return FileContent(signal, float(rate), ["nV"] * len(leads), [*leads])
+    signal = missing_as_nan(np.stack([*leads.values()])) * float(resolution)
+    metadata = _metadata(blocks.get(b"info", b""))
+    return FileContent(signal, float(rate), ["nV"] * len(leads), [*leads], metadata=metadata)
 
 
 def _blocks(content: bytes) -> dict[bytes, bytes]:
@@ -92,6 +95,15 @@ def _format(blocks: dict[bytes, bytes]) -> tuple[int, int]:
     if not rate or not resolution:
         raise ECGFileError(f"declares {rate} Hz and {resolution} nV a count; both must be positive.")
     return rate, resolution
+
+
+def _metadata(info: bytes) -> Metadata:
+    """Return the local time and the recorder's hardware of the block `info`, whose fields are of fixed length."""
+    time, hardware = info[:19], info[180:212].partition(b"\0")[0]
+    return Metadata(
+        recorded_at=time_of(time.decode("latin-1"), "%Y-%m-%dT%H:%M:%S"),
+        device=plain_text(f"AliveCor {hardware.decode('latin-1')}"),
+    )
 
 
 def _shown(name: bytes) -> str:

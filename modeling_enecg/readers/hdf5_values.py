@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, errors_of, need
-from .arrays import check_unpacked
+from ..ecg_file import ECGFileError, check_unpacked, errors_of, need
 
 _GZIP, _SHUFFLE = 1, 2  # the library's numbers of filters
 _MOST_CHUNKS = 20_000

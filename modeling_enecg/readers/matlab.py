@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent
-from .arrays import RATE_NAMES, Variable, check_unpacked, signal_of
+from ..ecg_file import ECGFileError, FileContent, check_unpacked
+from ..metadata_values import measured, sex_of
+from ..recording import Metadata
+from .arrays import RATE_NAMES, Variable, signal_of
 from .matlab_73 import read_variables
 
 _SIGNAL = "val"
-_MISSING = -(1 << 15)  # in 16 bits, as in WFDB's format 16, which the Challenges' files are
 _HEADER = 128  # bytes of a file of version 5
 _BYTE_ORDERS = {b"IM": "<", b"MI": ">"}
 _COMPRESSED, _MATRIX = 15, 14
@@ -26,12 +27,14 @@ _CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "dou
 }
 _IS_COMPLEX, _IS_LOGICAL = 1 << 11, 1 << 9
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_BYTES = (1, 2, 16)  # types of letters that take a byte: 16 is UTF-8
 _CLASSES_4 = ("double", "char", "sparse")
 _STORED_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
 _NUMERIC = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 _LONGEST_DESCRIPTION = 4096  # bytes of a variable before its values
 _MOST_VARIABLES = 10_000
 _MOST_IN_STRUCTURE = 4_000_000  # values
+_LONGEST_WORD = 100  # letters
 
 
 def read(path: Path) -> FileContent:
@@ -53,11 +56,7 @@ def read(path: Path) -> FileContent:
     variables = _of_the_only_structure(_variables(path, content))
     variable = _signal_variable(variables)
     check_unpacked(math.prod(variable.shape), len(content))
-    matrix = variable.values()
-    signal = signal_of(matrix)
-    if matrix.dtype == np.int16:
-        signal[signal == _MISSING] = np.nan
-    return FileContent(signal, _rate(variables), None, None)
+    return FileContent(signal_of(variable.values()), _rate(variables), None, None, metadata=_metadata(variables))
 
 
 def _variables(path: Path, content: bytes) -> list[Variable]:
@@ -87,6 +86,16 @@ def _rate(variables: list[Variable]) -> float | None:
     numbers = (each for each in variables if each.kind in _NUMERIC and math.prod(each.shape) == 1)
     stated = [float(each.values().item()) for each in numbers if each.name.lower() in RATE_NAMES]
     return stated[0] if len(stated) == 1 else None
+
+
+def _metadata(variables: list[Variable]) -> Metadata:
+    """Return sex and age, where variables of these names state them."""
+    short = {each.name.lower(): each for each in variables if math.prod(each.shape) <= _LONGEST_WORD}
+    sex, age = short.get("sex"), short.get("age")
+    codes = sex.values().astype(np.int64).ravel().tolist() if sex is not None and sex.kind == "char" else []
+    years = age.values().item() if age is not None and age.kind in _NUMERIC and math.prod(age.shape) == 1 else None
+    word = "".join(chr(code) for code in codes if 0 < code < 128)
+    return Metadata(sex=sex_of(word), **measured(age_years=years))
 
 
 def _signal_variable(variables: list[Variable]) -> Variable:
@@ -186,6 +195,9 @@ def _values(body: _Body, at: int, kind: str, shape: tuple[int, ...]) -> np.ndarr
     """Read the values of a matrix, which may be stored in fewer bytes than its kind has."""
     num_values = math.prod(shape)
     stored, data, _ = _element(body.whole(num_values), at, body.order, boundary=8)
+    if kind == "char":
+        letter = np.dtype(body.order + ("u1" if stored in _BYTES else "u2"))
+        return np.frombuffer(data, letter, min(num_values, len(data) // letter.itemsize))
     dtype = np.dtype(body.order + _STORED.get(stored, "i1"))
     if stored not in _STORED or len(data) != num_values * dtype.itemsize:
         raise ECGFileError(f"declares a matrix of shape {shape}, and holds {len(data)} bytes of type {stored} for it.")

@@ -3,18 +3,23 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent
+from ..ecg_file import MOST_CHANNELS, ECGFileError, FileContent, missing_as_nan
+from ..metadata_values import measured, plain_text, years_between
+from ..recording import Metadata
 from .lead_codes import lead_of_code
 
 _ZERO, _BYTE_ORDER, _BLOCK, _CHANNELS, _SEQUENCES = 0x00, 0x01, 0x04, 0x05, 0x06
 _WAVEFORM, _LEAD, _SAMPLE, _INTERVAL, _SENSITIVITY, _OFFSET, _COMPRESSION = 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E
-_NULL, _DATA, _CHANNEL, _GROUP, _END = 0x12, 0x1E, 0x3F, 0x67, 0x80
-_KEPT = (_BLOCK, _SEQUENCES, _WAVEFORM, _LEAD, _SAMPLE, _INTERVAL, _SENSITIVITY, _OFFSET, _NULL)
+_NULL, _MAKER, _DATA, _CHANNEL, _GROUP, _END = 0x12, 0x17, 0x1E, 0x3F, 0x67, 0x80
+_PATIENT, _AGE, _SEX, _TIME = 0x82, 0x83, 0x84, 0x85
+_OF_CHANNELS = {_BLOCK, _SEQUENCES, _WAVEFORM, _LEAD, _SAMPLE, _INTERVAL, _SENSITIVITY, _OFFSET, _NULL}
+_KEPT = _OF_CHANNELS | {_MAKER, _PATIENT, _AGE, _SEX, _TIME}
 _INDEFINITE = 0x80  # in place of a length: the contents end with two zeros
 _SAMPLE_TYPES = {0: "i2", 1: "u2", 2: "i4", 3: "u1", 5: "i1", 6: "u4", 7: "f4", 8: "f8"}
 _STATUS = 4  # bits of 16: electrodes that are off, pacemaker pulses
@@ -26,7 +31,8 @@ _ECG_TYPES = {0, 1, 2, 3, 4, 6, 20, 21}  # unspecified, 12-lead, long-term, vect
 _OTHER_LEADS = {31: "NASA", 32: "CB4", 33: "CB5", 34: "CB6", 4166: "ECG1", 4167: "ECG2", 4168: "ECG3", 4169: "ECG4"}
 _SAME_LEADS = {*range(1, 10), *range(11, 21), *range(61, 73)}
 _DEEPEST = 4  # groups within groups
-_MOST_CHANNELS, _MOST_FRAMES = 1024, 1000
+_MOST_FRAMES = 1000
+_SEXES = {1: "male", 2: "female"}
 _Order = Literal["<", ">"]  # of bytes, the lowest or the highest first
 _ENDIANNESS: dict[_Order, Literal["little", "big"]] = {"<": "little", ">": "big"}
 
@@ -64,6 +70,7 @@ class _Channel(NamedTuple):
     unit: int | None
     rate: float | None
     samples: np.ndarray
+    is_status: bool = False
 
 
 def read(path: Path) -> FileContent:
@@ -78,17 +85,27 @@ def read(path: Path) -> FileContent:
         ECGFileError: if the file is damaged, cut short or compressed, or holds several recordings or none.
     """
     frames = _frames(path.read_bytes())
-    recordings = [_channels(frame) for frame in frames if _waveform_type(frame) in _ECG_TYPES]
+    recordings = [(_channels(frame), _metadata(frame)) for frame in frames if _waveform_type(frame) in _ECG_TYPES]
     if len(recordings) != 1:
         raise ECGFileError(f"holds {len(recordings)} waveforms of the type of an ECG; export one recording per file.")
-    channels = [each for each in recordings[0] if each is not None]
-    voltages = [each for each in channels if each.unit in (_VOLT, None)]
+    channels, metadata = recordings[0]
+    voltages = [each for each in channels if each.unit in (_VOLT, None) and not each.is_status]
     if not voltages:
         raise ECGFileError(f"has no ECG: none of its {len(channels)} channels is in volts.")
-    return _joined(voltages)
+    return _joined(voltages, metadata, _left_out(channels))
 
 
-def _joined(channels: list[_Channel]) -> FileContent:
+def _left_out(channels: list[_Channel]) -> dict[str, str]:
+    """Return why each channel is left out that is no voltage."""
+    reasons = {}
+    for number, each in enumerate(channels, start=1):
+        if each.is_status or each.unit not in (_VOLT, None):
+            reason = "status bits" if each.is_status else "in another unit than volts"
+            reasons[each.name or f"channel {number}"] = reason
+    return reasons
+
+
+def _joined(channels: list[_Channel], metadata: Metadata, left_out: dict[str, str]) -> FileContent:
     """Put channels of one rate and length together, which are in mV or, all of them, in no stated unit."""
     units = {each.unit for each in channels}
     kinds = sorted({(each.rate or 0.0, len(each.samples)) for each in channels})
@@ -99,7 +116,8 @@ def _joined(channels: list[_Channel]) -> FileContent:
         raise ECGFileError(f"names a lead twice, of {', '.join(names)[:200]}.")
     signal = np.stack([each.samples for each in channels])
     stated_units = None if units == {None} else ["mV"] * len(channels)
-    return FileContent(signal, channels[0].rate, stated_units, names if any(each.name for each in channels) else None)
+    stated_names = names if any(each.name for each in channels) else None
+    return FileContent(signal, channels[0].rate, stated_units, stated_names, metadata=metadata, left_out=left_out)
 
 
 def _frames(content: bytes) -> Iterator[_Frame]:
@@ -125,8 +143,8 @@ def _define(frame: _Frame, tag: int, channel: int | None, value: _Value) -> None
     elif tag == _CHANNELS:
         frame.num_channels = _whole(value, "number of channels") if value.data else 1
         frame.by_channel = {}
-        if not 0 < frame.num_channels <= _MOST_CHANNELS:
-            raise ECGFileError(f"declares {frame.num_channels} channels; 1 to {_MOST_CHANNELS} were expected.")
+        if not 0 < frame.num_channels <= MOST_CHANNELS:
+            raise ECGFileError(f"declares {frame.num_channels} channels; 1 to {MOST_CHANNELS} were expected.")
     elif channel is not None and channel >= frame.num_channels:
         raise ECGFileError(f"describes channel {channel}, counted from 0, of {frame.num_channels}.")
     elif tag == _COMPRESSION and any(value.data):
@@ -200,8 +218,8 @@ def _waveform_type(frame: _Frame) -> int:
     return 0 if stated is None else _whole(_Value(stated.data[:2], stated.order), "type of waveform")
 
 
-def _channels(frame: _Frame) -> list[_Channel | None]:
-    """Read the channels of a frame, None for status bits: each sequence has a block of each channel."""
+def _channels(frame: _Frame) -> list[_Channel]:
+    """Read the channels of a frame: each sequence has a block of each channel."""
     if any(_SEQUENCES in each for each in frame.by_channel.values()):
         raise ECGFileError("has channels of different numbers of sequences, which are not understood.")
     definitions = [frame.of(channel) for channel in range(frame.num_channels)]
@@ -227,12 +245,12 @@ def _sample_type(definitions: _Definitions, order: str) -> np.dtype:
     return np.dtype(order + _SAMPLE_TYPES.get(kind, "u2"))
 
 
-def _channel(definitions: _Definitions, stored: np.ndarray) -> _Channel | None:
+def _channel(definitions: _Definitions, stored: np.ndarray) -> _Channel:
     code, name = _lead(definitions.get(_LEAD))
     is_status = _SAMPLE in definitions and _whole(definitions[_SAMPLE], "type of samples") == _STATUS
     if is_status or code == _STATUS_LEAD:
-        return None
-    samples = stored.astype(np.float64)
+        return _Channel(name, None, None, stored, is_status=True)
+    samples = missing_as_nan(stored)
     if _NULL in definitions:
         samples[stored == _of_type(definitions[_NULL], stored.dtype, "missing value")] = np.nan
     if _OFFSET in definitions:
@@ -258,6 +276,34 @@ def _lead(stated: _Value | None) -> tuple[int, str | None]:
     if code in _SAME_LEADS:
         return code, lead_of_code(code)
     return code, _OTHER_LEADS.get(code) or text or (f"lead code {code}" if code else None)
+
+
+def _metadata(frame: _Frame) -> Metadata:
+    """Return what the definitions before a frame say of patient and device; texts of other scripts are left out."""
+    texts = {
+        tag: frame.common[tag].data.decode("ascii", "ignore") for tag in (_PATIENT, _MAKER) if tag in frame.common
+    }
+    recorded_at = _date(frame.common.get(_TIME), 0, 7)
+    age = frame.common.get(_AGE)
+    years = measured(age_years=age.data[0]).get("age_years") if age and any(age.data[:3]) else None
+    return Metadata(
+        patient_id=plain_text(texts.get(_PATIENT, "").partition("\0")[0].partition("^")[0]),
+        recorded_at=recorded_at,
+        age_years=years_between(_date(age, 3, 7), recorded_at) if years is None else years,
+        sex=_SEXES.get(frame.common[_SEX].data[0]) if _SEX in frame.common else None,
+        device=plain_text(" ".join(texts.get(_MAKER, "").partition("\0")[0].split("^")[:2])),
+    )
+
+
+def _date(stated: _Value | None, begin: int, end: int) -> datetime | None:
+    """Return the time that a year of 16 bits and then month, day and perhaps hour, minute and second are."""
+    if stated is None or len(stated.data) < end:
+        return None
+    try:
+        year = int.from_bytes(stated.data[begin : begin + 2], _ENDIANNESS[stated.order])
+        return datetime(year, *stated.data[begin + 2 : end])
+    except ValueError:  # unknown fields hold 0 or 255
+        return None
 
 
 def _count(definitions: _Definitions, tag: int, default: int = 1) -> int:

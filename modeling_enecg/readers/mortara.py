@@ -4,8 +4,11 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, channel_name
-from .xml_values import base64_bytes, in_mv, number, positive, whole_number
+from ..ecg_file import ECGFileError, FileContent, channel_name, missing_as_nan
+from ..metadata_values import hl7_time, in_years, measured, plain_text, sex_of, statements, years_between
+from ..recording import Metadata
+from ..strict_numbers import number, whole_number
+from .xml_values import base64_bytes, in_mv, positive
 
 _SAMPLE = np.dtype("<i2")
 _CODING = {"BITS": "16", "FORMAT": "SIGNED", "ENCODING": "BASE64"}
@@ -26,7 +29,7 @@ def parse(root: Element) -> FileContent:
     rates = sorted({positive(each.get("SAMPLE_FREQ"), "SAMPLE_FREQ") for each in channels})
     if len(rates) > 1:
         raise ECGFileError(f"has channels of {rates[0]:g} and of {rates[-1]:g} Hz; all must have one rate.")
-    return in_mv([_lead(each) for each in channels], rates[0])
+    return in_mv([_lead(each) for each in channels], rates[0], _metadata(root))
 
 
 def _lead(channel: Element) -> tuple[str, np.ndarray]:
@@ -49,4 +52,36 @@ def _lead(channel: Element) -> tuple[str, np.ndarray]:
     count = channel.get("DURATION")
     if whole_number(count, f"DURATION of {name}") != len(samples):
         raise ECGFileError(f"DURATION of {name} is {count}, but its data are {len(samples)} samples: damaged.")
-    return channel_name(name), samples / positive(channel.get("UNITS_PER_MV"), f"UNITS_PER_MV of {name}")
+    return channel_name(name), missing_as_nan(samples) / positive(
+        channel.get("UNITS_PER_MV"), f"UNITS_PER_MV of {name}"
+    )
+
+
+def _metadata(root: Element) -> Metadata:
+    subject, source, cycle = (_attributes(root, tag) for tag in ("SUBJECT", "SOURCE", "TYPICAL_CYCLE"))
+    recorded_at = hl7_time(root.get("ACQUISITION_TIME"))
+    stated_age = in_years(root.get("AGE"), root.get("AGE_UNITS"))
+    birth = hl7_time(subject.get("DOB"))
+    return Metadata(
+        patient_id=plain_text(subject.get("ID")),
+        recorded_at=recorded_at,
+        age_years=years_between(birth, recorded_at) if stated_age is None else stated_age,
+        sex=sex_of(subject.get("GENDER")),
+        device=plain_text(f"{source.get('MANUFACTURER', '')} {source.get('MODEL', '')}"),
+        statements=statements(each.get("TEXT") for each in root.findall("AUTOMATIC_INTERPRETATION/STATEMENT")),
+        **measured(
+            heart_rate_bpm=root.get("VENT_RATE"),
+            pr_ms=cycle.get("PR_DURATION"),
+            qrs_ms=cycle.get("QRS_DURATION"),
+            qt_ms=cycle.get("QT"),
+            qtc_ms=cycle.get("QTC"),
+            p_axis_deg=cycle.get("P_AXIS"),
+            qrs_axis_deg=cycle.get("QRS_AXIS"),
+            t_axis_deg=cycle.get("T_AXIS"),
+        ),
+    )
+
+
+def _attributes(root: Element, tag: str) -> dict[str, str]:
+    element = root.find(tag)
+    return {} if element is None else element.attrib

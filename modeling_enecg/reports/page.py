@@ -5,11 +5,12 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+
+from ..runs.shipped import template
 
 FIGURES = "figures"  # the folder of the pictures, beside the Markdown
 
@@ -68,19 +69,19 @@ def render_html(title: str, notices: Sequence[str], sections: Sequence[Section],
         content = base64.b64encode((folder / FIGURES / picture.name).read_bytes()).decode("ascii")
         return f"data:image/png;base64,{content}"
 
-    template = _environment(autoescape=True, embedded=embedded).get_template("report.html")
-    return template.render(title=title, notices=notices, sections=sections)
+    page = _environment(autoescape=True, embedded=embedded).get_template("report.html")
+    return page.render(title=title, notices=notices, sections=sections)
 
 
 def render_markdown(title: str, notices: Sequence[str], sections: Sequence[Section]) -> str:
     """Return the same as Markdown, with pictures as files; see `render_html`."""
-    template = _environment(autoescape=False, figures=FIGURES).get_template("report.md")
-    return template.render(title=title, notices=notices, sections=sections)
+    page = _environment(autoescape=False, figures=FIGURES).get_template("report.md")
+    return page.render(title=title, notices=notices, sections=sections)
 
 
 def _environment(autoescape: bool, **values: object) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files("model_cards") / name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(template),
         undefined=jinja2.StrictUndefined,
         autoescape=autoescape,
         trim_blocks=True,

@@ -1,8 +1,7 @@
 """Recipes: what is trained, with which regularisation, for how long."""
 
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe, RecipeError, load_recipe
 from .run import run_recipe
-from .settings import RecipeError
 from .trainers import EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 __all__ = [

@@ -13,9 +13,9 @@ from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
+from ..settings import suggest
 from .arguments import lora_settings
-from .recipe import Recipe
-from .settings import RecipeError, suggest
+from .recipe import Recipe, RecipeError
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:

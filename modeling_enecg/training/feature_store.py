@@ -9,18 +9,22 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import reduce
 from numpy.lib.format import open_memmap
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..data.prepared import Split
+from ..data.streaming import PreparedRows, Stream
 from ..expert_references import weights_digest
-from ..files import new_file
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
-from .data import Split
+from ..runs.files import new_file
 
 RECORDS_A_PART = 64  # little is lost by a kill, and all processes have work
 SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the largest
@@ -89,6 +93,32 @@ def statistics_of(mean: np.ndarray, deviation: np.ndarray) -> tuple[torch.Tensor
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
+@torch.inference_mode()
+def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -> dict[str, Any]:
+    """Return mean and standard deviation of every expert's features over all processes' records.
+
+    Args:
+        model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
+        stream (`Stream`): The records.
+        batch_size (`int`, *optional*, defaults to 16): Records computed at once.
+    """
+    device, was_training = model.device, model.training
+    model.eval()
+    sums = {name: torch.zeros(2, expert.config.feature_size).double() for name, expert in model.backbones.items()}
+    loader = DataLoader(PreparedRows(stream), batch_size, num_workers=stream.options.num_proc or 0)
+    is_silent = not PartialState().is_main_process
+    for batch in tqdm(loader, "Statistics of features", unit="batch", disable=is_silent):
+        inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
+        for name, features in model.extract_features(**inputs).items():
+            values = features.double().cpu()
+            sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
+    model.train(was_training)
+    totals = {name: reduce(each.to(device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
+    return {
+        name: statistics_of(mean, np.sqrt(np.maximum(square - mean**2, 0))) for name, (mean, square) in totals.items()
+    }
+
+
 def _key(expert: ECGBackboneModel, split: Split, input_name: str, precision: Precision) -> str:
     parts = (expert.config.to_json_string(), weights_digest(expert), split.inputs[input_name]._fingerprint, precision)
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
@@ -154,3 +184,7 @@ def _join_parts(path: Path, shape: tuple[int, int], dtype: str) -> None:
             joined[start : start + len(values)] = values
         joined.flush()
     shutil.rmtree(path.with_suffix(""))
+
+
+def _moved(values: Any, device: torch.device) -> Any:
+    return [each.to(device) for each in values] if isinstance(values, list) else values.to(device)

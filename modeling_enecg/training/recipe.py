@@ -7,15 +7,8 @@ from typing import Any
 
 from ..configuration_enecg import EnECGConfig
 from ..leads import LEAD_SETS
-from .arguments import (
-    FineTuningArguments,
-    LinearProbingArguments,
-    LoraHeadArguments,
-    PostTrainingArguments,
-    StageArguments,
-)
-from .settings import (
-    RecipeError,
+from ..settings import (
+    SettingsError,
     check_choice,
     check_fields,
     fits,
@@ -26,6 +19,15 @@ from .settings import (
     read_settings,
     suggest,
 )
+from .arguments import (
+    FineTuningArguments,
+    LinearProbingArguments,
+    LoraHeadArguments,
+    PostTrainingArguments,
+    StageArguments,
+)
+
+RecipeError = SettingsError
 
 STAGES: dict[str, type[StageArguments]] = {
     "linear_probing": LinearProbingArguments,

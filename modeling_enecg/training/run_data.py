@@ -6,16 +6,30 @@ from dataclasses import replace
 import numpy as np
 
 from ..configuration_enecg import Task
+from ..data.prepared import Split, Views, labelled_rows
+from ..data.preparing import load_splits
+from ..data.sources import SPLITS, DatasetOptions, Source, find_source
+from ..data.streaming import Stream
+from ..data.subsets import nested_subset, permuted
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import LEAD_SETS
-from .data import Split, Views, labelled_rows
-from .preparing import load_splits
-from .recipe import Recipe
-from .settings import RecipeError
-from .sources import SPLITS, Source
-from .streaming import Stream
-from .subsets import nested_subset, permuted
+from .recipe import Recipe, RecipeError
+
+
+def recipe_source(recipe: Recipe) -> Source:
+    """Return a recipe's dataset; see `find_source`."""
+    return find_source(
+        DatasetOptions(
+            recipe.data_dir,
+            recipe.sampling_rate,
+            recipe.on_error,
+            "rr_interval" in recipe.tasks,
+            recipe.dataset_options,
+            recipe.num_proc,
+            recipe.cache_dir,
+        )
+    )
 
 
 class RunData:
@@ -47,7 +61,7 @@ class RunData:
     ):
         self.source, self.recipe, self.extractor, self.tasks = source, recipe, extractor, tasks
         kept = SPLITS[1:] if recipe.streaming else SPLITS
-        self.all_splits = load_splits(source, recipe, extractor, tasks, kept)
+        self.all_splits = load_splits(source, extractor, tasks, kept)
         self.rows = {name: labelled_rows(split.labels) for name, split in self.all_splits.items()}
         if "train" in self.rows:
             self.rows["train"] = self._fraction(self.rows["train"])
@@ -57,7 +71,9 @@ class RunData:
                 self.splits[name] = replace(
                     self.splits[name], labels=permuted(self.splits[name].labels, recipe.subset_seed)
                 )
-        self.stream = Stream(source, recipe, Views(extractor), tasks) if recipe.streaming else None
+        self.stream = (
+            Stream(source, Views(extractor), tasks, recipe.seed, recipe.shuffle_buffer) if recipe.streaming else None
+        )
         self.labels = {name: split.labels for name, split in self.splits.items()}
         if self.stream is not None:
             self.labels["train"] = self.stream.labels
@@ -81,7 +97,7 @@ class RunData:
 
     def test_on(self, lead_set: str) -> Split:
         """Return the test fold as if only the leads of a set had been recorded."""
-        splits = load_splits(self.source, self.recipe, self.extractor, self.tasks, ["test"], LEAD_SETS[lead_set])
+        splits = load_splits(self.source, self.extractor, self.tasks, ["test"], LEAD_SETS[lead_set])
         return splits["test"].select(self.rows["test"])
 
 

@@ -9,8 +9,7 @@ import torch
 from accelerate import PartialState
 
 from .arguments import StageArguments
-from .recipe import STAGES, Recipe
-from .settings import RecipeError
+from .recipe import STAGES, Recipe, RecipeError
 from .trainers import EnECGTrainer
 
 

@@ -21,12 +21,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from ..adapters import add_lora
 from ..configuration_enecg import Task
+from ..data.prepared import FeatureRecords, SignalRecords
+from ..data.preparing import mean_over_windows
+from ..data.streaming import SetEpoch, StreamedBatches
 from ..evaluation import score_predictions
 from ..modeling_enecg import EnECGModel
 from .arguments import StageArguments, lora_settings
-from .data import FeatureRecords, SignalRecords
-from .preparing import mean_over_windows
-from .streaming import SetEpoch, StreamedBatches
 
 Records = SignalRecords | FeatureRecords
 
