@@ -1,10 +1,12 @@
 import zlib
+from datetime import datetime
 
 import numpy as np
 import pytest
 
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.recording import Metadata
 from tests.helpers.atc import atc, block, lead_blocks, stated_format
 
 INFO = block(b"info", b"2018-10-10T11:13:11-0700".ljust(264, b"\0"))
@@ -31,6 +33,12 @@ def test_blocks_may_come_in_any_order(tmp_path, counts):
     assert record.lead_names == list(STANDARD_LEADS[:6])
     assert record.sampling_rate == 600
     np.testing.assert_allclose(record.signal_mv, counts[:6] * 0.00025, rtol=1e-12)
+
+
+def test_the_time_and_the_recorder_are_kept(tmp_path, counts):
+    info = b"2018-10-10T11:13:11-0700".ljust(180, b"\0") + b"triangle hw1".ljust(84, b"\0")
+    metadata = read(tmp_path, atc(block(b"info", info), FORMAT, *lead_blocks(counts[:1]))).metadata
+    assert metadata == Metadata(recorded_at=datetime(2018, 10, 10, 11, 13, 11), device="AliveCor triangle hw1")
 
 
 def test_averaged_beats_annotations_and_blocks_of_later_versions_are_left_out(tmp_path, counts):

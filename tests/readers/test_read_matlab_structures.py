@@ -4,6 +4,7 @@ import scipy.io
 
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.recording import Metadata
 from tests.helpers.matlab import cpsc, save_73
 
 STATED = {"sampling_rate": 500, "unit": "mV", "lead_names": STANDARD_LEADS}
@@ -32,6 +33,14 @@ def test_the_only_structure_is_read_as_its_only_matrix(save, mv):
     record = read_ecg(save(**cpsc(mv)), **STATED)
     np.testing.assert_array_equal(record.signal_mv, mv)
     assert record.lead_names == list(STANDARD_LEADS)
+    assert record.metadata == Metadata(sex="male", age_years=74.0)
+
+
+@pytest.mark.parametrize(
+    "stated", [{"sex": "unknown", "age": np.nan}, {"sex": 1.0, "age": "old"}, {"sex": "", "age": 700.0}]
+)
+def test_what_is_no_sex_or_age_is_left_out(save, mv, stated):
+    assert read_ecg(save(**cpsc(mv, **stated)), **STATED).metadata == Metadata()
 
 
 def test_a_structure_may_state_the_rate(save, mv):

@@ -1,9 +1,11 @@
 import struct
+from datetime import datetime
 
 import numpy as np
 import pytest
 
 from modeling_enecg.io import ECGFileError, read_ecg
+from modeling_enecg.recording import Metadata
 from tests.helpers import mfer as m
 
 EIGHT = ["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"]
@@ -82,6 +84,7 @@ def test_a_monitor_stores_blocks_of_each_channel_in_turn_with_pressures_and_stat
     assert record.lead_names == ["II", "V5"]
     assert record.sampling_rate == 250
     np.testing.assert_allclose(record.signal_mv, mv * 0.002, rtol=1e-12)
+    assert record.left_out == {"lead code 49162": "in another unit than volts", "lead code 4160": "status bits"}
 
 
 def test_the_stated_missing_value_is_no_sample_and_an_offset_is_added(read, eight):
@@ -133,6 +136,20 @@ def test_leads_without_a_code_have_their_text_or_must_be_given(read, counts, tmp
     assert read(m.mfer(*parts, m.item(m.LEAD, b"\x02"), data)).lead_names == ["II"]
     with pytest.raises(ECGFileError, match="does not name its 1 leads"):
         read(m.mfer(*parts, data))
+
+
+def test_patient_and_device_are_kept_and_unknown_fields_are_not(read, eight):
+    stated = [
+        m.item(0x17, b"NIHON KOHDEN^CNS6000^0, 5, 0, 9\0"),
+        m.item(0x82, b"12345" + bytes(12)),
+        m.item(0x83, b"\0\0\0" + struct.pack("<HBB", 1950, 6, 20)),
+        m.item(0x84, b"\2"),
+        m.item(0x85, struct.pack("<H9B", 2019, 6, 19, 13, 20, 5, *bytes(4))),
+    ]
+    metadata = read(m.mfer(m.item(m.NAME, b"Nobody"), *stated, m.recording(eight))).metadata
+    assert metadata == Metadata("12345", datetime(2019, 6, 19, 13, 20, 5), 68.0, "female", "NIHON KOHDEN CNS6000")
+    unknown = [m.item(0x83, b"\xff" * 7), m.item(0x84, b"\0"), m.item(0x85, bytes(11)), m.item(0x82, bytes(4))]
+    assert read(m.mfer(*unknown, m.recording(eight))).metadata == Metadata()
 
 
 @pytest.mark.parametrize(("lacking", "asked"), [("interval", "sampling_rate"), ("sensitivity", "unit")])

@@ -1,8 +1,11 @@
+from datetime import datetime
+
 import numpy as np
 import pytest
 
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.recording import Metadata
 from tests.helpers.vendor_xml import cardiosoft, cardiosoft_lead, eli, eli_channel, strip
 
 
@@ -29,6 +32,34 @@ def test_a_cardiosoft_resolution_is_read_in_its_unit(read, counts, units, resolu
     record = read(text)
     assert record.sampling_rate == 1000
     np.testing.assert_allclose(record.signal_mv, counts[:2] * mv, rtol=1e-12)
+
+
+def test_what_cardiosoft_says_of_patient_and_beats_is_kept(read, counts):
+    def date(tag, *numbers):
+        fields = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+        written = "".join(f"<{name}>{value}</{name}>" for name, value in zip(fields, numbers, strict=False))
+        return f"<{tag}>{written}</{tag}>"
+
+    patient = f"<PatientInfo><PID>7</PID><Gender>FEMALE</Gender>{date('BirthDateTime', 1950, 6, 20)}</PatientInfo>"
+    measured = {"VentricularRate": 61, "PQInterval": 150, "QRSDuration": 0, "RAxis": -30}
+    beats = "".join(f"<{name}>{value}</{name}>" for name, value in measured.items())
+    text = "<Diagnosis><DiagnosisText>Sinus rhythm</DiagnosisText></Diagnosis>"
+    parts = [
+        patient,
+        date("ObservationDateTime", 2019, 6, 19, 13, 20, 5),
+        f"<RestingECGMeasurements>{beats}</RestingECGMeasurements>",
+    ]
+    metadata = read(cardiosoft(*parts, text, strip(strip_leads(counts)))).metadata
+    assert metadata == Metadata(
+        patient_id="7",
+        recorded_at=datetime(2019, 6, 19, 13, 20, 5),
+        age_years=68.0,
+        sex="female",
+        heart_rate_bpm=61.0,
+        pr_ms=150.0,
+        qrs_axis_deg=-30.0,
+        statements=("Sinus rhythm",),
+    )
 
 
 def test_cardiosoft_spells_its_encoding_in_a_way_of_its_own(write_xml, counts):
@@ -72,6 +103,26 @@ def test_eli_channels_are_in_units_per_millivolt(read, counts):
     assert record.lead_names == list(STANDARD_LEADS)
     assert record.sampling_rate == 1000
     np.testing.assert_allclose(record.signal_mv, counts / 400, rtol=1e-12)
+
+
+def test_what_eli_says_of_patient_and_beats_is_kept(read, counts):
+    said = (
+        '<SUBJECT LAST_NAME="Nobody" ID="7" GENDER="Male" DOB="19500620"/>'
+        '<SOURCE MANUFACTURER="Mortara" MODEL="ELI 280"/>'
+        '<AUTOMATIC_INTERPRETATION><STATEMENT TEXT="SINUS RHYTHM"/></AUTOMATIC_INTERPRETATION>'
+        '<TYPICAL_CYCLE PR_DURATION="150" QT="400" QTC="" T_AXIS="999"/>'
+    )
+    metadata = read(eli(eli_channel("I", counts[0]), before=said)).metadata
+    assert metadata == Metadata(
+        patient_id="7",
+        recorded_at=datetime(2020, 1, 1, 12),
+        age_years=69.0,
+        sex="male",
+        device="Mortara ELI 280",
+        pr_ms=150.0,
+        qt_ms=400.0,
+        statements=("SINUS RHYTHM",),
+    )
 
 
 def test_each_eli_channel_has_its_scale(read, counts):
