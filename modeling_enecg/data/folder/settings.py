@@ -11,6 +11,7 @@ import yaml
 from datasets.exceptions import DatasetGenerationError
 
 from ...configuration_enecg import check_module_name
+from ...settings import load_yaml
 
 SETTINGS_FILE = "dataset.yaml"
 LABEL_TYPES = ("multi_label", "single_label", "regression")
@@ -93,7 +94,7 @@ def read_settings(data_dir: str | Path) -> FolderSettings:
     """
     path = settings_file(data_dir)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = f"cannot be read ({error}); expected YAML in UTF-8, for instance 'table: labels.csv'"
         raise WFDBFolderError(path.name, None, "file", reason) from error
