@@ -49,12 +49,14 @@ def _mistake(error: Exception) -> str | None:
     """Return the line that tells of an error, or None where it is not the user's to mend but a fault in the code."""
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("modeling_enecg"):
         return f"{error}; pip install 'enecg[train,formats]' brings it."
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, ValueError | OSError) or (isinstance(error, ImportError) and error.name is None):
         return " ".join(str(error).split())
     from safetensors import SafetensorError
 
     if isinstance(error, SafetensorError):
         return " ".join(str(error).split())
+    if "datasets" in sys.modules and isinstance(error, sys.modules["datasets"].exceptions.DatasetGenerationError):
+        return _mistake(error.__cause__) if isinstance(error.__cause__, Exception) else None
     from ..hub.upload import NETWORK_ERRORS
 
     if isinstance(error, NETWORK_ERRORS):

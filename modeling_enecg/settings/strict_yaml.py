@@ -15,8 +15,8 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    problem = f"the key {key.value!r} stands here twice"
-                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(f"the key {key.value!r} stands twice, the second time in line {line}")
                 seen.add((key.tag, key.value))
         return node
 

@@ -104,8 +104,6 @@ def test_convert_refuses_an_absent_checkpoint_and_a_folder_in_use(fail, checkpoi
     assert "not an empty folder" in line
 
 
-def test_convert_refuses_an_unknown_backbone(checkpoint, tmp_path, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["convert", "ecgfinder", str(checkpoint), str(tmp_path / "model")])
-    assert caught.value.code == 2
-    assert "ecgfounder" in capsys.readouterr().err
+def test_convert_refuses_an_unknown_backbone_with_the_nearest_one(fail, checkpoint, tmp_path):
+    line = fail("convert", "ecgfinder", checkpoint, tmp_path / "model")
+    assert "Did you mean ecgfounder?" in line
