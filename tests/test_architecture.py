@@ -7,6 +7,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,11 +52,16 @@ class Import(NamedTuple):
         return f"modeling_enecg/{self.file}:{self.line} imports {', '.join(self.names)} of {self.module}"
 
 
+@cache
+def syntax(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def imports_of(file: Path, package: Path = PACKAGE) -> Iterator[Import]:
     """Every import statement of a file, also those inside functions."""
     relative = file.relative_to(package)
     parents = ("modeling_enecg", *relative.parts[:-1])
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax(file)):
         if isinstance(node, ast.Import):
             yield from (Import(relative, node.lineno, alias.name, (), 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -64,6 +70,7 @@ def imports_of(file: Path, package: Path = PACKAGE) -> Iterator[Import]:
             yield Import(relative, node.lineno, module, tuple(alias.name for alias in node.names), node.level)
 
 
+@cache
 def all_imports(package: Path = PACKAGE) -> list[Import]:
     return [found for file in sorted(package.rglob("*.py")) for found in imports_of(file, package)]
 
@@ -153,7 +160,7 @@ def test_nothing_below_training_knows_a_recipe():
         if room(file.relative_to(PACKAGE)) not in above
         and any(
             "Recipe" in {getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None)}
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            for node in ast.walk(syntax(file))
         )
     ]
     assert wrong == []
@@ -166,7 +173,7 @@ def test_the_package_does_not_import_the_scripts_beside_it():
 
 def opens_files(file: Path) -> list[str]:
     """The calls of a file that read or write files, and its imports of libraries that draw, or read tables."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = syntax(file)
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = [call.id if isinstance(call, ast.Name) else getattr(call, "attr", "") for call in calls]
     touching = re.compile(
