@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .backbones import backbone_class
+from .loading import folder_or_hub
 from .modeling_backbone import ECGBackboneModel
 
 
@@ -24,11 +25,12 @@ def load_expert(path: str, **hub_options: Any) -> ECGBackboneModel:
         ValueError: if `path` holds a model of another type, or weights that do not fit.
         OSError: if there is no model.
     """
-    config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
-    try:
-        return backbone_class(config.get("model_type")).from_pretrained(path, dtype=torch.float32, **hub_options)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with folder_or_hub(path):
+        config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
+        try:
+            return backbone_class(config.get("model_type")).from_pretrained(path, dtype=torch.float32, **hub_options)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def weights_digest(model: torch.nn.Module) -> str:

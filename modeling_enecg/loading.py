@@ -6,7 +6,10 @@ was loaded transformers keeps to itself; here it is noted in `config._commit_has
 """
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,24 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, resolve_revision
 
 CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def folder_or_hub(place: str) -> Iterator[None]:
+    """Let a failure say first that there is no such folder: what is none is looked for on the Hub.
+
+    Args:
+        place (`str`): What is loaded inside: a folder or Hub id.
+
+    Raises:
+        OSError: if loading raises one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if os.path.isdir(place):
+            raise
+        raise OSError(f"There is no folder {place}, and loading it from the Hub failed: {error}") from error
 
 
 class StrictLoading(PreTrainedModel):

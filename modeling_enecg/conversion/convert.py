@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from ..feature_extraction_ecg import ECGFeatureExtractor
+from ..auto import ECGFeatureExtractor  # registered there: what is saved takes its code along
 from ..modeling_backbone import ECGBackboneModel
 from ..runs.files import new_folder
 from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d

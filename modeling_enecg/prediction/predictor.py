@@ -1,17 +1,18 @@
 """Predicting single recordings with a saved model."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor
 
 from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
+from ..auto import AutoFeatureExtractor
 from ..io import ECGRecord
+from ..loading import folder_or_hub
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import check_place
 from ..windows import usable_windows
 
 WINDOWS_AT_ONCE = 16
@@ -30,15 +31,15 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path, adapters: Sequence[str | Path] = ()):
-        if os.path.isabs(path) and not os.path.isdir(path):
-            raise ValueError(f"There is no folder {path}.")
+        check_place(str(path))
         if is_adapter(path):
             if adapters:
                 raise ValueError(f"{path} is an adapter itself; give its base, and it among the adapters.")
             self.extractor = load_base_extractor(path)  # before the model, whose loading checks all downloads
             self.model = load_adapter(path).merge_and_unload().eval()
             return
-        model_type = EnECGModel.config_class.get_config_dict(str(path))[0].get("model_type")
+        with folder_or_hub(str(path)):
+            model_type = EnECGModel.config_class.get_config_dict(str(path))[0].get("model_type")
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
