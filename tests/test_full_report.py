@@ -20,7 +20,7 @@ from modeling_enecg.evaluation.subgroups import GROUPS
 from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.figures.report import NUM_CURVES, most_frequent
 from modeling_enecg.reports.evaluate import ReportOptions, evaluate_run
-from modeling_enecg.reports.predicted_run import read_run
+from modeling_enecg.runs.run import read_run
 from tests.report_helpers import (
     LEAD_SETS,
     TASKS,

@@ -41,12 +41,12 @@ def write_tables(study: Study, results: StudyResults, folder: Path) -> None:
 def measured_on(results: StudyResults) -> list[str]:
     """Return sentences that say on what a study was measured."""
     runs = results.runs
-    counts = {split: _range([run.info["dataset"]["num_records"][split] for run in runs]) for split in _splits(runs)}
+    counts = {split: _range([run.info.dataset.num_records[split] for run in runs]) for split in _splits(runs)}
     records = ", ".join(f"{count} {split}" for split, count in counts.items())
     seeds = ", ".join(map(str, sorted({result.run.seed for result in runs})))
-    remarks = sorted({result.info["dataset"]["note"] for result in runs} - {""})
-    names = " and ".join(sorted({result.info["dataset"]["name"] for result in runs}))
-    devices = " and ".join(sorted({result.info["device"] for result in runs}))
+    remarks = sorted({result.info.dataset.note for result in runs} - {""})
+    names = " and ".join(sorted({result.info.dataset.name for result in runs}))
+    devices = " and ".join(sorted({result.info.device for result in runs}))
     return [f"Measured on {names}, records: {records}; seeds: {seeds}; {devices}.", *remarks]
 
 
@@ -54,11 +54,11 @@ def spread_name(results: StudyResults, summary: pd.DataFrame) -> str:
     """Return what the spread of a study's scores is: over seeds, or of a single run."""
     if (summary["num_seeds"] > 1).any():
         return "standard deviation over the seeds"
-    return f"{results.runs[0].info['confidence']:.0%} interval of the bootstrap".replace("%", " %")
+    return f"{results.runs[0].info.confidence:.0%} interval of the bootstrap".replace("%", " %")
 
 
 def _splits(runs: list[RunResult]) -> list[str]:
-    return list(runs[0].info["dataset"]["num_records"])
+    return list(runs[0].info.dataset.num_records)
 
 
 def _range(numbers: list[int]) -> str:

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..adapters import ENECG_FILE, LoraSettings
 from ..configuration_enecg import Task
+from ..runs.info import RunInfo
 from ..runs.portable import is_hub_id, without_machine_paths
 from ..runs.shipped import template
 from .licences import expert_weights, licence_metadata
@@ -32,7 +33,7 @@ _TEMPLATES = jinja2.Environment(
 def model_card(
     config: Mapping[str, Any],
     name: str,
-    run_info: Mapping[str, Any] | None = None,
+    info: RunInfo | None = None,
     metrics: Mapping[str, Any] | None = None,
     experts: Mapping[str, Any] | None = None,
     figures: Sequence[str] = (),
@@ -43,17 +44,17 @@ def model_card(
     Args:
         config (`Mapping[str, Any]`): The content of its `config.json`.
         name (`str`): What to call it.
-        run_info (`Mapping[str, Any]`, *optional*): The content of `run_info.json`, if a run made the model.
+        info (`RunInfo`, *optional*): What is said of the run, if a run made the model.
         metrics (`Mapping[str, Any]`, *optional*): The content of `metrics.json`.
         experts (`Mapping[str, Any]`, *optional*): The content of `experts.json`; none with one expert.
         figures (`Sequence[str]`, *optional*): The figures' paths, relative to the card.
         lead_sets (`Mapping[str, Any]`, *optional*): By lead set, metrics of the test fold as in `metrics`.
     """
-    sources = list(dict.fromkeys(_hub_ids(config, run_info).values()))
-    model = None if run_info is None else run_info["recipe"]["model"]
+    sources = list(dict.fromkeys(_hub_ids(config, info).values()))
+    model = None if info is None else (info.recipe or {}).get("model")
     data = {
         "library_name": "transformers",
-        "tags": _TAGS + list(run_info["stages"] if run_info else ()),
+        "tags": _TAGS + list(info.stages if info else ()),
         "base_model": [model] if model and is_hub_id(model) else sources,
     }
     values = {
@@ -61,48 +62,46 @@ def model_card(
         "figures": figures,
         "lead_set_rows": _rows_by_lead_set(lead_sets or {}),
     }
-    return _render("model.md", name, data, config, config.get("tasks", []), run_info, metrics or {}, values)
+    return _render("model.md", name, data, config, config.get("tasks", []), info, metrics or {}, values)
 
 
-def adapter_card(
-    folder: str | Path, config: Mapping[str, Any], run_info: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> str:
+def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, metrics: Mapping[str, Any]) -> str:
     """Return the card of an adapter that a run made.
 
     Args:
         folder (`str` or `Path`): The adapter's folder.
         config (`Mapping[str, Any]`): The content of the `config.json` of the run's model.
-        run_info (`Mapping[str, Any]`): The content of `run_info.json`.
+        info (`RunInfo`): What is said of the run.
         metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was the last.
     """
     settings = json.loads(Path(folder, "adapter_config.json").read_text(encoding="utf-8"))
-    info = json.loads(Path(folder, ENECG_FILE).read_text(encoding="utf-8"))
-    is_last = list(run_info["stages"])[-1] == ADAPTER_STAGE
-    base = info["base"]["path"]
+    made_for = json.loads(Path(folder, ENECG_FILE).read_text(encoding="utf-8"))
+    is_last = list(info.stages)[-1] == ADAPTER_STAGE
+    base = made_for["base"]["path"]
     data = {
         "library_name": "peft",
         "tags": [*_TAGS, "lora", "adapter"],
-        "base_model": list(_hub_ids(config, run_info).values()) if base is None else _shown_base(base),
+        "base_model": list(_hub_ids(config, info).values()) if base is None else _shown_base(base),
     }
     lora = {
         "rank": settings["r"],
         "alpha": settings["lora_alpha"],
         "dropout": settings["lora_dropout"],
         "scaling": "alpha / sqrt(rank)" if settings["use_rslora"] else "alpha / rank",
-        "final_layers": run_info["recipe"]["stages"][ADAPTER_STAGE].get("final_layers", LoraSettings.final_layers),
+        "final_layers": (info.recipe or {})["stages"][ADAPTER_STAGE].get("final_layers", LoraSettings.final_layers),
         "experts": "attention" if "experts" in str(settings["target_modules"]) else "nothing",
     }
-    values = {"lora": lora, "stage": run_info["stages"][ADAPTER_STAGE], "base": base_sentence(info["base"])}
+    values = {"lora": lora, "stage": info.stages[ADAPTER_STAGE], "base": base_sentence(made_for["base"])}
     measured = metrics if is_last else {}
-    name = f"{run_info['name']}, adapter"
-    return _render("adapter.md", name, data, config, info["tasks"], run_info, measured, values)
+    name = f"{info.name}, adapter"
+    return _render("adapter.md", name, data, config, made_for["tasks"], info, measured, values)
 
 
-def cost_rows(run_info: Mapping[str, Any]) -> list[dict[str, str]]:
+def cost_rows(info: RunInfo) -> list[dict[str, str]]:
     """Return what each stage of a run trained and what that cost, as texts.
 
     Args:
-        run_info (`Mapping[str, Any]`): The content of `run_info.json`.
+        info (`RunInfo`): What is said of the run.
 
     Returns:
         `list[dict[str, str]]`: By stage `stage`, `num_trainable`, `share` (of all parameters), `num_epochs`,
@@ -110,17 +109,17 @@ def cost_rows(run_info: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     return [
         {
-            "stage": stage.replace("_", " "),
-            "num_trainable": f"{history['num_trainable']:,}",
-            "share": f"{100 * history['num_trainable'] / run_info['num_parameters']:.2f} %",
-            "num_epochs": str(history["num_epochs"]),
-            "best_epoch": str(history["best_epoch"] or "-"),
-            "seconds": _duration(history["seconds"]),
-            "peak_mb": _measured(history.get("peak_mb"), "MB"),
-            "gpu_peak_mb": _measured(history.get("gpu_peak_mb"), "MB"),
-            "energy_wh": _measured(history.get("energy_wh"), "Wh"),
+            "stage": name.replace("_", " "),
+            "num_trainable": f"{stage.num_trainable:,}",
+            "share": f"{100 * stage.num_trainable / info.num_parameters:.2f} %",
+            "num_epochs": str(stage.num_epochs),
+            "best_epoch": str(stage.best_epoch or "-"),
+            "seconds": _duration(stage.seconds),
+            "peak_mb": _measured(stage.peak_mb, "MB"),
+            "gpu_peak_mb": _measured(stage.gpu_peak_mb, "MB"),
+            "energy_wh": _measured(stage.energy_wh, "Wh"),
         }
-        for stage, history in run_info["stages"].items()
+        for name, stage in info.stages.items()
     ]
 
 
@@ -145,14 +144,14 @@ def _render(
     data: Mapping[str, Any],
     config: Mapping[str, Any],
     tasks: Sequence[Mapping[str, Any]],
-    run: Mapping[str, Any] | None,
+    run: RunInfo | None,
     metrics: Mapping[str, Any],
     values: Mapping[str, Any],
 ) -> str:
     weights = expert_weights(config)
     licence = licence_metadata(weights)
     results = [] if run is None else _eval_results(metrics, run)
-    is_ptbxl = run is not None and run["dataset"]["name"] == PTBXL
+    is_ptbxl = run is not None and run.dataset.name == PTBXL
     metadata: dict[str, Any] = {
         **data,
         **licence,
@@ -177,15 +176,15 @@ def _render(
         is_ptbxl=is_ptbxl,
         rows=_rows(known_tasks, metrics),
         cost_rows=[] if run is None else cost_rows(run),
-        recipe=None if run is None else yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True),
+        recipe=None if run is None else yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
         **values,
     )
 
 
-def _hub_ids(config: Mapping[str, Any], run: Mapping[str, Any] | None) -> dict[str, str]:
+def _hub_ids(config: Mapping[str, Any], run: RunInfo | None) -> dict[str, str]:
     """Return, by expert, the repository on the Hub that its weights come from; others are left out."""
     references = config.get("expert_references") or {}
-    recipes = {} if run is None else run["recipe"]["experts"]
+    recipes = {} if run is None or run.recipe is None else run.recipe["experts"]
     places = {
         each.name: references.get(each.name, recipes.get(each.name, {})).get("path")
         or str(each.source).removeprefix(_HUB)
@@ -208,14 +207,14 @@ def _measured(value: float | None, unit: str) -> str:
     return "not measured" if value is None else f"{value:,} {unit}"
 
 
-def _eval_results(metrics: Mapping[str, Any], run_info: Mapping[str, Any]) -> list[EvalResult]:
+def _eval_results(metrics: Mapping[str, Any], info: RunInfo) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="time-series-classification",
             task_name="12-lead ECG",
             dataset_type=PTBXL.lower(),
-            dataset_name=run_info["dataset"]["name"],
-            dataset_config=f"{run_info['dataset']['sampling_rate']}hz",
+            dataset_name=info.dataset.name,
+            dataset_config=f"{info.dataset.sampling_rate}hz",
             dataset_split=split,
             metric_type=_METRIC_TYPES[metric],
             metric_name=f"{_METRIC_NAMES[metric]}, {task}",

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -20,8 +19,9 @@ from ..data.record_metadata import record_metadata
 from ..data.sources import DatasetOptions, Source, find_source
 from ..data.targets import dataset_tasks, read_targets
 from ..runs.files import added_files
-from ..runs.folder import PREDICTIONS, RUN_INFO
-from ..runs.provenance import environment, with_provenance
+from ..runs.info import DatasetInfo, RunInfo, environment
+from ..runs.predictions import Predictions, predicted_columns
+from ..runs.run import PREDICTIONS, RUN_INFO
 from . import Predictor
 from .dataset import predict_dataset
 
@@ -67,15 +67,18 @@ def evaluate_model(
     file = predict_dataset(predictor, options, output / PREDICTIONS, splits)
     if PartialState().is_main_process:
         predicted = pd.read_parquet(file)
-        parts = [_with_targets(predicted[predicted["split"] == split], rows[split], tasks) for split in splits]
-        for split, part in zip(splits, parts, strict=True):
-            part["split"] = TEST if split in tested else VALIDATION
+        parts = [
+            _with_targets(
+                predicted[predicted["split"] == split], TEST if split in tested else VALIDATION, rows[split], tasks
+            )
+            for split in splits
+        ]
         config = {**predictor.model.config.to_dict(), "tasks": [task.to_dict() for task in tasks]}
         with added_files(output) as aside:
             pd.concat(parts).to_parquet(aside / PREDICTIONS, index=False)
             (aside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             info = _describe(predictor, name, source, options, pd.concat(parts), tested)
-            (aside / RUN_INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+            (aside / RUN_INFO).write_text(json.dumps(info.to_dict(), indent=2) + "\n", encoding="utf-8")
     PartialState().wait_for_everyone()
     return output
 
@@ -116,19 +119,13 @@ def _is_column(source: Source, task: Task) -> bool:
     return True
 
 
-def _with_targets(predicted: pd.DataFrame, records: datasets.Dataset, tasks: Sequence[Task]) -> pd.DataFrame:
-    """Return a split's predictions with what is known of the records and each task's targets beside."""
-    known = record_metadata(records)
-    columns: dict[str, Any] = {str(name): known[name].to_numpy() for name in known}
-    for task in tasks:
-        targets = _targets(records, task)
-        if targets.ndim == 1:
-            suffix = f".{task.output_names[0]}" if task.is_regression else ""
-            columns[f"{task.name}{suffix}.target"] = targets
-        else:
-            columns |= {f"{task.name}.{label}.target": targets[:, index] for index, label in enumerate(task.labels)}
-    outputs = predicted.drop(columns=["ecg_id", "patient_id"]).reset_index(drop=True)
-    return pd.concat([pd.DataFrame(columns), outputs], axis=1)
+def _with_targets(
+    predicted: pd.DataFrame, split: str, records: datasets.Dataset, tasks: Sequence[Task]
+) -> pd.DataFrame:
+    """Return a split's rows of `predictions.parquet`: what was predicted, with the records' targets beside."""
+    targets = {task.name: _targets(records, task) for task in tasks}
+    outputs = {task.name: predicted[predicted_columns(task)].to_numpy() for task in tasks}
+    return Predictions(record_metadata(records), targets, outputs).to_frame(split, tasks)
 
 
 def _targets(records: datasets.Dataset, task: Task) -> np.ndarray:
@@ -153,25 +150,18 @@ def _describe(
     options: DatasetOptions,
     predictions: pd.DataFrame,
     tested: Sequence[str],
-) -> dict[str, Any]:
-    """Return the content of `run_info.json`."""
+) -> RunInfo:
+    """Return what is said of the evaluation."""
     counts = predictions["split"].value_counts().to_dict()
-    return with_provenance(
-        {
-            "name": f"{name} on {source.name}",
-            "experts": dict.fromkeys(predictor.model.experts, f"of {name}"),
-            "dataset": {
-                "name": source.name,
-                "sampling_rate": options.sampling_rate,
-                "num_records": {split: int(counts.get(split, 0)) for split in (VALIDATION, TEST)},
-                "tested": list(tested),
-                "note": "",
-            },
-            "stages": {},
-            "recipe": {},
-            "num_parameters": predictor.model.num_parameters(),
-            "num_resamples": None,
-            "confidence": None,
-            **environment(),
-        }
+    return RunInfo(
+        name=f"{name} on {source.name}",
+        experts=dict.fromkeys(predictor.model.experts, f"of {name}"),
+        dataset=DatasetInfo(
+            source.name,
+            options.sampling_rate,
+            {split: int(counts.get(split, 0)) for split in (VALIDATION, TEST)},
+            tested=list(tested),
+        ),
+        num_parameters=predictor.model.num_parameters(),
+        **environment(),
     )

@@ -14,9 +14,9 @@ from ..evaluation.samples import headline_metrics
 from ..figures.report import plot_differences
 from ..figures.style import number
 from ..runs.files import added_files
+from ..runs.run import Run
 from ..version import __version__
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
-from .predicted_run import PredictedRun
 from .report import NOTICE, data_notes, read_runs
 from .task_section import METRIC_NAMES, few_positives_text, interval_cell, label_cell
 
@@ -191,7 +191,7 @@ def _sections(compared: RunComparison, pictures: Mapping[tuple[str, str], Pictur
     return [Section("Overall", [text, few_positives_text()], [table]), *sections]
 
 
-def _common_tasks(ours: PredictedRun, theirs: PredictedRun, name: str | None) -> list[Task]:
+def _common_tasks(ours: Run, theirs: Run, name: str | None) -> list[Task]:
     names = [task.name for task in ours.tasks if task.name in {other.name for other in theirs.tasks}]
     wanted = names if name is None else [name]
     if not wanted:
@@ -206,7 +206,7 @@ def _common_tasks(ours: PredictedRun, theirs: PredictedRun, name: str | None) ->
     return [task for task, _ in pairs]
 
 
-def _compare_task(task: Task, ours: PredictedRun, theirs: PredictedRun, options: ComparisonOptions) -> dict[str, Any]:
+def _compare_task(task: Task, ours: Run, theirs: Run, options: ComparisonOptions) -> dict[str, Any]:
     tests = [run.splits["test"] for run in (ours, theirs)]
     first, second = (
         RecordPredictions(test.records["ecg_id"].to_numpy(), test.targets[task.name], test.outputs[task.name])

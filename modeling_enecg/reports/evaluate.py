@@ -18,8 +18,8 @@ from ..evaluation.scoring import evaluate_task
 from ..evaluation.subgroups import GROUPS, age_decades, score_subgroups
 from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
 from ..hub.card import PTBXL
-from ..runs.folder import PREDICTIONS
-from .predicted_run import PredictedRun, PredictedSplit
+from ..runs.predictions import Predictions
+from ..runs.run import PREDICTIONS, Run
 from .published import published_results
 
 RESAMPLED = (PATIENT, RECORD)
@@ -76,11 +76,11 @@ class ReportOptions:
         return "the highest F1"
 
 
-def evaluate_run(run: PredictedRun, options: ReportOptions) -> dict[str, Any]:
+def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
     """Compute what a report shows of a run's test records, task by task.
 
     Args:
-        run (`PredictedRun`): The run.
+        run (`Run`): The run.
         options (`ReportOptions`): How.
 
     Returns:
@@ -91,7 +91,7 @@ def evaluate_run(run: PredictedRun, options: ReportOptions) -> dict[str, Any]:
               `calibration_scores` gives without and with it (classification only);
             - **agreement**: what `agreement` gives (regression only);
             - **subgroups**: from a column to what `score_subgroups` gives;
-            - **lead_sets** and **experts**: what the run computed, see `PredictedRun`; empty where there is none;
+            - **lead_sets** and **experts**: what the run computed, see `Run`; empty where there is none;
             - **published**: published results as dicts, and **why_not_published**, a sentence where there are none.
 
     Raises:
@@ -100,12 +100,12 @@ def evaluate_run(run: PredictedRun, options: ReportOptions) -> dict[str, Any]:
     return {task.name: _evaluate_task(run, task, options) for task in run.tasks}
 
 
-def patients_to_draw(split: PredictedSplit, options: ReportOptions) -> pd.Series | None:
+def patients_to_draw(split: Predictions, options: ReportOptions) -> pd.Series | None:
     """Return each record's patient where patients are drawn, else None."""
     return split.records["patient_id"] if options.resample == PATIENT else None
 
 
-def _evaluate_task(run: PredictedRun, task: Task, options: ReportOptions) -> dict[str, Any]:
+def _evaluate_task(run: Run, task: Task, options: ReportOptions) -> dict[str, Any]:
     test = run.splits["test"]
     targets, outputs = test.targets[task.name], test.outputs[task.name]
     settings: dict[str, Any] = {
@@ -131,9 +131,7 @@ def _evaluate_task(run: PredictedRun, task: Task, options: ReportOptions) -> dic
     return {**result, "published": rows, "why_not_published": reason}
 
 
-def _evaluate_probabilities(
-    run: PredictedRun, task: Task, options: ReportOptions, settings: dict[str, Any]
-) -> dict[str, Any]:
+def _evaluate_probabilities(run: Run, task: Task, options: ReportOptions, settings: dict[str, Any]) -> dict[str, Any]:
     """Return decisions and calibration, both by what the validation records tell."""
     validation, test = (run.splits[split] for split in ("validation", "test"))
     targets, outputs = test.targets[task.name], test.outputs[task.name]
@@ -155,7 +153,7 @@ def _evaluate_probabilities(
     }
 
 
-def _thresholds(task: Task, validation: PredictedSplit, options: ReportOptions) -> list[float] | None:
+def _thresholds(task: Task, validation: Predictions, options: ReportOptions) -> list[float] | None:
     """Choose thresholds by the validation records; the best F1 has the model's own, if it has any."""
     given = has_targets(task, validation.targets[task.name])
     targets, probabilities = validation.targets[task.name][given], validation.outputs[task.name][given]
@@ -169,7 +167,7 @@ def _thresholds(task: Task, validation: PredictedSplit, options: ReportOptions) 
     return f1_thresholds(targets, probabilities)
 
 
-def _groups(run: PredictedRun, test: PredictedSplit) -> dict[str, list[Any]]:
+def _groups(run: Run, test: Predictions) -> dict[str, list[Any]]:
     """Return each record's group, by the columns that the run kept."""
     groups: dict[str, list[Any]] = {}
     for column in GROUPS:
@@ -179,7 +177,7 @@ def _groups(run: PredictedRun, test: PredictedSplit) -> dict[str, list[Any]]:
     return groups
 
 
-def _decades(run: PredictedRun, ages: pd.Series) -> list[str]:
+def _decades(run: Run, ages: pd.Series) -> list[str]:
     try:
         return age_decades(ages.to_numpy(dtype=np.float64, na_value=np.nan))
     except ValueError as error:
@@ -191,15 +189,15 @@ def _one_spaced(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def _why_not_published(run: PredictedRun, task: Task) -> str:
+def _why_not_published(run: Run, task: Task) -> str:
     """Return why published results do not stand beside a task's; an empty text where they do."""
     if task.name not in TASK_NAMES:
         return f"No published results are kept for the task {task.name}."
     name, num_records = (
-        run.info["dataset"]["name"],
+        run.info.dataset.name,
         int(has_targets(task, run.splits["test"].targets[task.name]).sum()),
     )
-    if run.info["dataset"].get("tested", ["test"]) != ["test"]:  # an evaluation on other splits
+    if run.info.dataset.tested != ["test"]:  # an evaluation on other splits
         return "Published results are not shown: they are on PTB-XL's test fold, and these records are of other folds."
     if name != PTBXL:
         return f"Published results are not shown: they are on PTB-XL, and these records are {name}."

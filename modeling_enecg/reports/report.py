@@ -12,10 +12,10 @@ from ..evaluation.subgroups import GROUPS
 from ..figures.report import most_frequent, plot_agreement, plot_calibration, plot_subgroups
 from ..figures.scores import plot_per_label
 from ..runs.files import added_files
+from ..runs.run import Run, read_run
 from ..version import __version__
 from .evaluate import ReportOptions, evaluate_run
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
-from .predicted_run import PredictedRun, read_run
 from .run_section import run_section
 from .task_section import METRIC_NAMES, few_positives_text, interval_cell
 
@@ -61,7 +61,9 @@ def write_full_report(folders: Sequence[str | Path], output: str | Path, options
     numbers = {
         "enecg": __version__,
         "options": vars(options),
-        "runs": {name: {"stages": run.info["stages"], "tasks": evaluations[name]} for name, run in runs.items()},
+        "runs": {
+            name: {"stages": run.info.to_dict()["stages"], "tasks": evaluations[name]} for name, run in runs.items()
+        },
     }
     with added_files(output) as aside:
         (aside / NUMBERS).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
@@ -70,7 +72,7 @@ def write_full_report(folders: Sequence[str | Path], output: str | Path, options
     return output / PAGE
 
 
-def read_runs(folders: Sequence[str | Path]) -> dict[str, PredictedRun]:
+def read_runs(folders: Sequence[str | Path]) -> dict[str, Run]:
     """Read runs by name; where two have the same, all go by their folders.
 
     Raises:
@@ -91,13 +93,11 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, PredictedRun]:
     return dict(zip(names, runs, strict=True))
 
 
-def draw_task(
-    run: PredictedRun, task: Task, evaluated: Mapping[str, Any], folder: Path, prefix: str
-) -> dict[str, Picture]:
+def draw_task(run: Run, task: Task, evaluated: Mapping[str, Any], folder: Path, prefix: str) -> dict[str, Picture]:
     """Draw a task's figures into a folder, and return those by kind.
 
     Args:
-        run (`PredictedRun`): The run.
+        run (`Run`): The run.
         task (`Task`): One of its tasks.
         evaluated (`Mapping[str, Any]`): What `evaluate_run` gives of the task.
         folder (`Path`): Where the PNG files go.
@@ -144,12 +144,12 @@ def draw_task(
     return pictures
 
 
-def data_notes(runs: Mapping[str, PredictedRun]) -> list[str]:
+def data_notes(runs: Mapping[str, Run]) -> list[str]:
     """Return what runs say of their data, each remark once."""
-    return list(dict.fromkeys(note for run in runs.values() if (note := run.info["dataset"].get("note"))))
+    return list(dict.fromkeys(note for run in runs.values() if (note := run.info.dataset.note)))
 
 
-def _summary(runs: Mapping[str, PredictedRun], evaluations: Mapping[str, Any]) -> Section:
+def _summary(runs: Mapping[str, Run], evaluations: Mapping[str, Any]) -> Section:
     tasks = {task.name: task for run in runs.values() for task in run.tasks}
     rows = [row for task in tasks.values() for row in _summary_rows(task, runs, evaluations)]
     paragraphs = []
@@ -165,7 +165,7 @@ def _summary(runs: Mapping[str, PredictedRun], evaluations: Mapping[str, Any]) -
     return Section("Summary", paragraphs, [table])
 
 
-def _summary_rows(task: Task, runs: Mapping[str, PredictedRun], evaluations: Mapping[str, Any]) -> list[Row]:
+def _summary_rows(task: Task, runs: Mapping[str, Run], evaluations: Mapping[str, Any]) -> list[Row]:
     """Return a task's headline scores, one row each, a run a column."""
     scored = {name: _headline(evaluations[name][task.name]) for name in runs if task.name in evaluations[name]}
     kinds = dict.fromkeys(kind for scores in scored.values() for kind in scores)

@@ -10,8 +10,8 @@ from ..evaluation.metrics import MIN_POSITIVES
 from ..evaluation.samples import CLASSIFICATION_METRICS, headline_metrics
 from ..evaluation.subgroups import GROUPS, MIN_RECORDS
 from ..evaluation.thresholds import UNINFORMED
+from ..runs.run import Run
 from .page import Cell, Picture, Row, Section, Table
-from .predicted_run import PredictedRun
 
 MARK = " †"  # behind what rests on too few positives or records
 METRIC_NAMES = {
@@ -49,11 +49,11 @@ _REASONS = {
 Pictures = Mapping[str, Picture]
 
 
-def task_section(run: PredictedRun, task: Task, evaluated: Mapping[str, Any], pictures: Pictures) -> Section:
+def task_section(run: Run, task: Task, evaluated: Mapping[str, Any], pictures: Pictures) -> Section:
     """Return the section of one task of a run.
 
     Args:
-        run (`PredictedRun`): The run.
+        run (`Run`): The run.
         task (`Task`): One of its tasks.
         evaluated (`Mapping[str, Any]`): What `evaluate_run` gives of the task.
         pictures (`Mapping[str, Picture]`): By kind, what `draw_task` gives.
@@ -89,8 +89,10 @@ def task_section(run: PredictedRun, task: Task, evaluated: Mapping[str, Any], pi
     return Section(task.name, paragraphs, [], sections)
 
 
-def _own_intervals(run: PredictedRun) -> str:
-    confidence, num_resamples = run.info["confidence"], run.info["num_resamples"]
+def _own_intervals(run: Run) -> str:
+    confidence, num_resamples = run.info.confidence, run.info.num_resamples
+    if confidence is None:
+        return ""
     return f"Intervals are those that the run computed itself: {100 * confidence:g} % of {num_resamples} resamples."
 
 

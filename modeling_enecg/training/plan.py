@@ -4,13 +4,12 @@ Time grows along the line through both runs, so that what a stage or an epoch ta
 multiplied; and so does memory, over the batch.
 """
 
-import json
 import multiprocessing
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers.utils import logging
 
 from ..data.simulator.ptbxl_layout import simulate_ptbxl
-from ..runs.folder import HISTORY, RUN_INFO
+from ..runs.run import Run
 from .cost import CostMeter
 from .recipe import STAGES, Recipe
 from .run import run_recipe
@@ -171,22 +170,22 @@ def _measure(recipe: Recipe) -> dict[str, Any]:
     meter = CostMeter()
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # the trainer prints its logs
         run_recipe(recipe)
-    output = Path(recipe.output_dir)
-    info = json.loads((output / RUN_INFO).read_text(encoding="utf-8"))
+    run = Run(Path(recipe.output_dir))
+    info = run.info
     stored = [path.stat().st_size for path in Path(str(recipe.cache_dir)).rglob("*") if path.is_file()]
     return {
         "seconds": meter.read()["seconds"],
-        "stages": {name: stage | _epoch_seconds(output / name) for name, stage in info["stages"].items()},
-        "counts": info["dataset"]["num_records"],
-        "num_parameters": info["num_parameters"],
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else info["device"],
+        "stages": {name: asdict(stage) | _epoch_seconds(run.history(name)) for name, stage in info.stages.items()},
+        "counts": info.dataset.num_records,
+        "num_parameters": info.num_parameters,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else info.device,
         "disk_mb": sum(stored) / 1e6,
     }
 
 
-def _epoch_seconds(folder: Path) -> dict[str, float]:
+def _epoch_seconds(history: dict[str, Any]) -> dict[str, float]:
     """Return what an epoch of a stage took: training, and evaluation on the validation records."""
-    log = json.loads((folder / HISTORY).read_text(encoding="utf-8"))["log"]
+    log = history["log"]
     evaluations = [entry["eval_runtime"] for entry in log if "eval_runtime" in entry]
     training = sum(entry.get("train_runtime", 0.0) for entry in log) - sum(evaluations)
     return {"train": training / _EPOCHS, "validation": sum(evaluations) / len(evaluations)}

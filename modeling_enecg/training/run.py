@@ -25,11 +25,12 @@ from ..data.targets import balanced_class_weights, dataset_tasks, target_statist
 from ..evaluation.scoring import has_targets, predicted_outputs
 from ..evaluation.thresholds import f1_thresholds
 from ..modeling_enecg import EnECGModel
-from ..reports.run_report import SplitPredictions, write_report
+from ..reports.run_report import write_report
 from ..runs.files import added_files, write_text
-from ..runs.folder import HISTORY, METRICS, RUN_INFO
+from ..runs.info import DatasetInfo, RunInfo, StageInfo, environment
+from ..runs.predictions import Predictions
 from ..runs.processes import start_processes
-from ..runs.provenance import environment, with_provenance
+from ..runs.run import HISTORY, RECIPE, RUN_INFO, Run
 from .building import build_extractor, build_model, check_lora
 from .cost import CostMeter
 from .feature_store import Precision, feature_statistics, stored_features, stream_statistics
@@ -62,13 +63,13 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     state = start_processes(recipe.num_processes)
     output_dir = Path(recipe.output_dir).absolute()
     _check_same_run(recipe, output_dir)
-    if (output_dir / METRICS).exists():
+    if Run(output_dir).is_complete:
         logger.warning("The run in %s is complete; nothing is left to do.", recipe.output_dir)
-        return json.loads((output_dir / METRICS).read_text(encoding="utf-8"))
+        return Run(output_dir).metrics
     run = _Run(recipe, output_dir)
     state.wait_for_everyone()
     if state.is_main_process:
-        write_text(output_dir / "recipe.yaml", yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
+        write_text(output_dir / RECIPE, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
     trainer = run.train()
     last_stage = list(recipe.stages)[-1]
     predictions = {
@@ -202,7 +203,7 @@ class _Run:
             return self._features(split)
         return SignalRecords(self.data.splits[split])
 
-    def predict_lead_sets(self, trainer: EnECGTrainer) -> dict[str, SplitPredictions]:
+    def predict_lead_sets(self, trainer: EnECGTrainer) -> dict[str, Predictions]:
         """Predict the test fold as if fewer leads had been recorded."""
         predictions = {}
         for name in self.recipe.lead_sets:
@@ -253,13 +254,13 @@ class _Run:
         done = EnECGModel.from_pretrained(folder)
         self.model.load_state_dict(done.state_dict())
 
-    def choose_thresholds(self, predicted: SplitPredictions) -> None:
+    def choose_thresholds(self, predicted: Predictions) -> None:
         """Set each multi-label task's thresholds by what was predicted on the validation fold, and save them."""
         for task in self.tasks:
             given = has_targets(task, predicted.targets[task.name])
             if task.problem_type == "multi_label_classification" and given.any():
-                outputs = predicted_outputs(task, predicted.logits[task.name][given])
-                self.model.set_thresholds(task.name, f1_thresholds(predicted.targets[task.name][given], outputs))
+                targets, outputs = predicted.targets[task.name][given], predicted.outputs[task.name][given]
+                self.model.set_thresholds(task.name, f1_thresholds(targets, outputs))
         paths = [self.output_dir / CONFIG_NAME]
         if TRAINERS[list(self.recipe.stages)[-1]] is LoraHeadTrainer:
             paths.append(self.output_dir / "adapter" / ENECG_FILE)
@@ -271,66 +272,64 @@ class _Run:
     def report(
         self,
         name: str,
-        predictions: Mapping[str, SplitPredictions],
-        on_lead_sets: Mapping[str, SplitPredictions],
+        predictions: Mapping[str, Predictions],
+        on_lead_sets: Mapping[str, Predictions],
     ) -> dict[str, Any]:
         """Write everything that a run leaves behind beside the model."""
-        stages = {
-            stage: json.loads((self.output_dir / stage / HISTORY).read_text(encoding="utf-8"))
-            for stage in self.recipe.stages
-        }
-        info = with_provenance(self._info(name, stages))
-        write_text(self.output_dir / RUN_INFO, json.dumps(info, indent=2) + "\n")
+        run = Run(self.output_dir)
+        histories = {stage: run.history(stage) for stage in self.recipe.stages}
+        info = self._info(name, histories)
+        run.write(RUN_INFO, info.to_dict())
         return write_report(
-            self.output_dir,
+            run,
             self.tasks,
             list(self.model.experts),
             predictions,
-            {stage: history["log"] for stage, history in stages.items()},
+            {stage: history["log"] for stage, history in histories.items()},
             info,
             self.recipe.num_resamples,
             self.recipe.confidence,
             on_lead_sets,
         )
 
-    def _info(self, name: str, stages: Mapping[str, Any]) -> dict[str, Any]:
+    def _info(self, name: str, histories: Mapping[str, Any]) -> RunInfo:
         counts = self.data.num_records()
-        is_small = counts["test"] < 1000
-        recipe = {key: value for key, value in asdict(self.recipe).items() if key not in ("data_dir", *_FREE_FIELDS)}
-        return {
-            "name": name,
-            "experts": {
+        places = ("data_dir", *_FREE_FIELDS)
+        return RunInfo(
+            name=name,
+            experts={
                 expert: Path(source["path"]).name if "path" in source else "random weights"
                 for expert, source in self.recipe.experts.items()
             }
             or {expert: f"of {Path(str(self.recipe.model)).name}" for expert in self.model.experts},
-            "dataset": {
-                "name": self.source.name,
-                "sampling_rate": self.recipe.sampling_rate,
-                "num_records": counts,
-                "num_labelled": {
+            dataset=DatasetInfo(
+                self.source.name,
+                self.recipe.sampling_rate,
+                counts,
+                num_labelled={
                     task.name: {
                         split: int(has_targets(task, labels[task.name]).sum())
                         for split, labels in self.data.labels.items()
                     }
                     for task in self.tasks
                 },
-                "note": "A smoke signal on few records, not a result." if is_small else "",
+                note="A smoke signal on few records, not a result." if counts["test"] < 1000 else "",
+            ),
+            stages={
+                stage: StageInfo(**{key: history[key] for key in history if key != "log"})
+                for stage, history in histories.items()
             },
-            "stages": {
-                stage: {key: history[key] for key in history if key != "log"} for stage, history in stages.items()
-            },
-            "num_parameters": self.model.num_parameters(),
-            "num_resamples": self.recipe.num_resamples,
-            "confidence": self.recipe.confidence,
+            num_parameters=self.model.num_parameters(),
+            recipe={key: value for key, value in asdict(self.recipe).items() if key not in places},
+            num_resamples=self.recipe.num_resamples,
+            confidence=self.recipe.confidence,
             **environment(),
-            "recipe": recipe,
-        }
+        )
 
 
 def _check_same_run(recipe: Recipe, output_dir: Path) -> None:
     """Refuse an output folder that holds something else than this run."""
-    path = output_dir / "recipe.yaml"
+    path = output_dir / RECIPE
     if not path.exists():
         if output_dir.exists() and any(output_dir.iterdir()):
             raise RecipeError(f"output_dir: {recipe.output_dir} holds other files; choose a new folder.")
@@ -344,11 +343,12 @@ def _check_same_run(recipe: Recipe, output_dir: Path) -> None:
         )
 
 
-def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> SplitPredictions:
+def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> Predictions:
     """Predict a split; of a record of several windows, the mean."""
     output = trainer.predict(dataset, ignore_keys=[])
     rows, means = mean_over_windows(split.records["ecg_id"][:], *cast(tuple[Any, Any, Any], output.predictions))
     logits, gate_weights, expert_logits = means
     records = record_metadata(split.records.select(rows))
     labels = {name: targets[rows] for name, targets in cast(dict[str, np.ndarray], output.label_ids).items()}
-    return SplitPredictions(records, labels, logits, gate_weights, expert_logits)
+    outputs = {task.name: predicted_outputs(task, logits[task.name]) for task in trainer.model.tasks.values()}
+    return Predictions(records, labels, outputs, gate_weights, expert_logits)
