@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 from datasets.exceptions import DatasetGenerationError
 
-from ...configuration_enecg import check_module_name
+from ...tasks import check_module_name
 
 SETTINGS_FILE = "dataset.yaml"
 LABEL_TYPES = ("multi_label", "single_label", "regression")
