@@ -63,7 +63,9 @@ def register_backbone(config_class: type[PreTrainedConfig], model_class: type[EC
         TypeError: if `model_class` is not a backbone, or not of this config.
         ValueError: if there is another backbone of this model type.
     """
-    if not issubclass(model_class, ECGBackboneModel) or model_class.config_class is not config_class:
+    # By name: a model's own code that was loaded from a folder has a base of its own there.
+    is_backbone = any(base.__name__ == ECGBackboneModel.__name__ for base in model_class.__mro__)
+    if not is_backbone or model_class.config_class is not config_class:
         raise TypeError(
             f"{model_class.__name__} must subclass ECGBackboneModel and name its config: "
             f"config_class = {config_class.__name__}."
