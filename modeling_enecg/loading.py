@@ -18,6 +18,31 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, resolve_revision
 
 CHUNK_BYTES = 1 << 20
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def place_and_revision(place: Any, revision: str | None = None) -> tuple[str, str | None]:
+    """Tell where a model lies from which of its revisions is meant.
+
+    Args:
+        place (`str` or `os.PathLike`): A folder, or a Hub id, which may end in the revision: `org/name@revision`.
+        revision (`str`, *optional*): The revision, if it is given apart.
+
+    Returns:
+        `tuple[str, str | None]`: The folder or Hub id, and its branch, tag or commit; None where none is named.
+
+    Raises:
+        ValueError: if two revisions are named.
+    """
+    place = os.fspath(place)
+    hub_id, at, named = place.partition("@")
+    if not at or os.path.isdir(place) or not HUB_ID.fullmatch(hub_id):
+        return place, revision
+    if not named or (revision is not None and revision != named):
+        raise ValueError(
+            f"{place} must name one revision after its @" + (f"; got {revision}, too." if revision else ".")
+        )
+    return hub_id, named
 
 
 @contextmanager
@@ -51,12 +76,12 @@ class StrictLoading(PreTrainedModel):
         """
         wants_info = kwargs.pop("output_loading_info", False)
         may_differ = kwargs.get("ignore_mismatched_sizes", False)
-        place = str(pretrained_model_name_or_path)
+        place, wanted = place_and_revision(pretrained_model_name_or_path, kwargs.pop("revision", None))
         hub_options = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
-        revision = resolve_revision(place, kwargs.pop("revision", None), **hub_options)
+        revision = resolve_revision(place, wanted, **hub_options)
         if revision is not None:
             kwargs["revision"] = revision
-        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
         model, info = loaded
         commit = getattr(revision, "resolved", None)
         cached = commit and try_to_load_from_cache(place, CONFIG_NAME, kwargs.get("cache_dir"), commit)
@@ -66,10 +91,7 @@ class StrictLoading(PreTrainedModel):
         wrong = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
         if wrong and not may_differ:
             kinds = "; ".join(f"{kind.replace('_', ' ')}: {_shorten(keys)}" for kind, keys in wrong.items())
-            raise ValueError(
-                f"The weights in {pretrained_model_name_or_path} are not those of a {cls.__name__} of its config: "
-                f"{kinds}."
-            )
+            raise ValueError(f"The weights in {place} are not those of a {cls.__name__} of its config: {kinds}.")
         return (model, info) if wants_info else model
 
 

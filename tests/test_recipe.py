@@ -234,7 +234,7 @@ def test_every_shipped_recipe_loads_and_its_stages_take_its_settings(config, tmp
     has_ptbxl_tasks = set(recipe.tasks) <= RR_FEATURES.keys()
     if has_ptbxl_tasks and recipe.experts and all("config" in source for source in recipe.experts.values()):
         model = build_model(recipe, ptbxl_tasks(recipe.tasks))
-        extractor = build_extractor(recipe, model)
+        extractor = build_extractor(model)
         each = extractor.extractors() if len(recipe.experts) > 1 else dict.fromkeys(recipe.experts, extractor)
         for name, expert in model.backbones.items():
             assert each[name].sequence_length == expert.config.sequence_length
@@ -252,10 +252,10 @@ def test_shipped_recipes_are_there():
 
 def test_experts_of_the_same_input_share_one_extractor(load):
     recipe = load(experts={"a": {"config": ECGFOUNDER}, "b": {"config": ECGFOUNDER | {"stem_size": 16}}})
-    extractor = build_extractor(recipe, build_model(recipe, ptbxl_tasks(recipe.tasks)))
+    extractor = build_extractor(build_model(recipe, ptbxl_tasks(recipe.tasks)))
     assert extractor.sequence_length == 1000
     mixed = load(experts={"a": {"config": ECGFOUNDER}, "b": {"config": STMEM}})
-    extractors = build_extractor(mixed, build_model(mixed, ptbxl_tasks(mixed.tasks))).extractors()
+    extractors = build_extractor(build_model(mixed, ptbxl_tasks(mixed.tasks))).extractors()
     assert list(extractors) == ["a", "b"]
     assert extractors["a"].steps != extractors["b"].steps
 

@@ -95,7 +95,7 @@ def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
 
 def tiny_splits(recipe: Recipe) -> dict[str, Split]:
     """The records of a recipe that have a label, prepared for its model."""
-    splits = load_splits(recipe_source(recipe), build_extractor(recipe, tiny_model(recipe)), ptbxl_tasks(recipe.tasks))
+    splits = load_splits(recipe_source(recipe), build_extractor(tiny_model(recipe)), ptbxl_tasks(recipe.tasks))
     return {name: split.select(labelled_rows(split.labels)) for name, split in splits.items()}
 
 

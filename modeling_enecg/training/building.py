@@ -113,27 +113,13 @@ def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
     return model_class(model_class.config_class(**fields))
 
 
-def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
-    """Return a model's feature extractor: one for all, or one each where inputs differ, with one for a signal gate."""
-    if recipe.model is not None:
-        return _load_extractor(recipe.model, "model")
-    settings = {}
-    for name, expert in model.backbones.items():
-        source = recipe.experts[name]
-        if "path" in source:
-            extractor = _load_extractor(source["path"], f"experts.{name}")
-        else:
-            extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
-        settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
-    gate = model.config.gate_extractor_settings() if model.config.gate_reads_signal else None
-    first = next(iter(settings.values()))
-    if gate is None and all(other == first for other in settings.values()):
-        return ECGFeatureExtractor(**first)
-    return EnECGFeatureExtractor(settings, gate=gate)
+def build_extractor(model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    """Return a model's feature extractor.
 
-
-def _load_extractor(path: str, key: str) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    Raises:
+        RecipeError: if one that was saved with a model or an expert cannot be loaded.
+    """
     try:
-        return AutoFeatureExtractor.from_pretrained(path)
+        return model.feature_extractor()
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{key}: no feature extractor in {path}: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"model: its feature extractor cannot be loaded: {' '.join(str(error).split())}") from error

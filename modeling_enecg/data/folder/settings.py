@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ...configuration_enecg import check_module_name
 from ...settings import load_yaml
+from ...tasks import check_module_name
 from ..errors import DatasetError
 
 SETTINGS_FILE = "dataset.yaml"
