@@ -43,7 +43,7 @@ class Predictor:
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
-                "expected an EnECG model, as train.py writes it."
+                "expected an EnECG model, as `enecg train` writes it."
             )
         self.extractor = AutoFeatureExtractor.from_pretrained(str(path))
         self.model = EnECGModel.from_pretrained(str(path))
