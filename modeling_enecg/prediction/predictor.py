@@ -52,7 +52,7 @@ class Predictor:
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
-                "expected an EnECG model, as train.py writes it."
+                "expected an EnECG model, as `enecg train` writes it."
             )
         self.extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
         self.model = EnECGModel.from_pretrained(place, revision=revision)
