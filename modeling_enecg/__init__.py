@@ -13,6 +13,7 @@ from .feature_extraction_ecg import ECGFeatureExtractor
 from .feature_extraction_enecg import EnECGFeatureExtractor
 from .modeling_backbone import ECGBackboneModel
 from .modeling_dlinear import DLinearConfig, DLinearModel
+from .modeling_ecgcpc import ECGCPCConfig, ECGCPCModel
 from .modeling_ecgfm import ECGFMConfig, ECGFMModel
 from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
 from .modeling_enecg import EnECGModel, EnECGOutput
@@ -41,6 +42,8 @@ __all__ = [
     "DLinearConfig",
     "DLinearModel",
     "ECGBackboneModel",
+    "ECGCPCConfig",
+    "ECGCPCModel",
     "ECGClassificationPipeline",
     "ECGFMConfig",
     "ECGFMModel",

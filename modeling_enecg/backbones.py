@@ -2,6 +2,7 @@
 
 from .modeling_backbone import ECGBackboneModel
 from .modeling_dlinear import DLinearModel
+from .modeling_ecgcpc import ECGCPCModel
 from .modeling_ecgfm import ECGFMModel
 from .modeling_ecgfounder import ECGFounderModel
 from .modeling_moment import MomentModel
@@ -15,6 +16,7 @@ BACKBONES: dict[str, type[ECGBackboneModel]] = {
     model_class.config_class.model_type: model_class
     for model_class in (
         DLinearModel,
+        ECGCPCModel,
         ECGFMModel,
         ECGFounderModel,
         MomentModel,

@@ -238,6 +238,7 @@ class ECGBackboneModel(StrictLoading):
     what is missing mean nothing. `pooler_output` heeds it as follows:
 
     - DLinear: a missing lead has the features of a flat one; padding counts as zeros.
+    - ECG-CPC: missing leads count as zeros. Padding counts as if the record ended before it.
     - ECGFounder: missing leads and padding count as zeros.
     - ECG-FM: missing leads count as zeros, as in its pre-training. Tokens with padding in them are neither attended to
       nor pooled; its convolutions see zeros.

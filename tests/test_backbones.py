@@ -13,6 +13,7 @@ from modeling_enecg.modeling_stmem import sinusoid_positions
 
 PUBLISHED_SIZES = {
     "enecg-dlinear": 1_002,
+    "enecg-ecgcpc": 2_932_736,
     "enecg-ecgfm": 90_373_120,
     "enecg-ecgfounder": 30_598_896,
     "enecg-moment": 18_887_360,

@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from modeling_enecg import (
     DLinearConfig,
     ECGBackboneModel,
+    ECGCPCConfig,
     ECGFMConfig,
     ECGFounderConfig,
     EnECGModel,
@@ -50,6 +51,17 @@ def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
             num_hidden_layers=3,
             num_kernels=2,
             top_k=2,
+        ),
+        ECGCPCConfig(
+            sequence_length=150,
+            conv_dim=[16, 16],
+            conv_kernel=[3, 1],
+            conv_stride=[2, 1],
+            conv_dilation=[1, 1],
+            hidden_size=24,
+            state_size=4,
+            num_hidden_layers=3,
+            hidden_dropout=0.0,
         ),
         ECGFMConfig(
             sequence_length=150,

@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..files import new_folder
 from ..modeling_backbone import ECGBackboneModel
-from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d
+from . import dlinear, ecgcpc, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d
 from .checkpoint import ConversionError, read_checkpoint
 from .published import published_weights
 
@@ -46,6 +46,7 @@ class Converter:
 
 _MODULES = {
     "dlinear": dlinear,
+    "ecgcpc": ecgcpc,
     "ecgfm": ecgfm,
     "ecgfounder": ecgfounder,
     "moment": moment,

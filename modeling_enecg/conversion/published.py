@@ -64,6 +64,14 @@ PUBLISHED = (
         UNKNOWN_LICENCE,
     ),
     PublishedWeights(
+        "ecgcpc",
+        "convolutions and S4 layers (contrastive predictive coding)",
+        "https://github.com/AI4HealthUOL/ecg-fm-benchmarking",
+        "last_11597276.ckpt",
+        f"{_NO_LICENCE}; check the figshare page",
+        UNKNOWN_LICENCE,
+    ),
+    PublishedWeights(
         "ecgfm",
         "convolutions and transformer (wav2vec 2.0)",
         "https://huggingface.co/wanglab/ecg-fm",
