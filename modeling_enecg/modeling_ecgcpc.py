@@ -1,9 +1,9 @@
 """ECG-CPC: convolutions and four S4 layers, pre-trained to tell what comes next from what does not.
 
 Al-Masud, Lopez Alcaraz, Strodthoff, "Benchmarking ECG Foundational Models: A Reality Check Across Clinical Tasks",
-ICLR 2026, arXiv 2509.25095; contrastive predictive coding as in van den Oord et al., arXiv 1807.03748. Published in the
-repository AI4HealthUOL/ecg-fm-benchmarking without a licence; written anew here. Pre-trained on the Harvard-Emory ECG
-Database, 10 s at 240 Hz, unfiltered, in mV.
+ICLR 2026, arXiv 2509.25095; contrastive predictive coding as in van den Oord et al., arXiv 1807.03748. Published in
+the repository AI4HealthUOL/ecg-fm-benchmarking without a licence; written anew here. Pre-trained on the Harvard-Emory
+ECG Database, 10 s at 240 Hz, unfiltered, in mV.
 
 Without convolutions and with S4 in both directions it is the supervised baseline "S4" of the same paper and of Mehari
 and Strodthoff, arXiv 2308.15291: `ECGCPCConfig(conv_dim=[], conv_kernel=[], conv_stride=[], conv_dilation=[],
@@ -260,7 +260,7 @@ class ECGCPCModel(ECGBackboneModel):
         """Return tokens, and which of them the record has as if it ended before its padding."""
         tokens = input_values.transpose(1, 2)  # (batch, samples, leads)
         is_token = None if input_mask is None else input_mask[..., None]
-        for convolution in self.stem:
+        for convolution in cast(list[ECGCPCConvolution], self.stem):
             tokens = convolution(tokens)
             if is_token is not None:
                 lengths = convolution.output_length(is_token.sum(1))  # (batch, 1)

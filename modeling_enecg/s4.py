@@ -1,4 +1,4 @@
-"""S4: a layer that filters each channel of a sequence by a linear state space model, at a near-linear cost in its length.
+"""S4: each channel of a sequence is filtered by a linear state space model, at a cost near linear in the length.
 
 Gu, Goel, Ré, "Efficiently Modeling Long Sequences with Structured State Spaces", ICLR 2022, arXiv 2111.00396. Each
 channel has a state x with `x' = A x + B u` and `y = C x + D u`, discretised by the bilinear rule, which comes to a
@@ -87,7 +87,7 @@ class S4Kernel(nn.Module):
     @torch.no_grad()
     def _remembered(self, length: int) -> torch.Tensor:
         # Values tell for sure; tensors' versions and addresses miss changes through `.data` or casts back and forth.
-        source = torch.cat([tensor.flatten().double() for tensor in (*self.buffers(), *self.parameters())])
+        source = torch.cat([tensor.flatten().double() for tensor in (*self.buffers(), self.output_matrix)])
         if self._kept is not None:
             kept_source, kernel = self._kept
             is_current = kept_source.device == source.device and torch.equal(kept_source, source)
@@ -164,8 +164,8 @@ def hippo_legs(state_size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     antisymmetric = transition + np.outer(low_rank, low_rank) + np.eye(state_size) / 2
     frequencies, vectors = np.linalg.eigh(-1j * antisymmetric)
     vectors = vectors[:, frequencies > 0].conj().T
-    values = (-0.5 + 1j * frequencies[frequencies > 0], vectors @ low_rank, vectors @ input_matrix)
-    return tuple(torch.from_numpy(value) for value in values)
+    diagonal = torch.from_numpy(-0.5 + 1j * frequencies[frequencies > 0])
+    return diagonal, torch.from_numpy(vectors @ low_rank), torch.from_numpy(vectors @ input_matrix)
 
 
 def convolve(inputs: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
@@ -180,10 +180,14 @@ def convolve(inputs: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         `torch.FloatTensor` of the inputs' shape.
     """
     num_tokens = inputs.shape[1]
-    future = kernel[1].flip(-1) if len(kernel) > 1 else torch.zeros_like(kernel[0])
-    whole = torch.cat([kernel[0], future], dim=-1)  # what reaches back lies at the end, as time -1, -2, ...
-    spectrum = torch.fft.rfft(inputs.transpose(1, 2), n=2 * num_tokens) * torch.fft.rfft(whole)
-    return torch.fft.irfft(spectrum, n=2 * num_tokens)[..., :num_tokens].transpose(1, 2)
+    # Runtimes that take an exported model are fast and exact for powers of two alone.
+    size = 2 ** math.ceil(math.log2(2 * num_tokens)) if torch.compiler.is_exporting() else 2 * num_tokens
+    past, *future = kernel
+    whole = nn.functional.pad(past, (0, size - num_tokens))
+    for back in future:  # from the end on: times -1, -2, ...
+        whole = whole + nn.functional.pad(back.flip(-1), (size - num_tokens, 0))
+    spectrum = torch.fft.rfft(inputs.transpose(1, 2), n=size) * torch.fft.rfft(whole)
+    return torch.fft.irfft(spectrum, n=size)[..., :num_tokens].transpose(1, 2)
 
 
 class S4Layer(nn.Module):
@@ -219,7 +223,7 @@ class S4Layer(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(batch_size, num_tokens, hidden_size)` to the same shape."""
         # Fourier transforms take no less than float32, be it by autocast or by the model's own type.
-        dtype = torch.promote_types(hidden_states.dtype, torch.float32)
+        dtype = torch.float64 if hidden_states.dtype == torch.float64 else torch.float32
         inputs = hidden_states.to(dtype)
         filtered = convolve(inputs, self.kernel(inputs.shape[1]).to(dtype)) + self.skip.to(dtype) * inputs
         activated = nn.functional.gelu(filtered.to(hidden_states.dtype))
