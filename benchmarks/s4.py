@@ -3,8 +3,8 @@
     python benchmarks/s4.py
 
 One record, random weights, tokens as many as ECG-CPC makes (120 per second). The loop takes the layer's own state from
-token to token; attention is torch's fused one between two linear layers. All run in this one process, and CPU seconds of
-one thread are counted, so that other programs make no difference.
+token to token; attention is torch's fused one between two linear layers. All run in this one process; the CPU seconds
+of one thread are counted, so that other programs make no difference.
 """
 
 import argparse
