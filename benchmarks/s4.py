@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -63,12 +62,12 @@ class Attention(nn.Module):
         return self.output(attended.transpose(1, 2).flatten(2))
 
 
-def seconds_for(compute: Callable[[], torch.Tensor], repeats: int) -> float:
+def seconds_for(module: nn.Module, tokens: torch.Tensor, repeats: int = 1) -> float:
     """Return the least of several times on the CPU."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
-        compute()
+        module(tokens)
         times.append(time.process_time() - start)
     return min(times)
 
@@ -84,13 +83,13 @@ def main(hidden_size: int) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in ("S4", *peers)}
     for duration in DURATIONS_S:
         tokens = torch.randn(1, duration * TOKENS_PER_SECOND, hidden_size)
-        first = seconds_for(lambda tokens=tokens: layer(tokens), repeats=1)
-        seconds["S4"].append(seconds_for(lambda tokens=tokens: layer(tokens), repeats=5))
+        first = seconds_for(layer, tokens)
+        seconds["S4"].append(seconds_for(layer, tokens, repeats=5))
         difference = (peers["loop over time"](tokens) - layer(tokens)).abs().max()
         print(f"{duration} s, {tokens.shape[1]} tokens (S4 and loop differ by at most {difference:.0e})")
         print(f"  {'S4':15} {1e3 * seconds['S4'][-1]:9.2f} ms; with a new kernel {1e3 * first:.2f} ms")
         for name, peer in peers.items():
-            seconds[name].append(seconds_for(lambda peer=peer, tokens=tokens: peer(tokens), repeats=1))
+            seconds[name].append(seconds_for(peer, tokens))
             print(
                 f"  {name:15} {1e3 * seconds[name][-1]:9.2f} ms: {seconds[name][-1] / seconds['S4'][-1]:.1f}x as long"
             )
