@@ -166,6 +166,18 @@ def test_a_checkpoint_that_does_not_say_what_its_c_means_is_refused(parity_dir, 
 
 
 @pytest.mark.parametrize(
+    ("name", "damaged"),
+    [("w", torch.ones(16, 3, 2)), ("C", torch.ones(16, 4, 2)), ("omega", torch.ones(1, 2))],
+    ids=["w", "C", "omega"],
+)
+def test_tensors_that_make_no_layer_are_named(parity_dir, tmp_path, name, damaged):
+    weights = load_file(parity_dir / "ecgcpc" / "tiny" / "state_dict.safetensors")
+    save_file(weights | {f"{LAYER}.0.kernel.kernel.{name}": damaged}, tmp_path / "damaged.safetensors")
+    with pytest.raises(ConversionError, match=r"s4_layers\.0\.kernel\.kernel\.\* make no S4 layer: "):
+        convert_checkpoint("ecgcpc", tmp_path / "damaged.safetensors", tmp_path / "model")
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"state_dim": 7}, "state_size must be positive and even; got 7"),

@@ -40,18 +40,18 @@ def _true_output_matrix(layer: str, weights: dict[str, torch.Tensor]) -> torch.T
     if missing:
         raise ConversionError(f"The checkpoint has {layer}C without {', '.join(missing)}, which say what it means.")
     length = 2 * (len(weights[f"{layer}omega"]) - 1)
-    corrected = weights[f"{layer}C"].double()
+    corrected = weights[f"{layer}C"]
     try:
         num_directions, hidden_size, num_pairs, _ = corrected.shape
         kernel = S4Kernel(hidden_size, 2 * num_pairs, num_directions)
         kernel.load_state_dict({ours: weights[layer + upstream] for upstream, ours in _TENSORS.items()})
+        transition, _ = kernel.discretise()
+        forgotten = torch.eye(2 * num_pairs).double() - torch.linalg.matrix_power(transition, length)
+        row = torch.cat([corrected[..., 0], -corrected[..., 1]], dim=-1).double()  # as a state lies
+        real, imaginary = torch.linalg.solve(forgotten.mT, row[..., None])[..., 0].chunk(2, dim=-1)
     except (ValueError, RuntimeError) as error:
-        raise ConversionError(f"The tensors {layer}* do not fit each other: {error}") from error
-    transition, _ = kernel.discretise()
-    row = torch.cat([corrected[..., 0], -corrected[..., 1]], dim=-1)[..., None]  # real and imaginary parts of a state
-    forgotten = torch.eye(2 * num_pairs).double() - torch.linalg.matrix_power(transition, length)
-    real, imaginary = torch.linalg.solve(forgotten.mT, row)[..., 0].chunk(2, dim=-1)
-    return torch.stack([real, -imaginary], dim=-1).to(weights[f"{layer}C"].dtype)
+        raise ConversionError(f"The tensors {layer}* make no S4 layer: {' '.join(str(error).split())}") from error
+    return torch.stack([real, -imaginary], dim=-1).to(corrected.dtype)
 
 
 def _adapt(fields: dict[str, Any], weights: dict[str, torch.Tensor]) -> dict[str, Any]:
