@@ -12,6 +12,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from .feature_extraction_ecg import ECGFeatureExtractor
 from .modeling_backbone import ECGBackboneModel
 from .modeling_dlinear import DLinearConfig, DLinearModel
+from .modeling_ecgcpc import ECGCPCConfig, ECGCPCModel
 from .modeling_ecgfm import ECGFMConfig, ECGFMModel
 from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
 from .modeling_moment import MomentConfig, MomentModel
@@ -25,6 +26,7 @@ BACKBONES: dict[str, type[ECGBackboneModel]] = {
     model_class.config_class.model_type: model_class
     for model_class in (
         DLinearModel,
+        ECGCPCModel,
         ECGFMModel,
         ECGFounderModel,
         MomentModel,
@@ -120,6 +122,8 @@ __all__ = [
     "BACKBONES",
     "DLinearConfig",
     "DLinearModel",
+    "ECGCPCConfig",
+    "ECGCPCModel",
     "ECGFMConfig",
     "ECGFMModel",
     "ECGFounderConfig",

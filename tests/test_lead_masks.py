@@ -240,7 +240,7 @@ def test_missing_leads_count_as_if_the_model_had_only_the_others(tiny_configs, n
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["dlinear", "ecgfm", "ecgfounder", "timesnet", "xresnet1d"])
+@pytest.mark.parametrize("name", ["dlinear", "ecgcpc", "ecgfm", "ecgfounder", "timesnet", "xresnet1d"])
 def test_missing_leads_count_as_zeros(tiny_configs, name):
     model = tiny_model(tiny_configs, name)
     inputs, lead_mask = random_input(model), mask_of(*LEAD_SETS.values())
@@ -273,6 +273,20 @@ def test_patches_of_padding_count_as_if_the_record_ended_before_them(tiny_config
     inputs = random_input(model)
     padded = model(inputs, input_mask=padding(model, 75, 75, 75)).pooler_output
     assert_near(padded, model(inputs[:, :, :75]).pooler_output)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "changes", [{}, {"is_bidirectional": True, "conv_kernel": [5, 4]}], ids=["causal", "both ways"]
+)
+@pytest.mark.parametrize("samples", [90, 77, 7])
+def test_padding_counts_for_ecgcpc_as_if_the_record_ended_before_it(tiny_configs, samples, changes):
+    model = tiny_model(tiny_configs, "ecgcpc", **changes)
+    inputs = random_input(model)
+    padded, shorter = model(inputs, input_mask=padding(model, *[samples] * 3)), model(inputs[:, :, :samples])
+    assert_near(padded.pooler_output, shorter.pooler_output)
+    num_tokens = shorter.last_hidden_state.shape[1]
+    assert_near(padded.last_hidden_state[:, :num_tokens], shorter.last_hidden_state)
 
 
 @torch.inference_mode()
@@ -322,7 +336,7 @@ def test_tokens_of_missing_leads_are_not_attended_to_by_stmem(tiny_configs):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["ecgfm", "tempo", "timesnet"])
+@pytest.mark.parametrize("name", ["ecgcpc", "ecgfm", "tempo", "timesnet"])
 def test_tokens_of_padding_are_not_pooled(tiny_configs, name):
     model = tiny_model(tiny_configs, name)
     half = model.config.sequence_length // 2
@@ -331,7 +345,7 @@ def test_tokens_of_padding_are_not_pooled(tiny_configs, name):
         tokens = output.last_hidden_state.unflatten(1, (12, 3, -1))  # (batch, leads, components, patches, hidden)
         expected = tokens[:, :, :, :2].mean(dim=(1, 3)).flatten(1)
     else:
-        num_tokens = {"ecgfm": 12, "timesnet": half}[name]
+        num_tokens = {"ecgcpc": 38, "ecgfm": 12, "timesnet": half}[name]
         expected = output.last_hidden_state[:, :num_tokens].mean(dim=1)
     assert_near(output.pooler_output, expected)
 

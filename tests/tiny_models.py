@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from modeling_enecg import (
     DLinearConfig,
     ECGBackboneModel,
+    ECGCPCConfig,
     ECGFMConfig,
     ECGFounderConfig,
     EnECGModel,
@@ -26,6 +27,7 @@ TASKS = [RHYTHM, SEX, AGE]
 # Parameters of each backbone as published.
 PUBLISHED_SIZES = {
     "enecg-dlinear": 1_002,
+    "enecg-ecgcpc": 2_932_736,
     "enecg-ecgfm": 90_373_120,
     "enecg-ecgfounder": 30_598_896,
     "enecg-moment": 18_887_360,
@@ -62,6 +64,17 @@ def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
             num_hidden_layers=3,
             num_kernels=2,
             top_k=2,
+        ),
+        ECGCPCConfig(
+            sequence_length=150,
+            conv_dim=[16, 16],
+            conv_kernel=[3, 1],
+            conv_stride=[2, 1],
+            conv_dilation=[1, 1],
+            hidden_size=24,
+            state_size=4,
+            num_hidden_layers=3,
+            hidden_dropout=0.0,
         ),
         ECGFMConfig(
             sequence_length=150,
