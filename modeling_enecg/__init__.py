@@ -15,7 +15,9 @@ from .modeling_backbone import ECGBackboneModel
 from .modeling_dlinear import DLinearConfig, DLinearModel
 from .modeling_ecgfm import ECGFMConfig, ECGFMModel
 from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
+from .modeling_ecgjepa import ECGJEPAConfig, ECGJEPAModel
 from .modeling_enecg import EnECGModel, EnECGOutput
+from .modeling_hubertecg import HuBERTECGConfig, HuBERTECGModel
 from .modeling_moment import MomentConfig, MomentModel
 from .modeling_stmem import STMEMConfig, STMEMModel
 from .modeling_tempo import TempoConfig, TempoModel
@@ -47,10 +49,14 @@ __all__ = [
     "ECGFeatureExtractor",
     "ECGFounderConfig",
     "ECGFounderModel",
+    "ECGJEPAConfig",
+    "ECGJEPAModel",
     "EnECGConfig",
     "EnECGFeatureExtractor",
     "EnECGModel",
     "EnECGOutput",
+    "HuBERTECGConfig",
+    "HuBERTECGModel",
     "MomentConfig",
     "MomentModel",
     "STMEMConfig",

@@ -4,6 +4,8 @@ from .modeling_backbone import ECGBackboneModel
 from .modeling_dlinear import DLinearModel
 from .modeling_ecgfm import ECGFMModel
 from .modeling_ecgfounder import ECGFounderModel
+from .modeling_ecgjepa import ECGJEPAModel
+from .modeling_hubertecg import HuBERTECGModel
 from .modeling_moment import MomentModel
 from .modeling_stmem import STMEMModel
 from .modeling_tempo import TempoModel
@@ -17,6 +19,8 @@ BACKBONES: dict[str, type[ECGBackboneModel]] = {
         DLinearModel,
         ECGFMModel,
         ECGFounderModel,
+        ECGJEPAModel,
+        HuBERTECGModel,
         MomentModel,
         STMEMModel,
         TempoModel,

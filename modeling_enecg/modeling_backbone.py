@@ -190,6 +190,11 @@ class ECGBackboneConfig(PreTrainedConfig):
         """Width of `pooler_output`."""
         return cast(Any, self).hidden_size
 
+    @property
+    def lead_names(self) -> list[str]:
+        """Names of the leads of `input_values`, in order."""
+        return list(STANDARD_LEADS[: self.num_leads])
+
     def preprocessing_steps(self) -> list[dict[str, Any]]:
         """Return the feature extractor's steps, as they were in pre-training."""
         raise NotImplementedError
@@ -199,7 +204,7 @@ class ECGBackboneConfig(PreTrainedConfig):
         return {
             "sampling_rate": self.sampling_rate,
             "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
+            "lead_names": self.lead_names,
             "steps": self.preprocessing_steps(),
         }
 
@@ -241,6 +246,9 @@ class ECGBackboneModel(StrictLoading):
     - ECGFounder: missing leads and padding count as zeros.
     - ECG-FM: missing leads count as zeros, as in its pre-training. Tokens with padding in them are neither attended to
       nor pooled; its convolutions see zeros.
+    - ECG-JEPA: missing leads, and patches of padding alone, are neither attended to nor pooled.
+    - HuBERT-ECG: tokens with a missing lead or padding in them are neither attended to nor pooled; its convolutions
+      see zeros.
     - MOMENT: missing leads are not pooled. Padding is not in a lead's mean and deviation, and patches with padding in
       them are neither attended to nor pooled.
     - ST-MEM: missing leads, and patches of padding alone, are neither attended to nor pooled.

@@ -15,6 +15,8 @@ PUBLISHED_SIZES = {
     "enecg-dlinear": 1_002,
     "enecg-ecgfm": 90_373_120,
     "enecg-ecgfounder": 30_598_896,
+    "enecg-ecgjepa": 85_374_720 - 400 * 768,  # but for the table of positions, which is not trained
+    "enecg-hubertecg": 92_798_848 - 768 - 128,  # but for the mask token and the weight norm's gains
     "enecg-moment": 18_887_360,
     "enecg-stmem": 85_150_614,
     "enecg-tempo": 94_031_618,

@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..files import new_folder
 from ..modeling_backbone import ECGBackboneModel
-from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d
+from . import dlinear, ecgfm, ecgfounder, ecgjepa, hubertecg, moment, stmem, tempo, timesnet, xresnet1d
 from .checkpoint import ConversionError, read_checkpoint
 from .published import published_weights
 
@@ -29,7 +29,7 @@ class Converter:
         hyperparameters (`dict`): Upstream's name to ours, or None for what the backbone does not need.
         renames (`tuple`): Patterns of upstream keys and our names. `name[i]` is row `i` of the parameter `name`.
         drops (`tuple`): Patterns of upstream keys that are left out where the model has no place for them, and why.
-        adapt (`Callable`): Completes our config fields, knowing the weights.
+        adapt (`Callable`): Completes our config fields, knowing the weights, from which it may cut what has no place.
         prepare (`Callable`): Brings upstream's state dict into its plain form, before anything else.
     """
 
@@ -48,6 +48,8 @@ _MODULES = {
     "dlinear": dlinear,
     "ecgfm": ecgfm,
     "ecgfounder": ecgfounder,
+    "ecgjepa": ecgjepa,
+    "hubertecg": hubertecg,
     "moment": moment,
     "stmem": stmem,
     "tempo": tempo,

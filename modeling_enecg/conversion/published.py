@@ -80,6 +80,22 @@ PUBLISHED = (
         "mit",
     ),
     PublishedWeights(
+        "ecgjepa",
+        "ViT-B whose tokens see their own lead and time",
+        "https://github.com/sehunfromdaegu/ECG_JEPA",
+        "multiblock_epoch100.pth",
+        f"{_NO_LICENCE}; repository MIT",
+        UNKNOWN_LICENCE,
+    ),
+    PublishedWeights(
+        "hubertecg",
+        "convolutions and transformer (HuBERT; small, base, large)",
+        "https://huggingface.co/Edoardo-BS/hubert-ecg-base",
+        "model.safetensors",
+        "CC BY-NC 4.0: not for commercial use",
+        "cc-by-nc-4.0",
+    ),
+    PublishedWeights(
         "moment",
         "T5 encoder over patches (small, base, large)",
         "https://huggingface.co/AutonLab/MOMENT-1-small",
