@@ -307,8 +307,9 @@ class ECGJEPAModel(ECGBackboneModel):
         if is_recorded is not None:
             patches = is_recorded.expand(input_values.shape).unflatten(-1, (-1, self.config.patch_size))
             is_token = patches.any(dim=-1).flatten(1)[:, :, None]  # (batch, tokens, 1)
-            # What is missing sees only what is missing: no token may be left without any.
-            is_visible = is_visible & (is_token == is_token.transpose(1, 2))[:, None]
+            is_visible = is_visible & is_token.transpose(1, 2)[:, None]  # (batch, 1 for all heads, tokens, tokens)
+            # A token of a missing lead at a padded time would see nothing, which some kernels answer with NaN.
+            is_visible = is_visible | ~is_visible.any(dim=-1, keepdim=True)
         for block in self.blocks:
             tokens = block(tokens + positions, is_visible)  # as published, before every block
         tokens = self.norm(tokens)

@@ -279,8 +279,8 @@ def test_patches_of_padding_count_as_if_the_record_ended_before_them(tiny_config
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("name", "num_pooled"), [("stmem", 6), ("moment", 5)])
-def test_a_patch_with_one_recorded_sample_counts_for_stmem_but_not_for_moment(tiny_configs, name, num_pooled):
+@pytest.mark.parametrize(("name", "num_pooled"), [("ecgjepa", 6), ("stmem", 6), ("moment", 5)])
+def test_a_patch_with_one_recorded_sample_counts_for_all_but_moment(tiny_configs, name, num_pooled):
     model = tiny_model(tiny_configs, name)
     output = model(random_input(model), input_mask=padding(model, 76, 76, 76))
     patches = output.last_hidden_state.unflatten(1, (12, -1))  # (batch, leads, patches, hidden)
@@ -295,6 +295,8 @@ PADDED_KEYS = {  # of half a record
     "stmem": 12 * ([False] * 6 + [True] * 5 + [False]),  # separator, five patches, five of padding, separator
     "moment": [False] * 5 + [True] * 5,
     "ecgfm": [False] * 12 + [True] * 13,
+    "ecgjepa": 12 * ([False] * 5 + [True] * 5),
+    "hubertecg": [not all(sample % 150 < 75 for sample in range(start, start + 18)) for start in range(0, 1783, 8)],
     "tempo": 3 * ([False] * 5 + [True] * 2),  # three words and two patches, two of padding
 }
 
@@ -314,8 +316,9 @@ def test_tokens_of_padding_are_not_attended_to(tiny_configs, name):
 
 
 @torch.inference_mode()
-def test_tokens_of_missing_leads_are_not_attended_to_by_stmem(tiny_configs):
-    model = tiny_model(tiny_configs, "stmem")
+@pytest.mark.parametrize("name", ["ecgjepa", "stmem"])
+def test_tokens_of_missing_leads_are_not_attended_to(tiny_configs, name):
+    model = tiny_model(tiny_configs, name)
     model.set_attn_implementation("eager")
     lead_mask = mask_of(LEAD_SETS["limb"])
     output = model(random_input(model, batch_size=1), lead_mask=lead_mask, output_attentions=True)
@@ -325,7 +328,7 @@ def test_tokens_of_missing_leads_are_not_attended_to_by_stmem(tiny_configs):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["ecgfm", "tempo", "timesnet"])
+@pytest.mark.parametrize("name", ["ecgfm", "hubertecg", "tempo", "timesnet"])
 def test_tokens_of_padding_are_not_pooled(tiny_configs, name):
     model = tiny_model(tiny_configs, name)
     half = model.config.sequence_length // 2
@@ -333,6 +336,8 @@ def test_tokens_of_padding_are_not_pooled(tiny_configs, name):
     if name == "tempo":
         tokens = output.last_hidden_state.unflatten(1, (12, 3, -1))  # (batch, leads, components, patches, hidden)
         expected = tokens[:, :, :, :2].mean(dim=(1, 3)).flatten(1)
+    elif name == "hubertecg":
+        expected = output.last_hidden_state[:, ~torch.tensor(PADDED_KEYS[name])].mean(dim=1)
     else:
         num_tokens = {"ecgfm": 12, "timesnet": half}[name]
         expected = output.last_hidden_state[:, :num_tokens].mean(dim=1)

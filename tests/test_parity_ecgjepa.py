@@ -267,7 +267,7 @@ def test_what_is_recorded_sees_nothing_of_what_is_missing():
     is_token = (lead_mask[0][:, None] & (torch.arange(10) < 5)).flatten()
     seen = output.attentions[-1].amax(dim=(0, 1))
     assert not seen[is_token][:, ~is_token].any()
-    assert not seen[~is_token][:, is_token].any()
+    assert seen[is_token][:, is_token].sum(dim=1).gt(0).all()
     assert_near(output.pooler_output, output.last_hidden_state[:, is_token].mean(dim=1))
 
 
