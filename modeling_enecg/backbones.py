@@ -15,6 +15,8 @@ from .modeling_dlinear import DLinearConfig, DLinearModel
 from .modeling_ecgcpc import ECGCPCConfig, ECGCPCModel
 from .modeling_ecgfm import ECGFMConfig, ECGFMModel
 from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
+from .modeling_ecgjepa import ECGJEPAConfig, ECGJEPAModel
+from .modeling_hubertecg import HuBERTECGConfig, HuBERTECGModel
 from .modeling_moment import MomentConfig, MomentModel
 from .modeling_stmem import STMEMConfig, STMEMModel
 from .modeling_tempo import TempoConfig, TempoModel
@@ -29,6 +31,8 @@ BACKBONES: dict[str, type[ECGBackboneModel]] = {
         ECGCPCModel,
         ECGFMModel,
         ECGFounderModel,
+        ECGJEPAModel,
+        HuBERTECGModel,
         MomentModel,
         STMEMModel,
         TempoModel,
@@ -128,6 +132,10 @@ __all__ = [
     "ECGFMModel",
     "ECGFounderConfig",
     "ECGFounderModel",
+    "ECGJEPAConfig",
+    "ECGJEPAModel",
+    "HuBERTECGConfig",
+    "HuBERTECGModel",
     "MomentConfig",
     "MomentModel",
     "STMEMConfig",

@@ -26,8 +26,8 @@ PUBLISHED_SETTINGS = {
 
 @pytest.fixture(params=sorted(BACKBONES))
 def extractor(request):
-    """The feature extractor of each published backbone."""
-    return ECGFeatureExtractor(**PUBLISHED_SETTINGS[request.param])
+    """The feature extractor of each published backbone, of all leads."""
+    return ECGFeatureExtractor(**(PUBLISHED_SETTINGS[request.param] | {"lead_names": STANDARD_LEADS}))
 
 
 def ecg(num_samples=5000, rate=500, num_leads=12, seed=0):
