@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .backbones import backbone_class
-from .loading import place_and_revision
+from .loading import folder_or_hub, place_and_revision
 from .modeling_backbone import ECGBackboneModel
 
 
@@ -26,12 +26,13 @@ def load_expert(path: str, **hub_options: Any) -> ECGBackboneModel:
         OSError: if there is no model.
     """
     place, revision = place_and_revision(path, hub_options.pop("revision", None))
-    config, _ = PreTrainedConfig.get_config_dict(place, revision=revision, **hub_options)
-    try:
-        model_class = backbone_class(config.get("model_type"))
-        return model_class.from_pretrained(place, revision=revision, dtype=torch.float32, **hub_options)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with folder_or_hub(place):
+        config, _ = PreTrainedConfig.get_config_dict(place, revision=revision, **hub_options)
+        try:
+            model_class = backbone_class(config.get("model_type"))
+            return model_class.from_pretrained(place, revision=revision, dtype=torch.float32, **hub_options)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -8,6 +8,8 @@ was loaded transformers keeps to itself; here it is noted in `config._commit_has
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,24 @@ def place_and_revision(place: Any, revision: str | None = None) -> tuple[str, st
             f"{place} must name one revision after its @" + (f"; got {revision}, too." if revision else ".")
         )
     return hub_id, named
+
+
+@contextmanager
+def folder_or_hub(place: str) -> Iterator[None]:
+    """Let a failure say first that there is no such folder: what is none is looked for on the Hub.
+
+    Args:
+        place (`str`): What is loaded inside: a folder or Hub id.
+
+    Raises:
+        OSError: if loading raises one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if os.path.isdir(place):
+            raise
+        raise OSError(f"There is no folder {place}, and loading it from the Hub failed: {error}") from error
 
 
 class StrictLoading(PreTrainedModel):

@@ -20,10 +20,10 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoFeatureExtractor
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import cached_file
 
+from ..auto import AutoFeatureExtractor
 from ..expert_references import model_source, tensors_digest
 from ..loading import check_cached_files, place_and_revision
 from ..modeling_backbone import RecordDropout

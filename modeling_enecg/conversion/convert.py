@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from ..feature_extraction_ecg import ECGFeatureExtractor
+from ..auto import ECGFeatureExtractor  # registered there: what is saved takes its code along
 from ..modeling_backbone import ECGBackboneModel, PublishedWeights
 from ..runs.files import new_folder
 from .checkpoint import ConversionError, read_checkpoint

@@ -1,18 +1,18 @@
 """Predicting single recordings with a saved model."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor
 
 from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
+from ..auto import AutoFeatureExtractor
 from ..io import ECGRecord
-from ..loading import place_and_revision
+from ..loading import folder_or_hub, place_and_revision
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import check_place
 from ..windows import usable_windows
 
 WINDOWS_AT_ONCE = 16
@@ -32,8 +32,7 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path, adapters: Sequence[str | Path] = ()):
-        if os.path.isabs(path) and not os.path.isdir(path):
-            raise ValueError(f"There is no folder {path}.")
+        check_place(str(path))
         if is_adapter(path):
             if adapters:
                 raise ValueError(f"{path} is an adapter itself; give its base, and it among the adapters.")
@@ -41,7 +40,8 @@ class Predictor:
             self.model = load_adapter(path).merge_and_unload().eval()
             return
         place, revision = place_and_revision(path)
-        model_type = EnECGModel.config_class.get_config_dict(place, revision=revision)[0].get("model_type")
+        with folder_or_hub(place):
+            model_type = EnECGModel.config_class.get_config_dict(place, revision=revision)[0].get("model_type")
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
@@ -68,8 +68,8 @@ class Predictor:
             ValueError: if all leads are missing, or the signal cannot be an ECG in mV.
         """
         seconds = self.extractor.window_seconds()
-        windows, names = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names, seconds)
-        logits, gate_weights = self._mean_over(windows, record.sampling_rate, names)
+        windows = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names, seconds)
+        logits, gate_weights = self._mean_over(windows.signals, record.sampling_rate, windows.lead_names)
         outputs = self.model.probabilities(logits)
         results: dict[str, Any] = {}
         for name, task in self.model.tasks.items():

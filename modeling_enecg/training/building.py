@@ -6,12 +6,15 @@ from typing import Any, cast
 from huggingface_hub.errors import StrictDataclassError
 
 from ..adapters import lora_layers, missing_tasks
+from ..auto import AutoFeatureExtractor
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
+from ..loading import folder_or_hub
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import check_place
 from ..settings import suggest
 from .arguments import lora_settings
 from .recipe import Recipe, RecipeError
@@ -32,8 +35,11 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
             model = _load_model(recipe.model)
             _bring_to_tasks(model, tasks)
             return model
+        for source in recipe.experts.values():
+            if "path" in source:
+                check_place(source["path"])
         experts = {
-            name: str(source["path"]) if "path" in source else _new_backbone(name, source["config"])
+            name: source["path"] if "path" in source else _new_backbone(name, source["config"])
             for name, source in recipe.experts.items()
         }
         return EnECGModel.from_experts(experts, tasks, **recipe.ensemble)
@@ -43,7 +49,9 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
 
 
 def _load_model(path: str) -> EnECGModel:
-    model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
+    check_place(path)
+    with folder_or_hub(path):
+        model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
     return EnECGModel.from_pretrained(path)
