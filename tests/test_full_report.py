@@ -15,6 +15,7 @@ from sklearn.metrics import brier_score_loss, f1_score
 from modeling_enecg import Task
 from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.evaluation.calibration import calibrated_outputs
 from modeling_enecg.evaluation.scoring import evaluate_task
 from modeling_enecg.evaluation.subgroups import GROUPS
 from modeling_enecg.evaluation.thresholds import f1_thresholds
@@ -215,6 +216,13 @@ def test_labels_with_few_positives_are_marked_not_hidden(runs, page):
     assert "Labels with fewer than 10 positives" in page.text
 
 
+def own_calibration(run, outputs):
+    """Probabilities with the calibration that the run's model keeps."""
+    task = Task.from_dict(read_json(run / "config.json")["tasks"][0])
+    assert task.calibration is not None
+    return calibrated_outputs(task, outputs.to_numpy())
+
+
 def test_thresholds_come_from_the_validation_fold(runs, tmp_path):
     def turn(split):
         def change(frame):
@@ -245,7 +253,8 @@ def test_thresholds_come_from_the_validation_fold(runs, tmp_path):
     assert as_given["f1"] != other_test["f1"]
     frame = turn("validation")(predictions(runs["single"]))
     rows = frame["split"] == "validation"
-    assert other_validation["threshold"] == f1_thresholds(frame.loc[rows, TARGETS], frame.loc[rows, PREDICTED])
+    calibrated = own_calibration(runs["single"], frame.loc[rows, PREDICTED])
+    assert other_validation["threshold"] == f1_thresholds(frame.loc[rows, TARGETS], calibrated)
     assert other_validation["threshold"] != as_given["threshold"]
 
 
@@ -256,6 +265,7 @@ def test_thresholds_may_be_chosen_for_a_rate_on_the_validation_fold(runs, tmp_pa
     (run,) = read_json(report / "report.json")["runs"].values()
     rows = run["tasks"]["superdiagnostic"]["decisions"]["per_label"]
     frame = predictions(runs["single"], "validation")
+    frame[PREDICTED] = own_calibration(runs["single"], frame[PREDICTED])
     for target, predicted, row in zip(TARGETS, PREDICTED, rows.values(), strict=True):
         of_class = frame[frame[target] == (rate == "sensitivity")]
         right = (of_class[predicted] >= row["threshold"]) == of_class[target].astype(bool)
@@ -266,7 +276,7 @@ def test_decisions_are_those_of_the_thresholds(runs, numbers):
     frame = predictions(runs["single"], "test")
     thresholds = read_json(runs["single"] / "config.json")["tasks"][0]["thresholds"]
     rows = numbers["single"]["tasks"]["superdiagnostic"]["decisions"]["per_label"]
-    is_yes = frame[PREDICTED].to_numpy() >= thresholds
+    is_yes = own_calibration(runs["single"], frame[PREDICTED]) >= thresholds
     for index, (target, row) in enumerate(zip(TARGETS, rows.values(), strict=True)):
         assert row["threshold"] == thresholds[index]
         assert row["f1"]["point"] == pytest.approx(f1_score(frame[target], is_yes[:, index]))

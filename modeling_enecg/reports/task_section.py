@@ -147,8 +147,8 @@ def _decision_sections(task: Task, evaluated: Mapping[str, Any]) -> list[Section
     rule = (
         "The class of the highest probability is the yes."
         if is_single
-        else "A probability that reaches its label's threshold, chosen on the validation fold, is a yes; a label that "
-        f"no validation record has keeps the threshold {UNINFORMED}."
+        else "A calibrated probability that reaches its label's threshold, chosen on the validation fold, is a yes; a "
+        f"label that no validation record has keeps the threshold {UNINFORMED}."
     )
     rates = ["f1", "sensitivity", "specificity", "ppv", "npv"]
     counts = ["true_positives", "false_positives", "false_negatives", "true_negatives"]
