@@ -197,6 +197,11 @@ class ECGBackboneConfig(PreTrainedConfig):
         """Width of `pooler_output`."""
         return cast(Any, self).hidden_size
 
+    @property
+    def lead_names(self) -> list[str]:
+        """Names of the leads of `input_values`, in order."""
+        return list(STANDARD_LEADS[: self.num_leads])
+
     def preprocessing_steps(self) -> list[dict[str, Any]]:
         """Return the feature extractor's steps, as they were in pre-training."""
         raise NotImplementedError
@@ -206,7 +211,7 @@ class ECGBackboneConfig(PreTrainedConfig):
         return {
             "sampling_rate": self.sampling_rate,
             "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
+            "lead_names": self.lead_names,
             "steps": self.preprocessing_steps(),
         }
 

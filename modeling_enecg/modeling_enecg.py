@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 from .configuration_enecg import EnECGConfig
 from .gates import gate_weights, new_gate
 from .heads import FeatureNorm, TaskHead
-from .lead_dropout import masked_gate_values, random_lead_mask
+from .lead_dropout import expert_lead_mask, masked_gate_values, random_lead_mask
 from .losses import load_balancing_loss, task_loss
 from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate, needs_static_shapes
 from .pretrained_enecg import EnECGPreTrainedModel
@@ -220,7 +220,7 @@ class EnECGModel(EnECGPreTrainedModel):
         return {
             name: {
                 "input_values": values[index],
-                "lead_mask": None if lead_mask is None else lead_mask[:, : expert.config.num_leads],
+                "lead_mask": expert_lead_mask(lead_mask, expert),
                 "input_mask": masks[index],
             }
             for index, (name, expert) in enumerate(self.backbones.items())
@@ -261,9 +261,9 @@ class EnECGModel(EnECGPreTrainedModel):
                 before; the experts are then not run.
             gate_values (`torch.FloatTensor`, *optional*): What a gate on the signal reads, of shape
                 `(batch_size, num_gate_leads, gate_sequence_length)`; the feature extractor gives it.
-            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True for the leads that a
-                record has; by default all. Each expert follows its own rule for missing ones. With experts of one
-                lead, which is the first, the mask is still over the standard leads.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, 12)`, *optional*): True for the standard leads that a
+                record has, by default all; over the experts' leads where all take the same fewer. Each expert follows
+                its own rule for missing ones.
             input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True for recorded
                 samples, False for padding; a list where `input_values` is one. By default all were recorded.
             output_hidden_states (`bool`, *optional*): Whether to return what the experts' layers give; with `top_k`,

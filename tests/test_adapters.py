@@ -46,6 +46,8 @@ GATE_LAYERS = {
 ATTENTION = {
     "stmem": ["blocks.{}.attention.qkv", "blocks.{}.attention.output"],
     "ecgfm": [f"blocks.{{}}.attention.{name}" for name in ("query", "key", "value", "output")],
+    "ecgjepa": ["blocks.{}.attention.qkv", "blocks.{}.attention.output"],
+    "hubertecg": [f"blocks.{{}}.attention.{name}" for name in ("query", "key", "value", "output")],
     "moment": [f"blocks.{{}}.attention.{name}" for name in "qkvo"],
     "tempo": ["decoder.h.{}.attn.c_attn", "decoder.h.{}.attn.c_proj"],
 }

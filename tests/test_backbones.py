@@ -18,12 +18,14 @@ WITHOUT_BLOCKS = {"enecg-dlinear"}
 @pytest.fixture(params=sorted(BACKBONES))
 def model(request, tiny_configs):
     """A tiny model of each backbone in eval mode, with every parameter at work."""
+    torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
 @pytest.fixture(params=sorted(BACKBONES.keys() - WITHOUT_BLOCKS))
 def residual_model(request, tiny_configs):
     """The same for the backbones that have residual blocks."""
+    torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
