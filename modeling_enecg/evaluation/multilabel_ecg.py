@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from .metrics import multilabel_scores
+from modeling_enecg.evaluation import multilabel_scores
 
 _DESCRIPTION = """
 Macro AUROC and macro AUPRC (average precision) of multi-label ECG predictions.
@@ -17,8 +17,8 @@ Labels with one class only are left out of the means.
 
 _INPUTS_DESCRIPTION = """
 Args:
-    predictions: one list of scores (logits or probabilities) a record, one score a label.
-    references: one list of 0 or 1 a record, one a label.
+    predictions: one list of scores (logits or probabilities) per record, one score per label.
+    references: one list of 0 or 1 per record, one per label.
 
 Returns:
     macro_auroc, macro_auprc: means over the labels with both classes; nan if there is none.

@@ -10,19 +10,20 @@ from sklearn.calibration import calibration_curve as sklearn_calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from modeling_enecg import Task
+from modeling_enecg.evaluation import Bootstrap, Scored, errors, reliability
+from modeling_enecg.evaluation.bootstrap import draw_resamples
 from modeling_enecg.evaluation.calibration import Calibration, fit_calibration
-from modeling_enecg.evaluation.reliability import (
-    calibration_curve,
-    calibration_samples,
-    calibration_scores,
-    wilson_interval,
-)
-from modeling_enecg.evaluation.resampling import draw_resamples
+from modeling_enecg.evaluation.intervals import wilson_interval
+from modeling_enecg.evaluation.reliability import calibration_curve
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])
 RHYTHM = Task("rhythm", "single_label_classification", ["SR", "AFIB", "STACH"])
 AGE = Task("age", "regression")
 SLOPES, SHIFTS = np.array([0.5, 1.5, 1.0]), np.array([-1.0, 0.5, -2.0])
+
+
+def calibration_scores(task, targets, probabilities, patients=None, **options):
+    return reliability.calibration_scores(Scored(task, targets, probabilities, patients), Bootstrap(**options))
 
 
 def findings(num_records=600, seed=0):
@@ -165,7 +166,7 @@ def test_a_calibration_is_read_back_from_json():
     [
         (AGE, np.ones((600, 1)), "temperature", "is a regression"),
         (FINDINGS, np.ones((600, 3)), "isotonic", "temperature, platt; got 'isotonic'"),
-        (RHYTHM, np.ones((600, 3)), "platt", "one class a record"),
+        (RHYTHM, np.ones((600, 3)), "platt", "one class per record"),
         (FINDINGS, np.full((600, 3), 1.5), "platt", r"in \[0, 1\]; got 1.5 to 1.5"),
         (FINDINGS, np.ones((600, 2)), "platt", r"here \(600, 3\); got \(600, 2\)"),
     ],
@@ -197,7 +198,7 @@ def test_the_cross_entropy_of_a_single_label_task_equals_scikit_learn():
 def test_the_calibration_curve_equals_scikit_learn(decimals):
     targets, probabilities = findings()
     target, chances = targets[:, 0], probabilities[:, 0].round(decimals)
-    curve = calibration_curve(target, chances, num_bins=10)
+    curve = calibration_curve(target, chances)
     observed, predicted = sklearn_calibration_curve(target, chances, n_bins=10, strategy="quantile")
     np.testing.assert_allclose([point["observed"] for point in curve], observed, atol=1e-12)
     np.testing.assert_allclose([point["predicted"] for point in curve], predicted, atol=1e-12)
@@ -213,23 +214,34 @@ def test_the_curves_intervals_are_wilsons(hits, num_records):
 
 
 def test_the_calibration_error_by_hand():
-    """Bins of two: 0.1 and 0.3 with no positive, 0.6 and 0.8 with one: (2 * 0.2 + 2 * 0.2) / 4."""
-    resamples = draw_resamples(4, 1)
-    samples = calibration_samples([[0], [0], [1], [0]], [[0.1], [0.3], [0.6], [0.8]], resamples, num_bins=2)
-    assert samples["ece"][0, 0] == pytest.approx(0.2)
+    """Two bins of 20: 0.1 and 0.3 with no positive, 0.6 and 0.8 with one of two: both 0.2 off."""
+    targets, chances = np.repeat([[0], [0], [1], [0]], 10, axis=0), np.repeat([[0.1], [0.3], [0.6], [0.8]], 10, axis=0)
+    assert errors.calibration_error(targets, chances, np.ones((1, 40)))[0, 0] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("num_records", "num_bins"), [(5, 1), (39, 1), (48, 2), (100, 5), (600, 10), (5000, 10)])
+def test_few_records_have_fewer_bins_of_twenty_at_least(num_records, num_bins):
+    curve = calibration_curve(np.arange(num_records) % 2, np.linspace(0, 1, num_records))
+    sizes = [point["num_records"] for point in curve]
+    assert len(sizes) == num_bins
+    assert sum(sizes) == num_records
+    assert min(sizes) >= min(num_records, 19)  # quantiles share out a remainder
 
 
 def test_resampled_calibration_scores_equal_a_loop():
     targets, probabilities = findings(num_records=100)
     resamples = draw_resamples(100, 20, patients=np.arange(100) // 2)
-    samples = calibration_samples(targets, probabilities, resamples, num_bins=5)
+    own = [
+        compute(targets, probabilities, resamples.counts)
+        for compute in (errors.brier, errors.log_loss, errors.calibration_error)
+    ]
     edges = np.quantile(probabilities[:, 1], [0.2, 0.4, 0.6, 0.8])
     for index, rows in enumerate(resamples.records, start=1):
         target, chances = targets[rows, 1], probabilities[rows, 1]
         bins = np.searchsorted(edges, chances)
         gaps = [abs((chances - target)[bins == each].sum()) for each in range(5)]
         expected = [np.mean((chances - target) ** 2), sklearn_metrics.log_loss(target, chances), sum(gaps) / len(rows)]
-        assert [samples[name][index, 1] for name in ("brier", "log_loss", "ece")] == pytest.approx(expected, abs=1e-12)
+        assert [samples[index, 1] for samples in own] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("task", [FINDINGS, RHYTHM], ids=lambda task: task.name)
@@ -238,7 +250,7 @@ def test_calibration_scores_are_legal_json_with_intervals(task):
     patients = np.arange(len(targets)) // 2
     scores = calibration_scores(task, targets, probabilities, num_resamples=100, patients=patients)
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
-    assert (scores["num_records"], scores["resampled_by"], scores["num_bins"]) == (600, "patient", 10)
+    assert (scores["num_records"], scores["resampled_by"]) == (600, "patient")
     assert scores["macro_brier"]["lower"] < scores["macro_brier"]["point"] < scores["macro_brier"]["upper"]
     nothing = np.full(targets.shape, np.nan)
     assert calibration_scores(task, nothing, probabilities) == {"num_records": 0}
@@ -247,7 +259,7 @@ def test_calibration_scores_are_legal_json_with_intervals(task):
 def test_the_calibration_error_lies_in_its_interval_which_is_as_wide_as_the_resamples():
     targets, probabilities = findings()
     calibrated = fit_calibration(FINDINGS, targets, probabilities, "platt").apply(probabilities)
-    samples = calibration_samples(targets, calibrated, draw_resamples(600, 200))["ece"]
+    samples = errors.calibration_error(targets, calibrated, draw_resamples(600, 200).counts)
     scores = calibration_scores(FINDINGS, targets, calibrated, num_resamples=200)
     assert samples[0, 0] < np.quantile(samples[1:, 0], 0.1)  # the reason to move it
     for own, values in (
@@ -271,13 +283,12 @@ def test_calibration_lowers_the_calibration_error_of_a_label():
 
 
 @pytest.mark.parametrize(
-    ("task", "probabilities", "options", "message"),
+    ("task", "probabilities", "message"),
     [
-        (AGE, np.ones((600, 1)), {}, "is a regression"),
-        (FINDINGS, np.full((600, 3), -1.0), {}, r"in \[0, 1\]"),
-        (FINDINGS, np.ones((600, 3)), {"num_bins": 0}, "num_bins must be at least 1; got 0"),
+        (AGE, np.ones((600, 1)), "is a regression"),
+        (FINDINGS, np.full((600, 3), -1.0), r"in \[0, 1\]"),
     ],
 )
-def test_what_has_no_calibration_is_refused(task, probabilities, options, message):
+def test_what_has_no_calibration_is_refused(task, probabilities, message):
     with pytest.raises(ValueError, match=message):
-        calibration_scores(task, findings()[0], probabilities, **options)
+        calibration_scores(task, findings()[0][:, : task.num_outputs], probabilities)

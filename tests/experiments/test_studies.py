@@ -11,7 +11,7 @@ from PIL import Image
 
 from modeling_enecg.cli import main
 from modeling_enecg.experiments import StudyError, check_studies, list_studies, load_study, run_study
-from modeling_enecg.experiments.figures import draw_figures, plot_comparison
+from modeling_enecg.experiments.pictures import draw_pictures, draw_rows
 from modeling_enecg.experiments.results import read_results
 from modeling_enecg.experiments.tables import write_tables
 from tests.training_helpers import ROOT, recipe_fields, write_recipe
@@ -295,7 +295,7 @@ def test_costs_are_those_of_all_stages(configs, tmp_path):
 def test_figures_are_drawn_from_finished_runs(configs, tmp_path, changes, files, small):
     write_study(configs, **changes)
     study = load_study(configs, "paper/methods", small=small)
-    paths = draw_figures(study, fabricated(study, tmp_path), tmp_path / "figures")
+    paths = draw_pictures(study, fabricated(study, tmp_path), tmp_path / "figures")
     assert {path.name for path in paths} == files
     for path in paths:
         with Image.open(path) as image:
@@ -307,7 +307,7 @@ def test_bars_span_a_deviation_over_the_seeds_or_the_interval_of_a_single_one(co
     study = load_study(configs, "paper/methods", small=small)
     results = fabricated(study, tmp_path)
     rows = results.summary().query("metric == 'macro_auroc'")
-    figure = plot_comparison(study, results, rows, tmp_path / "figure.png")
+    figure = draw_rows(study, results, rows, tmp_path / "figure.png")
     segments = [bar for axes in figure.axes for lines in axes.collections for bar in lines.get_segments()]
     lower, upper = (rows["lower"], rows["upper"]) if small else (rows["mean"] - rows["sd"], rows["mean"] + rows["sd"])
     assert (upper - lower).min() > 0.01

@@ -3,10 +3,10 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from modeling_enecg import Task
-from modeling_enecg.evaluation import bootstrap_scores
+from modeling_enecg.evaluation import Bootstrap, Scored, bootstrap_scores
+from modeling_enecg.evaluation.bootstrap import draw_resamples
 from modeling_enecg.evaluation.experts import leave_one_expert_out
-from modeling_enecg.evaluation.resampling import draw_resamples
-from modeling_enecg.evaluation.scoring import evaluate_task
+from tests.helpers.scores import evaluate
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])
 RHYTHM = Task("rhythm", "single_label_classification", ["SR", "AFIB", "STACH"])
@@ -90,7 +90,7 @@ def test_the_patient_bootstrap_of_a_regression_equals_a_loop():
     draws = np.random.default_rng(0).integers(60, size=(200, 60))
     errors = np.abs(targets - outputs[:, 0])
     expected = [errors[resample_by_hand(patients, draw)].mean() for draw in draws]
-    scores = evaluate_task(AGE, targets, outputs, num_resamples=200, confidence=0.8, patients=patients)
+    scores = evaluate(AGE, targets, outputs, num_resamples=200, confidence=0.8, patients=patients)
     assert [scores["mae"]["lower"], scores["mae"]["upper"]] == pytest.approx(np.quantile(expected, [0.1, 0.9]))
 
 
@@ -98,7 +98,7 @@ def test_the_patient_bootstrap_of_a_regression_equals_a_loop():
 def test_patients_with_several_records_are_drawn_unless_they_are_not_told(task):
     targets, outputs, patients = example(task)
     by_patient, by_record, alone = (
-        evaluate_task(task, targets, outputs, num_resamples=30, patients=each)
+        evaluate(task, targets, outputs, num_resamples=30, patients=each)
         for each in (patients, None, np.arange(len(patients)))
     )
     assert (by_patient["resampled_by"], by_record["resampled_by"]) == ("patient", "record")
@@ -113,7 +113,7 @@ def test_intervals_of_alike_records_are_wider_by_patient():
     targets, outputs, _ = example(AGE, num_patients=200)
     copies = np.repeat(np.arange(200), 4)
     by_patient, by_record = (
-        evaluate_task(AGE, targets[:200][copies], outputs[:200][copies], patients=patients)["mae"]
+        evaluate(AGE, targets[:200][copies], outputs[:200][copies], patients, num_resamples=1000)["mae"]
         for patients in (copies, None)
     )
     widths = [scores["upper"] - scores["lower"] for scores in (by_patient, by_record)]
@@ -139,15 +139,16 @@ def test_patients_of_records_without_targets_are_left_out():
     targets, outputs, patients = example(AGE)
     with_gaps = np.where(np.arange(len(targets)) % 5 == 0, np.nan, targets)
     kept = ~np.isnan(with_gaps)
-    expected = evaluate_task(AGE, targets[kept], outputs[kept], num_resamples=20, patients=patients[kept])
-    assert evaluate_task(AGE, with_gaps, outputs, num_resamples=20, patients=patients) == expected
+    expected = evaluate(AGE, targets[kept], outputs[kept], num_resamples=20, patients=patients[kept])
+    assert evaluate(AGE, with_gaps, outputs, num_resamples=20, patients=patients) == expected
 
 
 def test_leaving_an_expert_out_is_compared_on_resamples_of_patients():
     targets, outputs, patients = example(AGE)
     logits = np.stack([outputs, np.full_like(outputs, 60)], axis=1)
     weights = np.full((len(patients), 2), 0.5)
-    result = leave_one_expert_out(AGE, targets, logits, weights, ["a", "b"], 50, confidence=0.8, patients=patients)
+    scored = Scored(AGE, targets, outputs, patients)
+    result = leave_one_expert_out(scored, logits, weights, ["a", "b"], Bootstrap(50, confidence=0.8))
     change = np.abs(targets - outputs[:, 0]) - np.abs(targets - (outputs[:, 0] + 60) / 2)
     draws = np.random.default_rng(0).integers(60, size=(50, 60))
     expected = [change[resample_by_hand(patients, draw)].mean() for draw in draws]
@@ -168,12 +169,12 @@ def test_one_patient_a_record_is_needed(patients):
     with pytest.raises(ValueError, match=r"patients.*3"):
         draw_resamples(3, patients=patients)
     with pytest.raises(ValueError, match=r"patients must be of shape \(num_records,\), here \(3,\)"):
-        evaluate_task(AGE, np.zeros(3), np.zeros((3, 1)), patients=patients)
+        evaluate(AGE, np.zeros(3), np.zeros((3, 1)), patients=patients)
 
 
 @pytest.mark.parametrize(("num_positives", "few"), [(9, True), (10, False)])
 def test_a_label_with_fewer_than_ten_positives_is_marked(num_positives, few):
     targets = (np.arange(60) < num_positives)[:, None]
     task = Task("findings", "multi_label_classification", ["MI"])
-    scores = evaluate_task(task, targets, np.linspace(1, 0, 60)[:, None], num_resamples=3)
+    scores = evaluate(task, targets, np.linspace(1, 0, 60)[:, None], num_resamples=3)
     assert scores["per_label"]["MI"]["few_positives"] is few

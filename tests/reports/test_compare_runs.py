@@ -17,9 +17,9 @@ from sklearn.metrics import average_precision_score, mean_absolute_error, roc_au
 
 from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.evaluation.bootstrap import draw_resamples
 from modeling_enecg.evaluation.comparison import CORRECTIONS
-from modeling_enecg.evaluation.resampling import draw_resamples
-from modeling_enecg.figures.report import plot_differences
+from modeling_enecg.figures.labels import plot_differences
 from modeling_enecg.figures.style import BLUE
 from modeling_enecg.reports.compare import (
     ComparisonOptions,
@@ -28,7 +28,7 @@ from modeling_enecg.reports.compare import (
     comparison_markdown,
     write_comparison,
 )
-from tests.report_helpers import TASKS, Page, change_json, changed_copy, predictions, train_run
+from tests.helpers.reports import TASKS, Page, change_json, changed_copy, predictions, train_run
 from tests.training_helpers import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])

@@ -7,8 +7,10 @@ from sklearn import metrics as sklearn_metrics
 
 from modeling_enecg import Task
 from modeling_enecg.evaluation import bootstrap_scores, score_predictions
-from modeling_enecg.evaluation.scoring import evaluate_task, has_targets, predicted_outputs
+from modeling_enecg.evaluation.scored import has_targets
+from modeling_enecg.evaluation.scoring import predicted_outputs
 from modeling_enecg.losses import MISSING
+from tests.helpers import scores as plain
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])
 SEX = Task("sex", "single_label_classification", ["male", "female"])
@@ -32,7 +34,7 @@ def example(task, num_records=120, seed=0):
 
 
 def evaluate(task, targets, logits, **options):
-    return evaluate_task(task, targets, predicted_outputs(task, logits), **({"num_resamples": 50} | options))
+    return plain.evaluate(task, targets, predicted_outputs(task, logits), **options)
 
 
 def test_outputs_are_sigmoids_shares_or_the_values_themselves():

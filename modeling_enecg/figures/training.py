@@ -1,7 +1,6 @@
-"""Figures of a report: training curves and scores by label."""
+"""Training curves of a run: losses, validation scores and learning rate over all stages."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ..evaluation.metrics import MIN_POSITIVES
-from .paper_ecg import save_figure
-from .style import BLUE, GREEN, GREY, ORANGE, STYLE, draw_interval, legend_entries, number, report_figure
+from .saving import Paths, save_figure
+from .style import BLUE, GREEN, GREY, ORANGE, STYLE, legend_entries, number, report_figure
 
 _LETTER_WIDTH = 0.018  # of a bold letter, as a share of the width of the training curves
 
@@ -23,7 +21,7 @@ Log = Sequence[Mapping[str, Any]]
 
 
 @rc_context(STYLE)
-def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure:
+def plot_training_curves(history: Mapping[str, Log], path: Paths) -> Figure:
     """Draw losses, validation scores and learning rate over the epochs of all stages, one stage after the other.
 
     The best epoch of each stage, by validation score and the earliest of equals, is starred. Missing values and
@@ -33,7 +31,7 @@ def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure
         history (`Mapping[str, Sequence[Mapping]]`): By stage name, in order, the stage's `trainer.state.log_history`:
             entries with `epoch`, counted from the stage's start, and some of `loss`, `learning_rate`, `eval_loss`,
             `eval_macro_auroc`, `eval_macro_auprc`, `eval_r2` and their mean over the tasks, `eval_score`.
-        path (`str` or `Path`): The file to write, `.png` for instance.
+        path (`str`, `Path` or a sequence of them): The files to write, `.png` for instance.
 
     Returns:
         `Figure` of three panels.
@@ -61,7 +59,7 @@ def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure
     scores.set_ylabel("validation score")
     scores.set_ylim(bottom=max(scores.get_ylim()[0], LOWEST_SCORE))
     rates.set_ylabel("learning rate")
-    rates.set_yscale("log", nonpositive="mask")
+    _scale_by_powers(rates)
     rates.set_xlabel("epoch")
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
@@ -71,41 +69,13 @@ def plot_training_curves(history: Mapping[str, Log], path: str | Path) -> Figure
     return figure
 
 
-@rc_context(STYLE)
-def plot_per_label(scores: Mapping[str, Mapping[str, Any]], path: str | Path, title: str) -> Figure:
-    """Draw AUROC and AUPRC of every label with their intervals, the best AUROC on top.
-
-    Args:
-        scores (`Mapping[str, Mapping]`): By label, `auroc` and `auprc`, each a mapping of `point`, `lower` and `upper`
-            (`float`, or `None` where undefined), and `num_positives` (`int`).
-        path (`str` or `Path`): The file to write, `.png` for instance.
-        title (`str`): A heading.
-
-    Returns:
-        `Figure` of two panels, as high as the labels need.
-
-    Raises:
-        ValueError: if there is no label, or the file's format is unknown.
-    """
-    if not scores:
-        raise ValueError("There is no label to draw; scores must hold at least one.")
-    labels = sorted(scores, key=lambda label: np.nan_to_num(number(scores[label]["auroc"]["point"]), nan=-1))
-    figure = report_figure(9, 1.8 + 0.22 * len(labels))
-    figure.suptitle(title, weight="bold")
-    left, right = figure.subplots(1, 2, sharey=True)
-    left.axvline(0.5, color=GREY, linestyle="--", linewidth=1, label="chance")
-    for axes, score, color in ((left, "auroc", BLUE), (right, "auprc", ORANGE)):
-        for y, label in enumerate(labels):
-            few = scores[label]["num_positives"] < MIN_POSITIVES
-            _draw_score(axes, y, scores[label][score], color, few)
-        axes.set_title(score.upper())
-        axes.tick_params(labeltop=len(labels) > 20)
-    right.set_xlim(-0.02, 1.02)
-    left.set_yticks(range(len(labels)), [f"{label} ({scores[label]['num_positives']})" for label in labels])
-    left.set(ylim=(-0.6, len(labels) - 0.4), ylabel="label (number of positives)")
-    figure.legend(*legend_entries(left), loc="outside lower center", ncols=3)
-    save_figure(figure, path)
-    return figure
+def _scale_by_powers(axes: Axes) -> None:
+    """Scale the height by powers of ten, with plain numbers at the ticks: more of them where there are few powers."""
+    axes.set_yscale("log", nonpositive="mask")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 100 else (1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _num_epochs(log: Log) -> float:
@@ -153,9 +123,3 @@ def _mark_stages(panels: Sequence[Axes], names: Sequence[str], bounds: np.ndarra
     for name, start in zip(names, bounds, strict=False):
         text = panels[0].text(start, 1.03, name, transform=panels[0].get_xaxis_transform(), weight="bold")
         text.set(rotation=60 if crowded else 0, rotation_mode="anchor")
-
-
-def _draw_score(axes: Axes, y: int, interval: Mapping[str, float | None], color: str, few: bool) -> None:
-    """Draw a score and its interval, in grey and hollow where few positives make it uncertain."""
-    label = f"fewer than {MIN_POSITIVES} positives" if few else "score and its interval"
-    draw_interval(axes, y, interval, GREY if few else color, label, is_hollow=few)

@@ -6,11 +6,17 @@ from scipy.stats import norm
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from modeling_enecg import Task
-from modeling_enecg.evaluation.agreement import LIMIT_Z, agreement, bland_altman
+from modeling_enecg.evaluation import Bootstrap, Scored
+from modeling_enecg.evaluation.agreement import LIMIT_Z, bland_altman
+from modeling_enecg.evaluation.agreement import agreement as agreement_of
 
 AGE = Task("age", "regression", unit="years")
 AXES = Task("axes", "regression", labels=["P", "QRS"])
 FINDINGS = Task("findings", "multi_label_classification", ["MI"])
+
+
+def agreement(task, targets, outputs, patients=None, **options):
+    return agreement_of(Scored(task, targets, outputs, patients), Bootstrap(**options))
 
 
 def example(task, num_records=400, seed=0):
@@ -66,7 +72,7 @@ def test_each_output_has_its_own_statistics_and_errors():
 @pytest.mark.filterwarnings("error")
 def test_a_single_record_has_a_bias_and_no_limits():
     row = agreement(AGE, np.array([50.0]), np.array([[53.0]]), num_resamples=3)["per_output"]["age"]
-    assert row["bias"] == {"point": 3, "lower": 3, "upper": 3}
+    assert row["bias"] == {"point": 3, "lower": None, "upper": None, "no_interval": "fewer than 5 records"}
     assert row["upper_limit"] == {"point": None, "lower": None, "upper": None}
 
 

@@ -15,13 +15,12 @@ from sklearn.metrics import brier_score_loss, f1_score
 from modeling_enecg import Task
 from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
-from modeling_enecg.evaluation.scoring import evaluate_task
 from modeling_enecg.evaluation.subgroups import GROUPS
 from modeling_enecg.evaluation.thresholds import f1_thresholds
-from modeling_enecg.figures.report import NUM_CURVES, most_frequent
+from modeling_enecg.figures.probabilities import NUM_CURVES, most_frequent
 from modeling_enecg.reports.evaluate import ReportOptions, evaluate_run
 from modeling_enecg.runs.run import read_run
-from tests.report_helpers import (
+from tests.helpers.reports import (
     LEAD_SETS,
     TASKS,
     Page,
@@ -32,6 +31,7 @@ from tests.report_helpers import (
     train_ensemble,
     train_run,
 )
+from tests.helpers.scores import evaluate
 from tests.training_helpers import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])
@@ -130,9 +130,7 @@ def test_scores_are_those_of_the_predictions(runs, numbers, page):
             columns = [f"{task.name}.{output}.target" for output in task.output_names]
             targets = frame[f"{task.name}.target"] if single else frame[columns]
             outputs = frame[[f"{task.name}.{output}.predicted" for output in task.output_names]].to_numpy()
-            expected = evaluate_task(
-                task, targets.to_numpy(), outputs, num_resamples=NUM_RESAMPLES, patients=frame["patient_id"]
-            )
+            expected = evaluate(task, targets.to_numpy(), outputs, frame["patient_id"], num_resamples=NUM_RESAMPLES)
             scores = numbers[name]["tasks"][task.name]["scores"]
             assert scores == expected
             if task.is_regression:
@@ -168,7 +166,7 @@ def test_every_number_of_the_page_is_among_the_numbers(report, page):
 
 
 def test_the_summary_shows_both_runs_side_by_side(page, numbers):
-    rows = page.tables["Summary", "Test fold, each score with its interval"]
+    rows = page.tables["Summary", "Test records, each score with its interval"]
     assert [text for text, _ in rows[0].cells] == ["task", "score", "ensemble", "single"]
     by_score, task = {}, ""
     for row in rows[1:]:

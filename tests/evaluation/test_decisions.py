@@ -5,9 +5,10 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from modeling_enecg import Task
-from modeling_enecg.evaluation import singlelabel_scores
-from modeling_enecg.evaluation.operating_points import count_decisions, decision_rates, operating_points
-from modeling_enecg.evaluation.resampling import draw_resamples
+from modeling_enecg.evaluation import Bootstrap, Scored, decisions, singlelabel_scores
+from modeling_enecg.evaluation.bootstrap import draw_resamples
+from modeling_enecg.evaluation.metrics import METRICS
+from modeling_enecg.evaluation.rates import count_decisions
 from modeling_enecg.evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])
@@ -15,6 +16,10 @@ RHYTHM = Task("rhythm", "single_label_classification", ["SR", "AFIB", "STACH"])
 AGE = Task("age", "regression")
 THRESHOLDS = [0.5, 0.4, 0.3]
 RATES = ("f1", "sensitivity", "specificity", "ppv", "npv")
+
+
+def operating_points(task, targets, probabilities, thresholds=None, patients=None, **options):
+    return decisions.operating_points(Scored(task, targets, probabilities, patients), Bootstrap(**options), thresholds)
 
 
 def findings(num_records=300, seed=0):
@@ -66,7 +71,8 @@ def test_resampled_rates_equal_a_loop_over_scikit_learn():
     targets, probabilities = findings()
     patients = np.arange(300) // 3
     resamples = draw_resamples(300, 30, patients=patients)
-    rates = decision_rates(count_decisions(targets == 1, probabilities >= THRESHOLDS, resamples.counts))
+    counts = count_decisions(targets == 1, probabilities >= THRESHOLDS, resamples.counts)
+    rates = {name: METRICS[name].compute(counts) for name in RATES}
     for index, rows in enumerate(resamples.records, start=1):
         for label, threshold in enumerate(THRESHOLDS):
             expected = sklearn_rates(targets[rows, label], probabilities[rows, label] >= threshold)
@@ -127,7 +133,7 @@ def test_thresholds_are_the_tasks_own_by_default():
 @pytest.mark.parametrize(
     ("task", "thresholds", "message"),
     [
-        (FINDINGS, None, "need 3 thresholds, one a label.*got 0"),
+        (FINDINGS, None, "need 3 thresholds, one per label.*got 0"),
         (FINDINGS, [0.5], "got 1"),
         (FINDINGS, [0.5, np.nan, 0.5], "thresholds must be finite"),
         (RHYTHM, THRESHOLDS, "give no thresholds"),
@@ -135,8 +141,11 @@ def test_thresholds_are_the_tasks_own_by_default():
     ],
 )
 def test_what_makes_no_decision_is_refused(task, thresholds, message):
+    targets, probabilities = findings()
+    if task is not FINDINGS:
+        targets, probabilities = targets[:, 0], probabilities[:, : task.num_outputs]
     with pytest.raises(ValueError, match=message):
-        operating_points(task, *findings(), thresholds)
+        operating_points(task, targets, probabilities, thresholds)
 
 
 @pytest.mark.parametrize("at_least", [0.01, 0.3, 0.55, 0.9, 1.0])

@@ -10,7 +10,7 @@ from sklearn import metrics as sklearn_metrics
 
 from modeling_enecg.evaluation import bootstrap_scores, multilabel_scores, regression_scores, singlelabel_scores
 
-METRIC_SCRIPT = Path(__file__).parents[1] / "modeling_enecg" / "evaluation" / "multilabel_ecg.py"
+METRIC_SCRIPT = Path(__file__).parents[2] / "modeling_enecg" / "evaluation" / "multilabel_ecg.py"
 
 
 def tied_predictions(num_records=300, num_labels=5, seed=0):

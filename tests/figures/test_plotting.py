@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from modeling_enecg.figures.experts import plot_gate_weights
+from modeling_enecg.figures.labels import plot_per_label
 from modeling_enecg.figures.paper_ecg import plot_ecg
-from modeling_enecg.figures.scores import plot_per_label, plot_training_curves
+from modeling_enecg.figures.training import plot_training_curves
 from modeling_enecg.leads import STANDARD_LEADS
 
 RATE = 100

@@ -7,7 +7,7 @@ import pytest
 from modeling_enecg import EnECGModel
 from modeling_enecg.cli import main
 from tests.ecg_folder import write_folder
-from tests.report_helpers import simulated_records, train_run
+from tests.helpers.reports import simulated_records, train_run
 from tests.training_helpers import near, read_json
 
 pytestmark = pytest.mark.xdist_group("external_evaluation")  # its run is shared

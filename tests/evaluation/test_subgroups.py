@@ -5,7 +5,8 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from modeling_enecg import Task
-from modeling_enecg.evaluation.subgroups import age_decades, score_subgroups
+from modeling_enecg.evaluation import Bootstrap, Scored, subgroups
+from modeling_enecg.evaluation.subgroups import age_decades
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])
 RHYTHM = Task("rhythm", "single_label_classification", ["SR", "AFIB", "STACH"])
@@ -16,6 +17,11 @@ PATIENTS = np.arange(NUM_RECORDS) // 2
 SEX = np.where(PATIENTS % 3 == 0, "female", "male")
 
 every_task = pytest.mark.parametrize("task", [FINDINGS, RHYTHM, AGE, AXES], ids=lambda task: task.name)
+
+
+def score_subgroups(task, targets, outputs, groups, num_resamples=1000, seed=0, confidence=0.95, patients=None):
+    bootstrap = Bootstrap(num_resamples, seed, confidence)
+    return subgroups.score_subgroups(Scored(task, targets, outputs, patients), groups, bootstrap)
 
 
 def example(task, seed=0):
