@@ -16,17 +16,19 @@ def roc_curve(is_positive: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np
 
 
 def precision_recall_curve(is_positive: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall and precision at every threshold, by rising recall.
+    """Return recall and precision at every threshold that finds another positive, by rising recall from 0 on.
 
     The area below it, as steps, is the average precision: the precision of a recall is that of the threshold that
-    reaches it.
+    reaches it, and that of a recall of 0 the first one's.
 
     Args:
         is_positive (`ArrayLike` of shape `(num_records,)`): True for positive records, of which there must be one.
         scores (`ArrayLike` of shape `(num_records,)`): Higher for more likely; equal ones share a point.
     """
     hits, false_alarms = _found_by(is_positive, scores)
-    return hits / hits[-1], hits / (hits + false_alarms)
+    gains = np.diff(hits, prepend=0) > 0
+    recall, precision = hits[gains] / hits[-1], (hits / (hits + false_alarms))[gains]
+    return np.r_[0, recall], np.r_[precision[0], precision]
 
 
 def net_benefit(is_positive: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike) -> np.ndarray:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from ..configuration_enecg import Task
 from ..losses import MISSING
 from .bootstrap import number_patients
+from .checks import finite_array
 
 
 def has_targets(task: Task, targets: np.ndarray) -> np.ndarray:
@@ -90,8 +91,9 @@ class Scored:
 
     @cached_property
     def columns(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """A regression's true and predicted values, output by output, each of shape `(num_records,)`."""
-        return list(zip(self.targets.reshape(self.outputs.shape).T, self.outputs.T, strict=True))
+        """A regression's true and predicted values in float64, output by output, each of shape `(num_records,)`."""
+        truth = finite_array("targets", self.targets).reshape(self.outputs.shape)
+        return list(zip(truth.T, finite_array("predictions", self.outputs).T, strict=True))
 
     @cached_property
     def patient_numbers(self) -> np.ndarray | None:

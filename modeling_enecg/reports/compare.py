@@ -11,6 +11,7 @@ from typing import Any
 from ..configuration_enecg import Task
 from ..evaluation import Bootstrap
 from ..evaluation.comparison import compare_predictions
+from ..evaluation.intervals import NO_INTERVAL
 from ..evaluation.metrics import compared_metrics, find_metric, metric_title
 from ..figures.labels import plot_differences
 from ..figures.style import number
@@ -25,7 +26,7 @@ PAGE, MARKDOWN, TABLE, NUMBERS = (f"comparison.{ending}" for ending in ("html", 
 LEVEL = 0.05  # of the adjusted p-value, below which a label counts as different
 
 _COUNTS = ("num_positives", "few_positives")
-_VALUES = ("first", "second", "point", "lower", "upper", "p_value", "adjusted_p_value")
+_VALUES = ("first", "second", "point", "lower", "upper", NO_INTERVAL, "p_value", "adjusted_p_value")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_the_pages_pictures_are_those_beside_the_markdown(page, report):
     named = re.findall(r"^!\[.*\]\((.*)\)$", (report / "report.md").read_text(), re.MULTILINE)
     files = sorted(report.glob("figures/*"))
     assert {report / name for name in named} == set(files)
-    assert len(named) == len(files) == 2 * 8  # two classifications of three figures, a regression of two
+    assert len(named) == len(files) == 2 * 12  # two classifications of five figures, a regression of two
     assert embedded == {file.read_bytes() for file in files}
     assert all(content.startswith(b"\x89PNG") for content in embedded)
 
@@ -462,7 +462,7 @@ def test_the_report_of_one_run_goes_into_its_folder(runs, tmp_path, capsys):
     main(["report", str(run), "--num_resamples", "5"])
     assert capsys.readouterr().out == f"{run / 'report' / 'report.html'}\n"
     assert sorted(path.name for path in (run / "report").iterdir()) == [
-        *("figures", "report.html", "report.json", "report.md")
+        *("figures", "report.html", "report.json", "report.md", "report.tex")
     ]
 
 
