@@ -1,6 +1,7 @@
 """What probabilities are worth: ROC, precision and recall, calibration and net benefit of the most frequent labels."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ NUM_CURVES = 12  # labels of which a figure shows a panel each
 NUM_LINES = 7  # labels whose lines share a panel: the palette's last colour is too light for a line
 
 _MOST_COLUMNS = 4
+_LETTERS_A_PANEL = 22
 _THRESHOLDS = np.linspace(0.005, 0.995, 199)
 
 Records = tuple[np.ndarray, np.ndarray]  # of one label, what is positive and the probabilities
@@ -121,7 +123,7 @@ def plot_decision_curves(
             axes.plot(_THRESHOLDS, net_benefit(*after[label], _THRESHOLDS), color=BLUE, label="calibrated")
         prevalence, num_positives = float(np.mean(is_positive)), int(np.sum(is_positive))
         axes.set(xlim=(0, 1), ylim=(-0.25 * max(prevalence, 0.02), 1.1 * max(prevalence, 0.02)))
-        axes.set_title(f"{label} ({num_positives})")
+        axes.set_title(_panel_title(label, num_positives))
     _name_axes(panels, "threshold probability", "net benefit")
     add_legend(figure, *panels)
     save_figure(figure, path)
@@ -159,8 +161,12 @@ def _panels(num_panels: int, title: str) -> tuple[Figure, list[Axes]]:
     return figure, panels[:num_panels]
 
 
+def _panel_title(label: str, num_positives: int) -> str:
+    return textwrap.fill(f"{label} ({num_positives})", _LETTERS_A_PANEL)
+
+
 def _name_panel(axes: Axes, label: str, row: Mapping[str, Any]) -> None:
-    axes.set_title(f"{label} ({row['num_positives']})", color=GREY if row["few_positives"] else "black")
+    axes.set_title(_panel_title(label, row["num_positives"]), color=GREY if row["few_positives"] else "black")
 
 
 def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
