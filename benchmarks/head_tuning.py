@@ -67,7 +67,7 @@ def train(variant: str, data_dir: str, cache_dir: str) -> dict[str, Any]:
     tasks = dataset_tasks(source.features, recipe.tasks)
     set_seed(0)
     model = build_model(recipe, tasks)
-    splits = load_splits(source, build_extractor(recipe, model), tasks)
+    splits = load_splits(source, build_extractor(model), tasks)
     start = time.perf_counter()
     datasets: Any = {name: SignalRecords(split) for name, split in splits.items()}
     if variant == "stored features":

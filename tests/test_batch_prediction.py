@@ -42,7 +42,7 @@ def save_model(data_dir: Path, folder: Path, seed: int = 0) -> Path:
     recipe = tiny_recipe(data_dir, folder, tasks=TASKS, experts=EXPERTS)
     model = tiny_model(recipe, seed)
     model.save_pretrained(folder)
-    build_extractor(recipe, model).save_pretrained(folder)
+    build_extractor(model).save_pretrained(folder)
     return folder
 
 

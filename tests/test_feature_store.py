@@ -33,7 +33,7 @@ def model(recipe):
 
 def prepare(recipe, **extractor_changes):
     """All records of a recipe's training fold, those without a label as well."""
-    extractor = build_extractor(recipe, tiny_model(recipe))
+    extractor = build_extractor(tiny_model(recipe))
     for settings in extractor.experts.values():
         settings.update(extractor_changes)
     return load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]

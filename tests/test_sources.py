@@ -48,7 +48,7 @@ def prepared(recipe):
 
     source = find_source(DatasetOptions(recipe.data_dir, cache_dir=recipe.cache_dir))
     tasks = dataset_tasks(source.features, recipe.tasks)
-    return RunData(source, recipe, build_extractor(recipe, build_model(recipe, tasks)), tasks)
+    return RunData(source, recipe, build_extractor(build_model(recipe, tasks)), tasks)
 
 
 def test_each_kind_of_folder_is_told_by_what_lies_in_it(simulated, folder, tmp_path):

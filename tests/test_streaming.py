@@ -101,7 +101,7 @@ def open_stream(recipe: Recipe) -> Stream:
     source = recipe_source(recipe)
     tasks = dataset_tasks(source.features, recipe.tasks)
     return Stream(
-        source, Views(build_extractor(recipe, build_model(recipe, tasks))), tasks, recipe.seed, recipe.shuffle_buffer
+        source, Views(build_extractor(build_model(recipe, tasks))), tasks, recipe.seed, recipe.shuffle_buffer
     )
 
 

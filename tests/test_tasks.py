@@ -259,7 +259,7 @@ BOTH = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM}}
 def few_records(sound_release, tmp_path_factory):
     """A recipe of two experts and its training fold of ten records."""
     recipe = tiny_recipe(sound_release, tmp_path_factory.mktemp("precision"), experts=BOTH)
-    extractor = build_extractor(recipe, tiny_model(recipe))
+    extractor = build_extractor(tiny_model(recipe))
     return recipe, load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]
 
 
@@ -481,7 +481,7 @@ def test_the_ensembles_fields_reach_the_model_and_its_extractor(load):
     for key, value in ensemble.items():
         assert getattr(model.config, key) == value
     assert [model.task_heads("superdiagnostic")[0].layers[1].out_features, model.config.top_k] == [4, 1]
-    gate = build_extractor(recipe, model).gate_extractor()
+    gate = build_extractor(model).gate_extractor()
     assert (gate.lead_names, gate.sequence_length) == (["V1", "II"], 500)
 
 

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..configuration_enecg import Task
 from .bootstrap import Bootstrap, Resamples
 from .intervals import share_interval
 from .scored import Scored
+
+COVERAGE = 0.9
 
 
 def conformal_quantile(scores: ArrayLike, coverage: float) -> float:
@@ -29,11 +32,38 @@ def conformal_quantile(scores: ArrayLike, coverage: float) -> float:
     Raises:
         ValueError: if the coverage is out of range.
     """
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage must lie between 0 and 1, for instance 0.9; got {coverage}.")
+    _check_coverage(coverage)
     values = np.sort(np.asarray(scores, dtype=np.float64))
     place = math.ceil((len(values) + 1) * coverage - 1e-9)  # 0.9 of 10 is 9, not 9.000000000000002
     return float(values[place - 1]) if place <= len(values) else math.inf
+
+
+def fit_conformal(
+    task: Task, targets: np.ndarray, outputs: np.ndarray, coverage: float = COVERAGE
+) -> dict[str, Any] | None:
+    """Fit what a [`Task`] keeps as `conformal`.
+
+    Args:
+        task (`Task`): A regression or a single-label task.
+        targets (`np.ndarray`): Its labels as in `task_loss`; records without are left out.
+        outputs (`np.ndarray` of shape `(num_records, num_outputs)`): Values, or calibrated probabilities.
+        coverage (`float`, *optional*, defaults to 0.9): Share of records whose truth is to be inside.
+
+    Returns:
+        `dict`, *optional*: None for a multi-label task, and where the records are too few for the coverage.
+
+    Raises:
+        ValueError: if `coverage` is not between 0 and 1, or shapes do not fit.
+    """
+    _check_coverage(coverage)
+    if task.is_multi_label:
+        return None
+    scored = Scored(task, targets, outputs)
+    if task.is_regression:
+        widths = half_widths(scored, coverage)
+        return {"coverage": coverage, "half_widths": widths.tolist()} if np.isfinite(widths).all() else None
+    bound = class_bound(scored, coverage)
+    return {"coverage": coverage, "quantile": 1 - bound} if math.isfinite(bound) else None
 
 
 def half_widths(validation: Scored, coverage: float) -> np.ndarray:
@@ -121,6 +151,11 @@ def _share(holds: np.ndarray, of: np.ndarray, resamples: Resamples, confidence: 
     part, whole = (resamples.counts @ each.astype(np.float64) for each in (holds & of, of))
     samples = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return share_interval(samples, confidence, resamples, of)
+
+
+def _check_coverage(coverage: float) -> None:
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage must be between 0 and 1, for instance 0.9; got {coverage}.")
 
 
 def _finite(value: float) -> float | None:

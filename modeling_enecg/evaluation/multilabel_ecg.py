@@ -1,4 +1,4 @@
-"""Macro AUROC and AUPRC as an `evaluate` metric.
+"""Macro AUROC and AUPRC as a metric of Hugging Face's `evaluate`.
 
 `evaluate` copies this file elsewhere before it loads it, hence the absolute import of the package.
 """
@@ -26,12 +26,13 @@ Returns:
 
 
 class MultilabelECG(evaluate.Metric):
-    """`evaluate` metric over `multilabel_scores`.
-
-    Use it directly or through `evaluate.load("modeling_enecg/evaluation/multilabel_ecg.py")`:
+    """`multilabel_scores` as a metric of `evaluate`, for loops that collect predictions batch by batch.
 
     ```python
-    metric = MultilabelECG()
+    import evaluate
+    from modeling_enecg.evaluation import multilabel_ecg
+
+    metric = evaluate.load(multilabel_ecg.__file__)
     metric.add_batch(predictions=logits, references=targets)  # both of shape (num_records, num_labels)
     metric.compute()  # {"macro_auroc": ..., "macro_auprc": ...}
     ```

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..configuration_enecg import Task
-from ..modeling_enecg import output_probabilities
+from ..probabilities import output_probabilities
 from .bootstrap import Bootstrap, Resamples
 from .intervals import interval, share_interval, too_few, undefined_as_nan
 from .metrics import CLASSES, MAIN_METRICS, find_metric, headline_metrics, is_few, main_metric, metrics_of

@@ -107,7 +107,8 @@ class TaskPictures:
         calibration = self.evaluated["calibration"]
         calibrated = None
         if calibration is not None:
-            outputs = Calibration.from_dict(calibration).apply(self.scored.outputs)
+            fields = {key: value for key, value in calibration.items() if key != "is_own"}
+            outputs = Calibration.from_dict(fields).apply(self.scored.outputs)
             calibrated = self._records(frequent, self.scored.with_outputs(outputs))
         paths = self._add(
             "net_benefit",

@@ -12,9 +12,9 @@ from ..data.ptbxl.labels import TASK_NAMES
 from ..evaluation import Bootstrap, Scored, evaluate_task
 from ..evaluation.agreement import agreement
 from ..evaluation.bootstrap import PATIENT, RESAMPLED
-from ..evaluation.calibration import METHODS, Calibration, choose_calibration, fit_calibration
-from ..evaluation.conformal import conformal_scores
-from ..evaluation.decisions import operating_points
+from ..evaluation.calibration import METHODS, Calibration, calibrated_outputs, choose_calibration, fit_calibration
+from ..evaluation.conformal import COVERAGE, conformal_scores
+from ..evaluation.operating_points import operating_points
 from ..evaluation.reliability import calibration_scores
 from ..evaluation.subgroups import GROUPS, age_decades, score_subgroups
 from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
@@ -36,8 +36,8 @@ class ReportOptions:
     """How a report's numbers and figures are made.
 
     Attributes:
-        calibration (`str`): `"auto"`, which chooses as `choose_calibration` does, or of `METHODS`. Single-label tasks
-            are always calibrated by temperature.
+        calibration (`str`): `"auto"`, the model's own, or without one what `choose_calibration` finds; or of
+            `METHODS`, to be fitted anew. Single-label tasks are always calibrated by temperature.
         resample (`str`): `"patient"` draws patients with all their records, `"record"` draws single records.
         num_resamples (`int`): Bootstrap resamples.
         seed (`int`): Seed of their draw.
@@ -59,7 +59,7 @@ class ReportOptions:
     confidence: float = 0.95
     sensitivity: float | None = None
     specificity: float | None = None
-    coverage: float = 0.9
+    coverage: float = COVERAGE
     figure_formats: Sequence[str] = ("png",)
 
     def __post_init__(self) -> None:
@@ -102,9 +102,9 @@ def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
         `dict[str, Any]`, ready for JSON: from a task to
             - **scores**: what `evaluate_task` gives;
             - **decisions**: what `operating_points` gives, None where there are no thresholds; **calibration**: the
-              fields of the `Calibration` fitted on the validation records, None without such records; **as_predicted**
-              and **calibrated**: what `calibration_scores` gives without and with it (classification only; None where
-              nothing is calibrated);
+              fields of the `Calibration`, and `is_own`, whether the model brought it along; None where there is none;
+              **as_predicted** and **calibrated**: what `calibration_scores` gives without and with it (classification
+              only; None where nothing is calibrated);
             - **agreement**: what `agreement` gives (regression only);
             - **conformal**: what `conformal_scores` gives, None without validation records;
             - **subgroups**: from a column to what `score_subgroups` gives;
@@ -120,13 +120,14 @@ def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
 
 def _evaluate_task(run: Run, task: Task, options: ReportOptions, bootstrap: Bootstrap) -> dict[str, Any]:
     validation, test = (run.splits[split].scored(task) for split in ("validation", "test"))
-    result: dict[str, Any] = {"scores": evaluate_task(test, bootstrap)}
+    result: dict[str, Any] = {"scores": evaluate_task(test, bootstrap), "conformal": None}
     if task.is_regression:
         result["agreement"] = agreement(test, bootstrap)
     else:
         result |= _evaluate_probabilities(validation, test, options, bootstrap)
-    is_measured = len(validation) and len(test)
-    result["conformal"] = conformal_scores(validation, test, bootstrap, options.coverage) if is_measured else None
+    if len(validation) and len(test):
+        pair = [each.with_outputs(calibrated_outputs(task, each.outputs)) for each in (validation, test)]
+        result["conformal"] = conformal_scores(*pair, bootstrap, options.coverage)
     result["subgroups"] = {
         column: score_subgroups(test, groups, bootstrap)
         for column, groups in _groups(run, run.splits["test"]).items()
@@ -145,36 +146,42 @@ def _evaluate_probabilities(
     """Return decisions and calibration, both by what the validation records tell."""
     is_single = test.task.problem_type == "single_label_classification"
     thresholds = None if is_single else _thresholds(validation, options)
-    calibration = _calibration(validation, options) if len(validation) else None
+    calibration, is_own = _calibration(validation, options)
     calibrated = None
     if calibration is not None:
         calibrated = calibration_scores(test.with_outputs(calibration.apply(test.outputs)), bootstrap)
+    decided = test.with_outputs(calibrated_outputs(test.task, test.outputs))
     return {
-        "decisions": operating_points(test, bootstrap, thresholds) if is_single or thresholds else None,
-        "calibration": None if calibration is None else calibration.to_dict(),
+        "decisions": operating_points(decided, bootstrap, thresholds) if is_single or thresholds else None,
+        "calibration": None if calibration is None else {**calibration.to_dict(), "is_own": is_own},
         "as_predicted": calibration_scores(test, bootstrap),
         "calibrated": calibrated,
     }
 
 
-def _calibration(validation: Scored, options: ReportOptions) -> Calibration:
+def _calibration(validation: Scored, options: ReportOptions) -> tuple[Calibration | None, bool]:
+    """Return the model's own calibration, or what is fitted as was asked for, and whether it is the model's own."""
     task, targets, outputs = validation.task, validation.targets, validation.outputs
+    own = Calibration.of_task(task)
+    if not len(validation) or (own is not None and options.calibration == AUTO):
+        return own, True
     if options.calibration == AUTO:
-        return choose_calibration(task, targets, outputs, validation.patients)
+        return choose_calibration(task, targets, outputs, validation.patients), False
     is_single = task.problem_type == "single_label_classification"
-    return fit_calibration(task, targets, outputs, "temperature" if is_single else options.calibration)
+    return fit_calibration(task, targets, outputs, "temperature" if is_single else options.calibration), False
 
 
 def _thresholds(validation: Scored, options: ReportOptions) -> list[float] | None:
-    """Choose thresholds by the validation records; the best F1 has the model's own, if it has any."""
+    """Choose thresholds on calibrated probabilities by the validation records; the model's own have the best F1."""
     task, is_own = validation.task, options.sensitivity is None and options.specificity is None
     if not len(validation) or (is_own and task.thresholds):
         return task.thresholds if is_own else None
+    probabilities = calibrated_outputs(task, validation.outputs)
     if options.sensitivity is not None:
-        return sensitivity_thresholds(validation.targets, validation.outputs, options.sensitivity)
+        return sensitivity_thresholds(validation.targets, probabilities, options.sensitivity)
     if options.specificity is not None:
-        return specificity_thresholds(validation.targets, validation.outputs, options.specificity)
-    return f1_thresholds(validation.targets, validation.outputs)
+        return specificity_thresholds(validation.targets, probabilities, options.specificity)
+    return f1_thresholds(validation.targets, probabilities)
 
 
 def _groups(run: Run, test: Predictions) -> dict[str, list[Any]]:

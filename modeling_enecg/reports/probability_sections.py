@@ -95,9 +95,12 @@ def _decision_rule(is_single: bool, evaluated: Mapping[str, Any]) -> str:
     if is_single:
         return "The class of the highest probability is the yes."
     chosen = "the model's own, as there are no validation records to choose others by"
-    if evaluated["calibration"] is not None:
+    if evaluated["conformal"] is not None:
         chosen = f"chosen on validation records; a label that none of these has keeps the threshold {UNINFORMED}"
-    return f"A probability that reaches its label's threshold is a yes. Thresholds are {chosen}."
+    return (
+        "A probability, calibrated if the model has a calibration of its own, that reaches its label's threshold is a "
+        f"yes. Thresholds are {chosen}."
+    )
 
 
 def _confusion_table(task: Task, confusion: Sequence[Sequence[int]]) -> Table:
@@ -147,20 +150,22 @@ def _calibration_text(task: Task, calibration: Mapping[str, Any] | None) -> str:
     if calibration is None:
         return "Nothing was calibrated: no validation record has labels to fit by. Probabilities are as predicted."
     uncalibrated = calibration["uncalibrated"]
+    by = (
+        "the model's own, which its training chose on its validation records"
+        if calibration["is_own"]
+        else ("fitted on validation records")
+    )
     if calibration["method"] == "platt":
-        return (
-            f"Platt scaling, fitted on validation records: a slope and an intercept of each label's logit; "
-            f"{len(uncalibrated)} of {task.num_outputs} labels are left as they are, for the reason in the table."
-        )
+        left = f"; {len(uncalibrated)} of {task.num_outputs} labels are left as they are, for the reason in the table"
+        return f"Platt scaling, {by}: a slope and an intercept of each label's logit{left if uncalibrated else ''}."
     if uncalibrated:
         reason = _REASONS[next(iter(uncalibrated.values()))]
         return f"Temperature scaling left the probabilities as they are: {reason} among the validation records."
     temperature = 1 / next(iter(calibration["slopes"].values()))
+    if temperature == 1:
+        return f"A temperature of 1, {by}, leaves the probabilities as they are."
     sure = "too sure" if temperature > 1 else "not sure enough"
-    return (
-        f"A temperature of {temperature:.3g}, fitted on validation records, divides the logits: the model was {sure} "
-        "of itself there."
-    )
+    return f"A temperature of {temperature:.3g}, {by}, divides the logits: the model was {sure} of itself there."
 
 
 def _fit_text(calibration: Mapping[str, Any], label: str) -> str:

@@ -148,7 +148,7 @@ def _how_to_read(options: ReportOptions, has_validation: bool) -> Section:
     )
     method = {
         AUTO: "temperature or Platt scaling, whichever has the lower log loss on validation records that it was not "
-        "fitted on",
+        "fitted on; the model's own, if it brought one along",
         "temperature": "temperature scaling, one number per task",
         "platt": "Platt scaling, label by label, of single-label tasks by temperature",
     }[options.calibration]
@@ -173,8 +173,8 @@ def _validation_texts(options: ReportOptions, method: str, has_validation: bool)
     """Return what validation records decided, or what was done without any."""
     if not has_validation:
         return [
-            "There are no validation records here: probabilities are as the model gives them, and thresholds, which "
-            "turn them into yes or no, are the model's own."
+            "There are no validation records here: thresholds, which turn probabilities into yes or no, are the "
+            "model's own, and so is their calibration, if it has one."
         ]
     return [
         "Thresholds turn probabilities into yes or no: each was chosen on validation records for "

@@ -4,15 +4,17 @@ import dataclasses
 from typing import Any, cast
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoFeatureExtractor
 
 from ..adapters import lora_layers, missing_tasks
+from ..auto import AutoFeatureExtractor
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
+from ..loading import folder_or_hub
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import check_place
 from ..settings import suggest
 from .arguments import lora_settings
 from .recipe import Recipe, RecipeError
@@ -33,8 +35,11 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
             model = _load_model(recipe.model)
             _bring_to_tasks(model, tasks)
             return model
+        for source in recipe.experts.values():
+            if "path" in source:
+                check_place(source["path"])
         experts = {
-            name: str(source["path"]) if "path" in source else _new_backbone(name, source["config"])
+            name: source["path"] if "path" in source else _new_backbone(name, source["config"])
             for name, source in recipe.experts.items()
         }
         return EnECGModel.from_experts(experts, tasks, **recipe.ensemble)
@@ -44,7 +49,9 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
 
 
 def _load_model(path: str) -> EnECGModel:
-    model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
+    check_place(path)
+    with folder_or_hub(path):
+        model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
     return EnECGModel.from_pretrained(path)
@@ -106,27 +113,13 @@ def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
     return model_class(model_class.config_class(**fields))
 
 
-def build_extractor(recipe: Recipe, model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
-    """Return a model's feature extractor: one for all, or one each where inputs differ, with one for a signal gate."""
-    if recipe.model is not None:
-        return _load_extractor(recipe.model, "model")
-    settings = {}
-    for name, expert in model.backbones.items():
-        source = recipe.experts[name]
-        if "path" in source:
-            extractor = _load_extractor(source["path"], f"experts.{name}")
-        else:
-            extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
-        settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
-    gate = model.config.gate_extractor_settings() if model.config.gate_reads_signal else None
-    first = next(iter(settings.values()))
-    if gate is None and all(other == first for other in settings.values()):
-        return ECGFeatureExtractor(**first)
-    return EnECGFeatureExtractor(settings, gate=gate)
+def build_extractor(model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    """Return a model's feature extractor.
 
-
-def _load_extractor(path: str, key: str) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    Raises:
+        RecipeError: if one that was saved with a model or an expert cannot be loaded.
+    """
     try:
-        return AutoFeatureExtractor.from_pretrained(path)
+        return model.feature_extractor()
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{key}: no feature extractor in {path}: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"model: its feature extractor cannot be loaded: {' '.join(str(error).split())}") from error

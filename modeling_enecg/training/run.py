@@ -22,8 +22,8 @@ from ..data.preparing import mean_over_windows
 from ..data.record_metadata import record_metadata
 from ..data.streaming import StreamedBatches
 from ..data.targets import balanced_class_weights, dataset_tasks, target_statistics
+from ..evaluation.decisions import decisions
 from ..evaluation.scoring import has_targets, predicted_outputs
-from ..evaluation.thresholds import f1_thresholds
 from ..modeling_enecg import EnECGModel
 from ..reports.run_report import write_report
 from ..runs.files import added_files, write_text
@@ -79,7 +79,7 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
     on_lead_sets = run.predict_lead_sets(trainer)
     metrics: dict[str, Any] = {}
     if state.is_main_process:
-        run.choose_thresholds(predictions["validation"])
+        run.decide(predictions["validation"])
         metrics = run.report(name, predictions, on_lead_sets)
     state.wait_for_everyone()
     return metrics
@@ -102,7 +102,7 @@ class _Run:
         set_seed(recipe.seed)
         self.model = build_model(recipe, self.tasks)
         check_lora(recipe, self.model)
-        self.extractor = build_extractor(recipe, self.model)
+        self.extractor = build_extractor(self.model)
         self.data = RunData(self.source, recipe, self.extractor, self.tasks)
         self.arguments = {
             stage: stage_arguments(recipe, stage, output_dir / stage / "checkpoints", self.data.num_train)
@@ -128,18 +128,18 @@ class _Run:
         """Set what the tasks take from the training fold."""
         adapted = [] if self.recipe.model is None else EnECGModel.config_class.from_pretrained(self.recipe.model).tasks
         known = {task["name"] for task in adapted}
-        for task in self.model.tasks.values():
-            targets = self.data.labels["train"][task.name]
-            task.loss_weight = self.recipe.loss_weights.get(task.name, 1.0)
-            if task.is_regression and task.name not in known:  # a trained task's outputs have its own statistics
+        for name, task in self.model.tasks.items():
+            targets = self.data.labels["train"][name]
+            fitted: dict[str, Any] = {"loss_weight": self.recipe.loss_weights.get(name, 1.0)}
+            if task.is_regression and name not in known:  # a trained task's outputs have its own statistics
                 try:
-                    task.target_mean, task.target_std = target_statistics(targets)
+                    fitted["target_mean"], fitted["target_std"] = target_statistics(targets)
                 except ValueError as error:
-                    raise RecipeError(f"tasks: {task.name}: {error}") from error
+                    raise RecipeError(f"tasks: {name}: {error}") from error
             elif not task.is_regression and self.recipe.class_weights == "balanced":
-                task.class_weights = balanced_class_weights(task, targets)
+                fitted["class_weights"] = balanced_class_weights(task, targets)
+            self.model.update_task(name, **fitted)
         self.tasks = list(self.model.tasks.values())
-        self.model.config.tasks = [task.to_dict() for task in self.tasks]
 
     def train(self) -> EnECGTrainer:
         """Run every stage that is not done yet, and return the last one's trainer."""
@@ -254,13 +254,13 @@ class _Run:
         done = EnECGModel.from_pretrained(folder)
         self.model.load_state_dict(done.state_dict())
 
-    def choose_thresholds(self, predicted: Predictions) -> None:
-        """Set each multi-label task's thresholds by what was predicted on the validation fold, and save them."""
+    def decide(self, predicted: Predictions) -> None:
+        """Set and save what the validation fold tells of each task: calibration, thresholds and intervals."""
         for task in self.tasks:
-            given = has_targets(task, predicted.targets[task.name])
-            if task.problem_type == "multi_label_classification" and given.any():
-                targets, outputs = predicted.targets[task.name][given], predicted.outputs[task.name][given]
-                self.model.set_thresholds(task.name, f1_thresholds(targets, outputs))
+            self.model.update_task(
+                task.name, **decisions(task, predicted.targets[task.name], predicted.outputs[task.name])
+            )
+        self.tasks = list(self.model.tasks.values())
         paths = [self.output_dir / CONFIG_NAME]
         if TRAINERS[list(self.recipe.stages)[-1]] is LoraHeadTrainer:
             paths.append(self.output_dir / "adapter" / ENECG_FILE)

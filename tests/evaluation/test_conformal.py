@@ -48,7 +48,7 @@ def test_the_quantile_is_that_of_finite_samples(num_scores, coverage, expected):
 
 
 def test_a_coverage_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"coverage must lie between 0 and 1.*got 90"):
+    with pytest.raises(ValueError, match=r"coverage must be between 0 and 1.*got 90"):
         conformal_quantile([1.0], 90)
 
 

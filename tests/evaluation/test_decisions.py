@@ -1,183 +1,187 @@
+"""What validation records tell a model: calibration, thresholds and intervals, and what they make of logits."""
+
 import json
 
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn_metrics
+import torch
+from scipy.special import expit
+from transformers import AutoModel
 
-from modeling_enecg import Task
-from modeling_enecg.evaluation import Bootstrap, Scored, decisions, singlelabel_scores
-from modeling_enecg.evaluation.bootstrap import draw_resamples
-from modeling_enecg.evaluation.metrics import METRICS
-from modeling_enecg.evaluation.rates import count_decisions
-from modeling_enecg.evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
+from modeling_enecg import EnECGConfig, EnECGModel, Task
+from modeling_enecg.evaluation.calibration import calibrated_outputs, fit_calibration
+from modeling_enecg.evaluation.conformal import fit_conformal
+from modeling_enecg.evaluation.decisions import decisions
+from modeling_enecg.probabilities import findings
+from tests.tiny_models import AGE, RHYTHM, SEX, one_task
 
-FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP", "CD"])
-RHYTHM = Task("rhythm", "single_label_classification", ["SR", "AFIB", "STACH"])
-AGE = Task("age", "regression")
-THRESHOLDS = [0.5, 0.4, 0.3]
-RATES = ("f1", "sensitivity", "specificity", "ppv", "npv")
-
-
-def operating_points(task, targets, probabilities, thresholds=None, patients=None, **options):
-    return decisions.operating_points(Scored(task, targets, probabilities, patients), Bootstrap(**options), thresholds)
+TEMPERATURE = {"method": "temperature", "temperature": 2.0}
+PLATT = {"method": "platt", "slopes": [1.0, 2.0, 0.5], "intercepts": [0.0, 1.0, -1.0]}
+LOGITS = torch.tensor([2.0, -1.0, 0.5])
 
 
-def findings(num_records=300, seed=0):
-    rng = np.random.default_rng(seed)
-    targets = (rng.random((num_records, 3)) < [0.5, 0.3, 0.1]).astype(np.float32)
-    return targets, np.clip(rng.normal(0.3 + 0.3 * targets, 0.2), 0, 1).round(2)
+def scores_of(found):
+    return {each["label"]: each["score"] for each in found}
 
 
-def rhythms(num_records=300, seed=0):
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(3, size=num_records)
-    return targets, 0.6 * rng.dirichlet(np.ones(3), num_records) + 0.4 * np.eye(3)[targets]
+def test_a_temperature_divides_logits():
+    found = findings(Task(**RHYTHM, calibration=TEMPERATURE), LOGITS)
+    assert scores_of(found) == pytest.approx(dict(zip(RHYTHM["labels"], expit(LOGITS.numpy() / 2), strict=True)))
+    assert found[0]["raw_score"] == pytest.approx(expit(2.0))
 
 
-def sklearn_rates(target, decision):
-    return {
-        "f1": sklearn_metrics.f1_score(target, decision),
-        "sensitivity": sklearn_metrics.recall_score(target, decision),
-        "specificity": sklearn_metrics.recall_score(target, decision, pos_label=0),
-        "ppv": sklearn_metrics.precision_score(target, decision),
-        "npv": sklearn_metrics.precision_score(target, decision, pos_label=0),
-    }
+def test_platt_scaling_has_a_line_of_each_label():
+    wanted = expit(np.array([2.0, -1.0, -0.75]))
+    found = findings(Task(**RHYTHM, calibration=PLATT), LOGITS)
+    assert scores_of(found) == pytest.approx(dict(zip(RHYTHM["labels"], wanted, strict=True)))
 
 
-def test_rates_by_hand():
-    """Of three positives two are found, of five negatives one is mistaken."""
-    targets = np.array([1, 1, 1, 0, 0, 0, 0, 0])[:, None]
-    probabilities = np.array([0.9, 0.5, 0.2, 0.7, 0.4, 0.3, 0.1, 0.0])[:, None]
-    task = Task("findings", "multi_label_classification", ["MI"])
-    row = operating_points(task, targets, probabilities, [0.5], num_resamples=2)["per_label"]["MI"]
-    counts = ("true_positives", "false_positives", "false_negatives", "true_negatives", "num_positives")
-    assert [row[name] for name in counts] == [2, 1, 1, 4, 3]
-    assert row["few_positives"] is True
-    assert row["threshold"] == 0.5
-    assert [row[name]["point"] for name in RATES] == pytest.approx([4 / 6, 2 / 3, 4 / 5, 2 / 3, 4 / 5])
+def test_thresholds_are_on_the_calibrated_probability():
+    task = Task(**RHYTHM, calibration=PLATT, thresholds=[0.9, 0.2, 0.4])
+    present = {each["label"]: each["present"] for each in findings(task, LOGITS)}
+    assert present == {"AFIB": False, "SR": True, "PACE": False}  # without calibration PACE would be there
 
 
-def test_rates_equal_scikit_learn_and_macro_rates_are_their_means():
-    targets, probabilities = findings()
-    scores = operating_points(FINDINGS, targets, probabilities, THRESHOLDS, num_resamples=2)
-    expected = [sklearn_rates(targets[:, i], probabilities[:, i] >= THRESHOLDS[i]) for i in range(3)]
-    for label, rates in zip(FINDINGS.labels, expected, strict=True):
-        assert {name: scores["per_label"][label][name]["point"] for name in RATES} == pytest.approx(rates)
-    for name in RATES:
-        assert scores[f"macro_{name}"]["point"] == pytest.approx(np.mean([rates[name] for rates in expected]))
+def test_a_prediction_set_holds_the_classes_that_are_not_too_surprising():
+    task = Task(**SEX, conformal={"coverage": 0.9, "quantile": 0.8})
+    assert [each["possible"] for each in findings(task, torch.tensor([0.0, 1.0]))] == [True, True]
+    assert [each["possible"] for each in findings(task, torch.tensor([0.0, 3.0]))] == [True, False]
 
 
-def test_resampled_rates_equal_a_loop_over_scikit_learn():
-    targets, probabilities = findings()
-    patients = np.arange(300) // 3
-    resamples = draw_resamples(300, 30, patients=patients)
-    counts = count_decisions(targets == 1, probabilities >= THRESHOLDS, resamples.counts)
-    rates = {name: METRICS[name].compute(counts) for name in RATES}
-    for index, rows in enumerate(resamples.records, start=1):
-        for label, threshold in enumerate(THRESHOLDS):
-            expected = sklearn_rates(targets[rows, label], probabilities[rows, label] >= threshold)
-            assert {name: rates[name][index, label] for name in RATES} == pytest.approx(expected, abs=1e-12)
-    scores = operating_points(
-        FINDINGS, targets, probabilities, THRESHOLDS, num_resamples=30, confidence=0.8, patients=patients
+@pytest.mark.parametrize("task", [RHYTHM, SEX])
+def test_a_fitted_calibration_does_on_the_model_what_it_does_on_arrays(task):
+    rng = np.random.default_rng(0)
+    task = Task(**task)
+    logits = torch.from_numpy(rng.normal(size=(200, task.num_outputs)) * 3)
+    model_probabilities = logits.sigmoid() if task.is_multi_label else logits.softmax(dim=-1)
+    targets = (
+        (rng.random(logits.shape) < expit(logits.numpy() / 3)).astype(float)
+        if task.is_multi_label
+        else (rng.random(200) < 0.5).astype(float)
     )
-    interval = scores["per_label"]["CD"]["sensitivity"]
-    lower, upper = np.quantile(rates["sensitivity"][1:, 2], [0.1, 0.9])
-    assert (interval["lower"], interval["upper"], scores["resampled_by"]) == (lower, upper, "patient")
+    for method in ("temperature", "platt") if task.is_multi_label else ("temperature",):
+        fitted = fit_calibration(task, targets, model_probabilities.numpy(), method)
+        kept = task.with_fields(calibration=json.loads(json.dumps(fitted.for_task())))
+        wanted = fitted.apply(model_probabilities.numpy())
+        np.testing.assert_allclose(calibrated_outputs(kept, model_probabilities.numpy()), wanted)
+        by_label = [scores_of(findings(kept, row)) for row in logits]
+        ours = np.array([[row[label] for label in task.labels] for row in by_label])
+        np.testing.assert_allclose(ours, wanted, atol=1e-9)
 
 
-def test_a_single_label_task_has_a_confusion_and_the_rates_of_its_highest_probability():
-    targets, probabilities = rhythms()
-    scores = operating_points(RHYTHM, targets, probabilities, num_resamples=2)
-    guesses = probabilities.argmax(axis=1)
-    assert scores["confusion"] == sklearn_metrics.confusion_matrix(targets, guesses).tolist()
-    for index, label in enumerate(RHYTHM.labels):
-        own = {name: scores["per_label"][label][name]["point"] for name in RATES}
-        assert own == pytest.approx(sklearn_rates(targets == index, guesses == index))
-    assert scores["macro_f1"]["point"] == pytest.approx(singlelabel_scores(targets, probabilities)["macro_f1"])
+def test_validation_records_decide_on_what_each_type_of_task_keeps():
+    rng = np.random.default_rng(0)
+    truth = rng.random((100, 3)) < 0.4
+    kept = decisions(Task(**RHYTHM), truth.astype(float), expit(rng.normal(2 * truth - 1, 1.0)))
+    assert kept.keys() == {"calibration", "thresholds", "conformal"}
+    assert kept["conformal"] is None
+    ages = rng.normal(60, 15, size=(100, 1))
+    kept = decisions(Task(**AGE), ages, ages + rng.normal(0, 5, size=(100, 1)))
+    assert kept["conformal"]["half_widths"][0] == pytest.approx(8.2, abs=2)
+    assert decisions(Task(**AGE), np.full((3, 1), np.nan), np.zeros((3, 1))) == {}
 
 
-def test_a_rate_whose_denominator_is_zero_is_none_and_left_out_of_the_mean():
-    targets, probabilities = findings()
-    targets[:, 1], thresholds = 0, [0.5, 2.0, 0.3]
-    scores = operating_points(FINDINGS, targets, probabilities, thresholds, num_resamples=10)
-    nothing = {"point": None, "lower": None, "upper": None}
-    row = scores["per_label"]["HYP"]
-    assert [row[name] for name in ("f1", "sensitivity", "ppv")] == [nothing] * 3
-    assert (row["specificity"]["point"], row["npv"]["point"]) == (1, 1)
-    others = [scores["per_label"][label]["f1"]["point"] for label in ("MI", "CD")]
-    assert scores["macro_f1"]["point"] == pytest.approx(np.mean(others))
+def test_conformal_intervals_cover_the_stated_share_of_further_records():
+    rng = np.random.default_rng(0)
+    coverages = []
+    for _ in range(200):
+        errors = rng.exponential(size=(150, 1))
+        (half_width,) = fit_conformal(Task(**AGE), errors[:50], np.zeros((50, 1)), 0.8)["half_widths"]
+        coverages.append(np.mean(errors[50:] <= half_width))
+    assert np.mean(coverages) == pytest.approx(0.8, abs=0.02)
 
 
-@pytest.mark.parametrize("task", [FINDINGS, RHYTHM], ids=lambda task: task.name)
-def test_records_without_targets_are_left_out_and_results_are_legal_json(task):
-    targets, probabilities = findings() if task is FINDINGS else rhythms()
-    thresholds = THRESHOLDS if task is FINDINGS else None
-    gaps = targets.astype(float)
-    gaps[::3] = np.nan
-    kept = np.arange(300) % 3 != 0
-    scores = operating_points(task, gaps, probabilities, thresholds, num_resamples=10)
-    assert scores == operating_points(task, targets[kept], probabilities[kept], thresholds, num_resamples=10)
-    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
-    assert operating_points(task, gaps * np.nan, probabilities, thresholds) == {"num_records": 0}
-
-
-def test_thresholds_are_the_tasks_own_by_default():
-    targets, probabilities = findings()
-    task = Task(
-        FINDINGS.name, FINDINGS.problem_type, FINDINGS.labels, thresholds=f1_thresholds(targets, probabilities)
-    )
-    scores = operating_points(task, targets, probabilities, num_resamples=2)
-    assert [row["threshold"] for row in scores["per_label"].values()] == task.thresholds
+def test_conformal_sets_cover_the_stated_share_and_need_enough_records():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([1, 1], size=4000)
+    targets = (rng.random(4000) < probabilities[:, 1]).astype(float)
+    quantile = fit_conformal(Task(**SEX), targets[:2000], probabilities[:2000], 0.9)["quantile"]
+    inside = 1 - probabilities[2000:][np.arange(2000), targets[2000:].astype(int)] <= quantile
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+    assert fit_conformal(Task(**SEX), targets[:8], probabilities[:8], 0.9) is None
+    assert fit_conformal(Task(**SEX), targets[:9], probabilities[:9], 0.9) is not None
 
 
 @pytest.mark.parametrize(
-    ("task", "thresholds", "message"),
+    ("task", "fields", "message"),
     [
-        (FINDINGS, None, "need 3 thresholds, one per label.*got 0"),
-        (FINDINGS, [0.5], "got 1"),
-        (FINDINGS, [0.5, np.nan, 0.5], "thresholds must be finite"),
-        (RHYTHM, THRESHOLDS, "give no thresholds"),
-        (AGE, None, "is a regression"),
+        (AGE, {"calibration": TEMPERATURE}, "it has no probabilities"),
+        (SEX, {"calibration": PLATT}, "has the method temperature"),
+        (RHYTHM, {"calibration": {"method": "temperature"}}, "calibration needs method, temperature"),
+        (RHYTHM, {"calibration": TEMPERATURE | {"temperature": 0}}, "temperature must be positive"),
+        (RHYTHM, {"calibration": PLATT | {"slopes": [1.0]}}, "slopes needs 3 numbers"),
+        (RHYTHM, {"conformal": {"coverage": 0.9, "quantile": 0.5}}, "for regressions and single-label"),
+        (AGE, {"conformal": {"coverage": 0.9}}, "conformal needs coverage, half_widths"),
+        (AGE, {"conformal": {"coverage": 1.5, "half_widths": [1.0]}}, "coverage must be between 0 and 1"),
     ],
 )
-def test_what_makes_no_decision_is_refused(task, thresholds, message):
-    targets, probabilities = findings()
-    if task is not FINDINGS:
-        targets, probabilities = targets[:, 0], probabilities[:, : task.num_outputs]
+def test_a_task_refuses_what_it_cannot_keep(task, fields, message):
     with pytest.raises(ValueError, match=message):
-        operating_points(task, targets, probabilities, thresholds)
+        Task.from_dict(task | fields)
 
 
-@pytest.mark.parametrize("at_least", [0.01, 0.3, 0.55, 0.9, 1.0])
-@pytest.mark.parametrize("decimals", [1, 2, 8])
-def test_no_other_threshold_reaches_the_sensitivity_or_specificity_at_less_cost(at_least, decimals):
-    targets, probabilities = findings()
-    probabilities = probabilities.round(decimals)
-    high = sensitivity_thresholds(targets, probabilities, at_least)
-    low = specificity_thresholds(targets, probabilities, at_least)
-    for label in range(3):
-        truth, scores = targets[:, label] == 1, probabilities[:, label]
-        candidates = np.r_[np.unique(scores), np.nextafter(scores.max(), 2)]
-        sensitive = [each for each in candidates if np.mean(scores[truth] >= each) >= at_least]
-        specific = [each for each in candidates if np.mean(scores[~truth] < each) >= at_least]
-        assert (high[label], low[label]) == (max(sensitive), min(specific))
+def test_decisions_travel_with_the_model(tiny_experts, tmp_path):
+    model = one_task(tiny_experts, RHYTHM)
+    model.update_task("rhythm", calibration=PLATT, thresholds=[0.1, 0.2, 0.3], measured={"12 leads": {"score": 0.9}})
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert loaded.tasks == model.tasks
+    logits = {"rhythm": LOGITS[None]}
+    torch.testing.assert_close(loaded.calibrated(logits), model.calibrated(logits))
+    assert not torch.allclose(model.calibrated(logits)["rhythm"], model.probabilities(logits)["rhythm"])
 
 
-def test_a_share_that_is_reached_exactly_is_reached():
-    """0.55 * 100 is 55.00000000000001 in floating point; the 55th positive suffices."""
-    targets, probabilities = np.ones((100, 1)), np.linspace(1, 0, 100)[:, None]
-    assert sensitivity_thresholds(targets, probabilities, 0.55) == [probabilities[54, 0]]
+def test_a_config_from_before_these_fields_loads(tiny_experts, tmp_path):
+    model = one_task(tiny_experts, RHYTHM)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for task in config["tasks"]:
+        for field in ("calibration", "conformal", "measured"):
+            del task[field]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert EnECGModel.from_pretrained(tmp_path).tasks == model.tasks
 
 
-def test_a_threshold_may_have_to_lie_above_every_record():
-    (threshold,) = specificity_thresholds([[1], [0]], [[0.2], [0.9]], 1.0)
-    assert threshold > 0.9
-    assert threshold == pytest.approx(0.9)
+def test_the_config_is_the_one_truth_about_tasks(single):
+    single.config.tasks[0]["thresholds"] = [0.1, 0.2, 0.3]
+    assert single.tasks["rhythm"].thresholds == [0.1, 0.2, 0.3]
+    single.update_task("rhythm", thresholds=[0.4, 0.5, 0.6])
+    assert single.config.tasks[0]["thresholds"] == [0.4, 0.5, 0.6]
+    with pytest.raises(AttributeError):
+        single.tasks["rhythm"].thresholds = None
+    with pytest.raises(TypeError):
+        single.tasks["other"] = single.tasks["rhythm"]
 
 
-@pytest.mark.parametrize(("rule", "missing"), [(sensitivity_thresholds, 0), (specificity_thresholds, 1)])
-def test_labels_without_the_class_keep_a_half_and_shares_out_of_range_are_refused(rule, missing):
-    assert rule([[missing], [missing]], [[0.2], [0.9]], 0.9) == [0.5]
-    for share in (0, 1.1, np.nan):
-        with pytest.raises(ValueError, match="at_least must be above 0 and at most 1"):
-            rule([[0], [1]], [[0.2], [0.9]], share)
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("rythm", {}, "no task 'rythm'; there are rhythm, sex, age"),
+        ("rhythm", {"tresholds": []}, "did you mean 'thresholds'"),
+        ("rhythm", {"labels": ["AFIB"]}, "num_outputs cannot change"),
+        ("rhythm", {"name": "other"}, "name cannot change"),
+        ("rhythm", {"thresholds": [0.5]}, "needs 3 numbers"),
+    ],
+)
+def test_an_update_that_does_not_fit_is_refused(single, name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        single.update_task(name, **changes)
+
+
+def test_a_regression_in_half_precision_is_brought_to_its_unit_in_single(tiny_experts, inputs):
+    sodium = {"name": "sodium", "problem_type": "regression", "target_mean": [140.0], "target_std": [3.0]}
+    model = one_task(tiny_experts, sodium)
+    with torch.inference_mode():
+        whole = model(inputs).logits["sodium"]
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model(inputs).logits["sodium"]
+        half = model.to(torch.bfloat16)(inputs.to(torch.bfloat16)).logits["sodium"]
+    assert mixed.dtype == half.dtype == torch.float32
+    assert (mixed - whole).abs().max() < 0.1  # bfloat16 has steps of 1 there
+    assert (half - whole).abs().max() < 0.1
+    assert len(mixed.unique()) == len(inputs)
+
+
+def test_config_tasks_take_objects_of_the_config_class():
+    config = EnECGConfig(experts={}, tasks=[RHYTHM])
+    assert config.get_tasks() == [Task(**RHYTHM)]

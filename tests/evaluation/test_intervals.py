@@ -7,8 +7,8 @@ from scipy.stats import binomtest
 from modeling_enecg import Task
 from modeling_enecg.evaluation import Bootstrap, Scored
 from modeling_enecg.evaluation.comparison import compare_predictions
-from modeling_enecg.evaluation.decisions import operating_points
 from modeling_enecg.evaluation.intervals import MIN_UNITS
+from modeling_enecg.evaluation.operating_points import operating_points
 from modeling_enecg.evaluation.subgroups import score_subgroups
 from tests.helpers.scores import evaluate
 

@@ -85,14 +85,16 @@ def test_without_validation_records_nothing_is_calibrated_and_thresholds_are_the
     data_dir = own_records(tmp_path / "own", superdiagnostic=["CD;HYP", "MI;NORM", "none"])
     evaluate(run, data_dir, tmp_path / "out", "--split", "test", "--split", "validation")
     found = scores(tmp_path / "out", "superdiagnostic")
-    assert found["calibration"] is found["calibrated"] is found["conformal"] is None
-    own = read_json(run / "config.json")["tasks"][0]["thresholds"]
-    assert [found["decisions"]["per_label"][label]["threshold"] for label in LABELS] == own
+    own = next(task for task in read_json(run / "config.json")["tasks"] if task["name"] == "superdiagnostic")
+    assert found["conformal"] is None
+    assert found["calibration"]["is_own"]
+    assert found["calibration"]["method"] == own["calibration"]["method"]
+    assert [found["decisions"]["per_label"][label]["threshold"] for label in LABELS] == own["thresholds"]
     text = (tmp_path / "out/report/report.md").read_text()
-    assert "There are no validation records here: probabilities are as the model gives them" in text
+    assert "There are no validation records here: thresholds" in text
     assert "Thresholds are the model's own, as there are no validation records to choose others by." in text
-    assert "Nothing was calibrated" in text
-    for claim in ("validation fold", "test fold", "of other folds", "calibrated |"):
+    assert "the model's own, which its training chose on its validation records" in text
+    for claim in ("validation fold", "test fold", "of other folds", "fitted on validation records"):
         assert claim not in text
 
 
