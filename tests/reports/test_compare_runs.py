@@ -372,7 +372,7 @@ def test_what_cannot_be_compared_is_refused(refused, runs, statements, tmp_path)
     task = read_json(other / "config.json")["tasks"][0]
     change_json(other / "config.json", tasks=[task | {"labels": STATEMENTS[::-1]}])
     assert "runs compare on the same labels in equal order" in refused(statements[0], other)
-    assert "is not the folder of a run that ended" in refused(runs[0], tmp_path / "absent")
+    assert "There is no folder" in refused(runs[0], tmp_path / "absent")
 
 
 def test_a_task_without_test_labels_is_refused(refused, runs, tmp_path):

@@ -15,6 +15,7 @@ from sklearn.metrics import brier_score_loss, f1_score
 from modeling_enecg import Task
 from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.evaluation.calibration import calibrated_outputs
 from modeling_enecg.evaluation.subgroups import GROUPS
 from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.figures.probabilities import NUM_CURVES, most_frequent
@@ -87,6 +88,11 @@ def shown(value: dict, form: str = ".3f") -> tuple[str, str]:
     if value["point"] is None:
         return "undefined", ""
     return f"{value['point']:{form}}", f"{value['lower']:{form}} to {value['upper']:{form}}"
+
+
+def calibrated(run: Path, outputs: pd.DataFrame) -> np.ndarray:
+    """The findings' probabilities after the model's own calibration."""
+    return calibrated_outputs(Task.from_dict(read_json(run / "config.json")["tasks"][0]), outputs.to_numpy(float))
 
 
 def test_the_page_loads_nothing_and_runs_nothing(page, report):
@@ -243,7 +249,8 @@ def test_thresholds_come_from_the_validation_fold(runs, tmp_path):
     assert as_given["f1"] != other_test["f1"]
     frame = turn("validation")(predictions(runs["single"]))
     rows = frame["split"] == "validation"
-    assert other_validation["threshold"] == f1_thresholds(frame.loc[rows, TARGETS], frame.loc[rows, PREDICTED])
+    chances = calibrated(runs["single"], frame.loc[rows, PREDICTED])
+    assert other_validation["threshold"] == f1_thresholds(frame.loc[rows, TARGETS], chances)
     assert other_validation["threshold"] != as_given["threshold"]
 
 
@@ -254,17 +261,18 @@ def test_thresholds_may_be_chosen_for_a_rate_on_the_validation_fold(runs, tmp_pa
     (run,) = read_json(report / "report.json")["runs"].values()
     rows = run["tasks"]["superdiagnostic"]["decisions"]["per_label"]
     frame = predictions(runs["single"], "validation")
-    for target, predicted, row in zip(TARGETS, PREDICTED, rows.values(), strict=True):
-        of_class = frame[frame[target] == (rate == "sensitivity")]
-        right = (of_class[predicted] >= row["threshold"]) == of_class[target].astype(bool)
-        assert right.mean() >= 0.8
+    chances = calibrated(runs["single"], frame[PREDICTED])
+    for target, values, row in zip(TARGETS, chances.T, rows.values(), strict=True):
+        truth = frame[target].to_numpy() == 1
+        right = (values >= row["threshold"]) == truth
+        assert right[truth == (rate == "sensitivity")].mean() >= 0.8
 
 
 def test_decisions_are_those_of_the_thresholds(runs, numbers):
     frame = predictions(runs["single"], "test")
     thresholds = read_json(runs["single"] / "config.json")["tasks"][0]["thresholds"]
     rows = numbers["single"]["tasks"]["superdiagnostic"]["decisions"]["per_label"]
-    is_yes = frame[PREDICTED].to_numpy() >= thresholds
+    is_yes = calibrated(runs["single"], frame[PREDICTED]) >= thresholds
     for index, (target, row) in enumerate(zip(TARGETS, rows.values(), strict=True)):
         assert row["threshold"] == thresholds[index]
         assert row["f1"]["point"] == pytest.approx(f1_score(frame[target], is_yes[:, index]))
