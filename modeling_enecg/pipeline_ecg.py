@@ -44,7 +44,7 @@ class ECGClassificationPipeline(ChunkPipeline):
     >>> task = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}
     >>> model = EnECGModel(EnECGConfig(experts={"ecgfounder": expert.to_diff_dict()}, tasks=[task]))
     >>> find = pipeline("ecg-classification", model=model, feature_extractor=ECGFeatureExtractor())
-    >>> found = find(np.random.default_rng(0).normal(size=(12, 5000)) ** 3, sampling_rate=500)
+    >>> found = find(np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4, sampling_rate=500)
     >>> sorted(found["rhythm"][0])
     ['label', 'present', 'raw_score', 'score', 'threshold']
 

@@ -78,7 +78,7 @@ class Predictor:
 
     def predict(self, recordings: Iterable[Any], force: bool = False) -> Iterator[Findings]:
         """Predict recordings, `batch_size` windows at a time; see `__call__`."""
-        yield from self._find(iter(recordings), force=force)
+        yield from self._find((each for each in recordings), force=force)
 
     @cached_property
     def _find(self) -> ECGClassificationPipeline:

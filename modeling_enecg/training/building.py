@@ -6,7 +6,6 @@ from typing import Any, cast
 from huggingface_hub.errors import StrictDataclassError
 
 from ..adapters import lora_layers, missing_tasks
-from ..auto import AutoFeatureExtractor
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor

@@ -22,8 +22,8 @@ from ..data.preparing import mean_over_windows
 from ..data.record_metadata import record_metadata
 from ..data.streaming import StreamedBatches
 from ..data.targets import balanced_class_weights, dataset_tasks, target_statistics
-from ..evaluation.decisions import decisions
 from ..evaluation.scoring import has_targets, predicted_outputs
+from ..evaluation.task_fields import fitted_fields
 from ..modeling_enecg import EnECGModel
 from ..reports.run_report import write_report
 from ..runs.files import added_files, write_text
@@ -258,7 +258,7 @@ class _Run:
         """Set and save what the validation fold tells of each task: calibration, thresholds and intervals."""
         for task in self.tasks:
             self.model.update_task(
-                task.name, **decisions(task, predicted.targets[task.name], predicted.outputs[task.name])
+                task.name, **fitted_fields(task, predicted.targets[task.name], predicted.outputs[task.name])
             )
         self.tasks = list(self.model.tasks.values())
         paths = [self.output_dir / CONFIG_NAME]

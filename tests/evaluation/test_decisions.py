@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from modeling_enecg.evaluation.conformal import fit_conformal
 from scipy.special import expit
 from transformers import AutoModel
 
 from modeling_enecg import EnECGConfig, EnECGModel, Task
 from modeling_enecg.evaluation.calibration import calibrated_outputs, fit_calibration
-from modeling_enecg.evaluation.conformal import fit_conformal
-from modeling_enecg.evaluation.decisions import decisions
+from modeling_enecg.evaluation.task_fields import fitted_fields
 from modeling_enecg.probabilities import findings
 from tests.tiny_models import AGE, RHYTHM, SEX, one_task
 
@@ -72,13 +72,13 @@ def test_a_fitted_calibration_does_on_the_model_what_it_does_on_arrays(task):
 def test_validation_records_decide_on_what_each_type_of_task_keeps():
     rng = np.random.default_rng(0)
     truth = rng.random((100, 3)) < 0.4
-    kept = decisions(Task(**RHYTHM), truth.astype(float), expit(rng.normal(2 * truth - 1, 1.0)))
+    kept = fitted_fields(Task(**RHYTHM), truth.astype(float), expit(rng.normal(2 * truth - 1, 1.0)))
     assert kept.keys() == {"calibration", "thresholds", "conformal"}
     assert kept["conformal"] is None
     ages = rng.normal(60, 15, size=(100, 1))
-    kept = decisions(Task(**AGE), ages, ages + rng.normal(0, 5, size=(100, 1)))
+    kept = fitted_fields(Task(**AGE), ages, ages + rng.normal(0, 5, size=(100, 1)))
     assert kept["conformal"]["half_widths"][0] == pytest.approx(8.2, abs=2)
-    assert decisions(Task(**AGE), np.full((3, 1), np.nan), np.zeros((3, 1))) == {}
+    assert fitted_fields(Task(**AGE), np.full((3, 1), np.nan), np.zeros((3, 1))) == {}
 
 
 def test_conformal_intervals_cover_the_stated_share_of_further_records():

@@ -1,4 +1,4 @@
-"""What validation records tell a model of its own outputs, for it to keep: calibration, thresholds and intervals."""
+"""What validation records tell a model of its outputs, for its tasks to keep: calibration, thresholds, intervals."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from .scored import Scored
 from .thresholds import f1_thresholds
 
 
-def decisions(
+def fitted_fields(
     task: Task, targets: np.ndarray, outputs: np.ndarray, patients: ArrayLike | None = None
 ) -> dict[str, Any]:
     """Return the fields of a task that validation records decide on; none where no record has labels.
