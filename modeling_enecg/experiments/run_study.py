@@ -12,7 +12,7 @@ from ..conversion.published import PUBLISHED
 from ..runs.processes import start_processes
 from ..settings import SettingsError
 from ..training.run import run_recipe
-from .figures import draw_figures
+from .pictures import draw_pictures
 from .results import read_results
 from .study import Study, StudyError
 from .tables import write_tables
@@ -60,7 +60,7 @@ def run_study(
     if state.is_main_process:
         results = read_results(study, runs, folder / "runs")
         write_tables(study, results, folder)
-        draw_figures(study, results, folder / "figures")
+        draw_pictures(study, results, folder / "figures")
     PartialState().wait_for_everyone()
     return folder
 
