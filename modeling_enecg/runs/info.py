@@ -1,0 +1,152 @@
+"""What is said of a run: `run_info.json` as a type."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from .portable import without_machine_paths
+from .shipped import PACKAGE
+
+_PACKAGES = ("enecg", "torch", "transformers", "peft", "accelerate", "datasets", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """The records of a run.
+
+    Attributes:
+        name (`str`): What reports call the dataset.
+        sampling_rate (`float`): In Hz, of PTB-XL's records.
+        num_records (`dict[str, int]`): By split.
+        num_labelled (`dict[str, dict[str, int]]`): By task and split, the records that have its labels.
+        tested (`list[str]`): The dataset's splits that are called `test` here; others of an evaluation elsewhere.
+        note (`str`): What a reader must know of these records.
+    """
+
+    name: str
+    sampling_rate: float
+    num_records: dict[str, int]
+    num_labelled: dict[str, dict[str, int]] = field(default_factory=dict)
+    tested: list[str] = field(default_factory=lambda: ["test"])
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """A stage that has ended.
+
+    Attributes:
+        num_trainable (`int`): Trainable parameters.
+        num_epochs (`int`): Epochs that ran.
+        best_epoch (`int`, *optional*): The epoch whose weights are kept.
+        best_score (`float`, *optional*): Its score on the validation fold.
+        seconds (`float`): Wall time since its last start.
+        peak_mb (`float`, *optional*): The process's largest memory so far.
+        gpu_peak_mb (`float`, *optional*): The device's; None without one.
+        energy_wh (`float`, *optional*): The device's; None where nothing tells it.
+    """
+
+    num_trainable: int
+    num_epochs: int
+    best_epoch: int | None
+    best_score: float | None
+    seconds: float
+    peak_mb: float | None = None
+    gpu_peak_mb: float | None = None
+    energy_wh: float | None = None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How a model came to its predictions: by a run of a recipe, or by an evaluation on other records.
+
+    Attributes:
+        name (`str`): What the card calls the model.
+        experts (`dict[str, str]`): By expert, where its first weights come from.
+        dataset (`DatasetInfo`): The records.
+        num_parameters (`int`): All weights.
+        device (`str`): Where it ran.
+        num_processes (`int`): On how many processes.
+        versions (`dict[str, str]`): Of Python and of the packages.
+        stages (`dict[str, StageInfo]`): What was trained; empty of an evaluation.
+        recipe (`dict[str, Any]`, *optional*): The recipe's fields without places; None of an evaluation.
+        num_resamples (`int`, *optional*): Of the intervals in `metrics.json`.
+        confidence (`float`, *optional*): Of the intervals.
+        commit (`str`, *optional*): That of the code, where it can be told.
+    """
+
+    name: str
+    experts: dict[str, str]
+    dataset: DatasetInfo
+    num_parameters: int
+    device: str
+    num_processes: int
+    versions: dict[str, str]
+    stages: dict[str, StageInfo] = field(default_factory=dict)
+    recipe: dict[str, Any] | None = None
+    num_resamples: int | None = None
+    confidence: float | None = None
+    commit: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `run_info.json`: of each absolute path its last part only."""
+        return without_machine_paths(asdict(self))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "RunInfo":
+        """Read the content of `run_info.json`; fields of other versions are passed over.
+
+        Raises:
+            ValueError: if a field is missing, or is no mapping where it must be one.
+        """
+        try:
+            stages = {name: _fields_of(StageInfo, stage) for name, stage in content["stages"].items()}
+            own = _own_fields(cls, content)
+            dataset = _fields_of(DatasetInfo, content["dataset"])
+            return cls(**own | {"dataset": dataset, "stages": stages, "recipe": content.get("recipe") or None})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"its description lacks something: {error}") from error
+
+
+def environment() -> dict[str, Any]:
+    """Return the `device`, the number of processes, the `versions` of Python and the packages, and the `commit`."""
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({os.cpu_count()} cores)",
+        "num_processes": PartialState().num_processes,
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        "commit": source_commit(),
+    }
+
+
+def source_commit(project: Path = PACKAGE.parent) -> str | None:
+    """Return the commit of a git checkout, with a remark if files differ from it; None where it cannot be told."""
+    if not (project / ".git").exists():  # an installed package may lie in somebody else's checkout
+        return None
+    command = ["git", "--no-optional-locks", "-C", str(project)]
+    try:
+        commit, changes = (
+            subprocess.run([*command, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit} with changes" if changes else commit
+
+
+def _fields_of(kind: type, content: Mapping[str, Any]) -> Any:
+    return kind(**_own_fields(kind, content))
+
+
+def _own_fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {item.name: content[item.name] for item in fields(kind) if item.name in content}
+
+
+__all__ = ["DatasetInfo", "RunInfo", "StageInfo", "environment", "source_commit"]
