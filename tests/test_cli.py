@@ -18,7 +18,7 @@ from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.training_helpers import ECGFOUNDER
+from tests.helpers.training import ECGFOUNDER
 
 FINDINGS = list(TASK_LABELS["superdiagnostic"])
 COMMAND = Path(sys.executable).with_name("enecg")

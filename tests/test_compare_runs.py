@@ -28,8 +28,8 @@ from modeling_enecg.reports.compare import (
     comparison_markdown,
     write_comparison,
 )
+from tests.helpers.training import read_json
 from tests.report_helpers import TASKS, Page, change_json, changed_copy, predictions, train_run
-from tests.training_helpers import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])
 STATEMENTS = list(TASK_LABELS["all"])

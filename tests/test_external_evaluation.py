@@ -7,8 +7,8 @@ import pytest
 from modeling_enecg import EnECGModel
 from modeling_enecg.cli import main
 from tests.ecg_folder import write_folder
+from tests.helpers.training import near, read_json
 from tests.report_helpers import simulated_records, train_run
-from tests.training_helpers import near, read_json
 
 pytestmark = pytest.mark.xdist_group("external_evaluation")  # its run is shared
 

@@ -21,6 +21,7 @@ from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.figures.report import NUM_CURVES, most_frequent
 from modeling_enecg.reports.evaluate import ReportOptions, evaluate_run
 from modeling_enecg.runs.run import read_run
+from tests.helpers.training import read_json
 from tests.report_helpers import (
     LEAD_SETS,
     TASKS,
@@ -32,7 +33,6 @@ from tests.report_helpers import (
     train_ensemble,
     train_run,
 )
-from tests.training_helpers import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])
 TARGETS = [f"superdiagnostic.{label}.target" for label in SUPERCLASSES]

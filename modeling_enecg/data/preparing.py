@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 from accelerate import PartialState
 from datasets.fingerprint import Hasher
 
-from .wfdb16 import SAMPLE_DTYPE
-
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
@@ -20,6 +18,7 @@ from ..windows import cut_windows, num_windows
 from .prepared import Split, Views
 from .sources import SPLITS, Source
 from .targets import read_targets
+from .wfdb16 import SAMPLE_DTYPE
 
 MICROVOLTS_PER_MV = 1000.0
 PREPARED = datasets.Features(

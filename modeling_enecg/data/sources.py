@@ -15,11 +15,10 @@ from accelerate import PartialState
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from .errors import DatasetError
+from .folder.wfdb_folder import WFDBFolder
 from .mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
 from .ptbxl.ptbxl import PTBXL
-from .folder.wfdb_folder import WFDBFolder
-
-from .errors import DatasetError
 
 SPLITS = ("train", "validation", "test")
 

@@ -8,16 +8,15 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
 from accelerate import PartialState
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..configuration_enecg import Task
+from .errors import DatasetError
 from .prepared import Views, labelled_rows
 from .preparing import row_signal
-from .errors import DatasetError
 from .sources import Source
 from .targets import read_targets
 
@@ -45,9 +44,7 @@ class Stream:
         DatasetError: if there are no Parquet files, two records have one id, or a process has no record.
     """
 
-    def __init__(
-        self, source: Source, views: Views, tasks: Sequence[Task], seed: int = 0, shuffle_buffer: int = 1000
-    ):
+    def __init__(self, source: Source, views: Views, tasks: Sequence[Task], seed: int = 0, shuffle_buffer: int = 1000):
         self.options, self.views = source.options, views
         self.seed, self.shuffle_buffer = seed, shuffle_buffer
         self.files = source.files.get("train", [])

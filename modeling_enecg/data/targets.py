@@ -7,9 +7,9 @@ import datasets
 import numpy as np
 
 from ..configuration_enecg import Task
-from .ptbxl.labels import TASK_NAMES
 from ..settings import suggest
 from .errors import DatasetError
+from .ptbxl.labels import TASK_NAMES
 
 UNITS = {"age": "years", "rr_interval": "ms", "potassium": "mmol/L"}
 _NO_TASKS = {"ecg_id", "patient_id", "strat_fold", "signal", "sampling_rate", "lead_names"}

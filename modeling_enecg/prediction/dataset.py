@@ -18,6 +18,7 @@ from ..data.sources import SPLITS, DatasetOptions, find_source
 from ..expert_references import weights_digest
 from ..pipeline_ecg import ECGClassificationPipeline
 from ..runs.files import new_file, write_text
+from ..runs.lock import locked
 from . import Predictor
 
 RECORDS_A_PART = 256  # little is lost by a kill, and all processes have work
@@ -48,12 +49,20 @@ def predict_dataset(
         `Path`: The file.
 
     Raises:
+        FolderInUseError: if another process predicts into the same file.
         ValueError: if there is no such split, or no record; the output is a folder, or beside it there are parts of
             another prediction; or a record cannot be predicted.
     """
-    state = PartialState()
     if Path(output).is_dir():
         raise ValueError(f"{output} is a folder; give a file.")
+    with locked(f"{output}.parts", "prediction"):
+        return _predict_parts(predictor, options, Path(output), splits, batch_size)
+
+
+def _predict_parts(
+    predictor: Predictor, options: DatasetOptions, output: Path, splits: Sequence[str] | None, batch_size: int
+) -> Path:
+    state = PartialState()
     rows = _read(options, splits)
     work = [(split, start) for split, records in rows.items() for start in range(0, len(records), RECORDS_A_PART)]
     folder = Path(f"{output}.parts")
@@ -74,12 +83,12 @@ def predict_dataset(
         progress.update()
     state.wait_for_everyone()
     if state.is_main_process:
-        _join([paths[part] for part in work], Path(output))
+        _join([paths[part] for part in work], output)
         for path in paths.values():  # before what says whose they are
             path.unlink()
         shutil.rmtree(folder)
     state.wait_for_everyone()
-    return Path(output)
+    return output
 
 
 def _read(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str, datasets.Dataset]:

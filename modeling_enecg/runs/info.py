@@ -47,11 +47,16 @@ class StageInfo:
         num_trainable (`int`): Trainable parameters.
         num_epochs (`int`): Epochs that ran.
         best_epoch (`int`, *optional*): The epoch whose weights are kept.
-        best_score (`float`, *optional*): Its score on the validation fold.
+        best_score (`float`, *optional*): Its score on the validation fold; None where that gives none.
         seconds (`float`): Wall time since its last start.
         peak_mb (`float`, *optional*): The process's largest memory so far.
         gpu_peak_mb (`float`, *optional*): The device's; None without one.
         energy_wh (`float`, *optional*): The device's; None where nothing tells it.
+        best_loss (`float`, *optional*): The loss of the best epoch on the validation fold.
+        chosen_by (`str`): What picked the best epoch, `"score"` or `"loss"`.
+        start_score (`float`, *optional*): The validation score of a trained model before it was adapted.
+        start_loss (`float`, *optional*): Its loss.
+        precision (`str`): Of forward passes: `"fp32"`, or under autocast `"bf16"` or `"fp16"`.
     """
 
     num_trainable: int
@@ -62,6 +67,11 @@ class StageInfo:
     peak_mb: float | None = None
     gpu_peak_mb: float | None = None
     energy_wh: float | None = None
+    best_loss: float | None = None
+    chosen_by: str = "score"
+    start_score: float | None = None
+    start_loss: float | None = None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,7 @@ class RunInfo:
         num_processes (`int`): On how many processes.
         versions (`dict[str, str]`): Of Python and of the packages.
         stages (`dict[str, StageInfo]`): What was trained; empty of an evaluation.
+        kept_stage (`str`, *optional*): The stage whose model is the run's, the best one on the validation fold.
         recipe (`dict[str, Any]`, *optional*): The recipe's fields without places; None of an evaluation.
         num_resamples (`int`, *optional*): Of the intervals in `metrics.json`.
         confidence (`float`, *optional*): Of the intervals.
@@ -91,10 +102,27 @@ class RunInfo:
     num_processes: int
     versions: dict[str, str]
     stages: dict[str, StageInfo] = field(default_factory=dict)
+    kept_stage: str | None = None
     recipe: dict[str, Any] | None = None
     num_resamples: int | None = None
     confidence: float | None = None
     commit: str | None = None
+
+    def remarks(self) -> list[str]:
+        """Return sentences on how the model was chosen, and what was unusual about its training."""
+        texts = []
+        if self.kept_stage is not None and len(self.stages) > 1:
+            scores = ", ".join(f"{_words(name)} {_validated(stage)}" for name, stage in self.stages.items())
+            texts.append(f"The model is that of {_words(self.kept_stage)}, the best stage on validation: {scores}.")
+        for name, stage in self.stages.items():
+            if stage.start_loss is not None:
+                before = _validated(StageInfo(0, 0, None, stage.start_score, 0, best_loss=stage.start_loss))
+                texts.append(f"On validation, before {_words(name)}: {before}; after: {_validated(stage)}.")
+            if stage.chosen_by == "loss":
+                texts.append(f"The best epoch of {_words(name)} is that of the lowest validation loss.")
+            if stage.precision != "fp32":
+                texts.append(f"Forward passes of {_words(name)} ran under {stage.precision} autocast.")
+        return texts
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `run_info.json`: of each absolute path its last part only."""
@@ -139,6 +167,16 @@ def source_commit(project: Path = PACKAGE.parent) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit} with changes" if changes else commit
+
+
+def _words(stage: str) -> str:
+    return stage.replace("_", " ")
+
+
+def _validated(stage: StageInfo) -> str:
+    """Return a stage's score and loss on the validation fold in words."""
+    score = "no score" if stage.best_score is None else f"score {stage.best_score:.3f}"
+    return score if stage.best_loss is None else f"{score} (loss {stage.best_loss:.3f})"
 
 
 def _fields_of(kind: type, content: Mapping[str, Any]) -> Any:

@@ -21,8 +21,9 @@ from transformers.utils import logging
 from ..data.simulator.ptbxl_layout import simulate_ptbxl
 from ..runs.run import Run
 from .cost import CostMeter
-from .recipe import STAGES, Recipe
+from .recipe import Recipe
 from .run import run_recipe
+from .stages import STAGES
 
 PTBXL_RECORDS = 21_799  # of version 1.0.3
 PTBXL_TRAIN_RECORDS, PTBXL_VALIDATION_RECORDS = 17_418, 2_183  # its folds 1 to 8, and 9
@@ -125,7 +126,7 @@ def _other_seconds(run: dict[str, Any]) -> float:
 
 
 def _setting(recipe: Recipe, stage: str, name: str) -> Any:
-    return recipe.stages[stage].get(name, getattr(STAGES[stage], name))
+    return recipe.stages[stage].get(name, getattr(STAGES[stage].arguments, name))
 
 
 def _scaled(small: float, large: float, small_size: float, large_size: float, size: float) -> float:

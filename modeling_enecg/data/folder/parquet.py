@@ -10,13 +10,13 @@ import datasets
 import pyarrow.compute as pc
 from huggingface_hub import DatasetCard
 
-from ..builder import SPLIT_FOLDS
 from ...runs.shipped import template
+from ..builder import SPLIT_FOLDS
 from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, write_parquet_folder
 from ..wfdb16 import SAMPLE_DTYPE
-from .wfdb_folder import WFDBFolder
 from .settings import WFDBFolderError, read_settings
 from .table import LabelTask, read_label_table
+from .wfdb_folder import WFDBFolder
 
 CARD_TEMPLATE = "wfdb_folder_dataset.md"
 MOST_COMMON = 5  # values that are told one by one

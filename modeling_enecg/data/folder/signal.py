@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..wfdb16 import SAMPLE_DTYPE
-from .settings import FolderSettings, WFDBFolderError
-from .table import record_file
 from ...ecg_file import ECGFileError
 from ...io import ECGRecord, read_ecg
 from ...leads import STANDARD_LEADS
+from ..wfdb16 import SAMPLE_DTYPE
+from .settings import FolderSettings, WFDBFolderError
+from .table import record_file
 
 MICROVOLTS_PER_MV = 1000.0
 LIMITS = np.iinfo(SAMPLE_DTYPE)

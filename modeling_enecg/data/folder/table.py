@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from datasets import ClassLabel, List, Value
 
+from ...reading_wfdb import find_header
 from ..builder import SPLIT_FOLDS
 from .settings import FolderSettings, WFDBFolderError, is_inside
-from ...reading_wfdb import find_header
 
 UNKNOWN = {"", "na", "n/a", "nan", "null"}  # how spreadsheets and statistics packages write an empty cell
 NO_LABEL = "none"

@@ -16,9 +16,9 @@ from datasets import ClassLabel, Features, Value
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import csv
 
+from ..rr_interval import MAX_RR, MIN_RR
 from .potassium import nearest_potassium
 from .rhythm import ARRHYTHMIA_CLASSES, arrhythmia_class
-from ..rr_interval import MAX_RR, MIN_RR
 
 RECORDS, MACHINE, PATIENTS, LABS = "record_list.csv", "machine_measurements.csv", "patients.csv", "labevents.csv"
 TASK_FILES = {

@@ -35,6 +35,7 @@ from ..builder import (
     in_chunks,
     signal_column,
 )
+from ..wfdb16 import read_records
 from .jsonl import labelled_tasks, read_jsonl
 from .metadata import (
     LABS,
@@ -49,7 +50,6 @@ from .metadata import (
     read_csv,
     read_metadata,
 )
-from ..wfdb16 import read_records
 
 SAMPLING_RATE = 500
 NUM_SAMPLES = 5000

@@ -10,13 +10,13 @@ from typing import Any
 
 from huggingface_hub import DatasetCard
 
-from ..builder import SPLIT_FOLDS
-from .mimic_iv_ecg import CITATION, MIMICIVECG
-from .metadata import MACHINE, TASK_FILES
-from .rhythm import ARRHYTHMIA_CLASSES
-from ...runs.shipped import template
-from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, count_known, write_parquet_folder
 from ...leads import STANDARD_LEADS
+from ...runs.shipped import template
+from ..builder import SPLIT_FOLDS
+from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, count_known, write_parquet_folder
+from .metadata import MACHINE, TASK_FILES
+from .mimic_iv_ecg import CITATION, MIMICIVECG
+from .rhythm import ARRHYTHMIA_CLASSES
 
 CARD_TEMPLATE = "mimic_iv_ecg_dataset.md"
 

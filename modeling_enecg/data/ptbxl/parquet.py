@@ -7,8 +7,11 @@ from typing import Any
 
 from huggingface_hub import DatasetCard
 
-from ..builder import SPLIT_FOLDS
+from ...hub.upload import Push, PushError
+from ...leads import STANDARD_LEADS
+from ...runs.portable import without_machine_paths
 from ...runs.shipped import template
+from ..builder import SPLIT_FOLDS
 from ..parquet import (
     CARD,
     MAX_SHARD_SIZE,
@@ -17,11 +20,8 @@ from ..parquet import (
     count_known,
     write_parquet_folder,
 )
-from .ptbxl import CITATION, PTBXL
-from ...runs.portable import without_machine_paths
-from ...hub.upload import Push, PushError
 from .labels import SCP_STATEMENTS, TASK_LABELS
-from ...leads import STANDARD_LEADS
+from .ptbxl import CITATION, PTBXL
 
 PLACE = "path/to/this/folder"  # what the card calls its own place until it is pushed
 CONFIG_NAMES = tuple(config.name for config in PTBXL.BUILDER_CONFIGS)

@@ -30,9 +30,9 @@ from ..builder import (
     in_chunks,
     signal_column,
 )
-from .metadata import METADATA_FEATURES, PTBXLError, Row, input_fingerprint, read_metadata
 from ..rr_interval import rr_interval
 from ..wfdb16 import NUM_LEADS, SAMPLE_DTYPE, read_records
+from .metadata import METADATA_FEATURES, PTBXLError, Row, input_fingerprint, read_metadata
 
 SECONDS = 10
 

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from .ecg import DOWER, SAMPLING_RATE, simulate_record
-from ..ptbxl.labels import SCP_STATEMENTS, SCPStatement, describe
 from ...leads import STANDARD_LEADS
+from ..ptbxl.labels import SCP_STATEMENTS, SCPStatement, describe
+from .ecg import DOWER, SAMPLING_RATE, simulate_record
 
 UNITS_PER_MV = 1000
 

@@ -22,8 +22,7 @@ from modeling_enecg.data.ptbxl.labels import TASK_LABELS, task_labels
 from modeling_enecg.data.ptbxl.metadata import PTBXLError
 from modeling_enecg.evaluation.thresholds import f1_thresholds
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
-from modeling_enecg.training.stages import last_complete_checkpoint
-from tests.training_helpers import (
+from tests.helpers.training import (
     ECGFOUNDER,
     ROOT,
     STMEM,
@@ -305,26 +304,6 @@ def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
 
     follow(**changes, output_dir=str(moved))
     assert read_json(moved / "metrics.json") == near(read_json(whole / "metrics.json"))
-
-
-def test_an_incomplete_checkpoint_is_passed_over(tmp_path):
-    """A kill may come before a file is there, and between its opening and its end."""
-    for step, states, rng in (
-        (5, "{}", True),
-        (10, None, True),
-        (15, None, False),
-        (20, "", True),
-        (25, '{"ep', True),
-    ):
-        path = tmp_path / f"checkpoint-{step}"
-        path.mkdir()
-        (path / "model.safetensors").touch()
-        if states is not None:
-            (path / "trainer_state.json").write_text(states)
-        if rng:
-            (path / "rng_state.pth").touch()
-    assert last_complete_checkpoint(tmp_path, 1) == str(tmp_path / "checkpoint-5")
-    assert last_complete_checkpoint(tmp_path, 2) is None
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])

@@ -24,7 +24,7 @@ from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from tests.conftest import describe_record, write_record
-from tests.training_helpers import (
+from tests.helpers.training import (
     ECGFOUNDER,
     ROOT,
     STMEM,

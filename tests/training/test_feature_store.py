@@ -10,10 +10,18 @@ import wfdb
 
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.training import feature_store, load_recipe, run_recipe
-from modeling_enecg.training.building import build_extractor
 from modeling_enecg.training.feature_store import stored_features
-from modeling_enecg.training.run_data import recipe_source
-from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
+from tests.helpers.training import (
+    ECGFOUNDER,
+    STMEM,
+    ptbxl_tasks,
+    recipe_fields,
+    recipe_source,
+    tiny_model,
+    tiny_recipe,
+    tiny_start,
+    write_recipe,
+)
 
 BOTH = {
     "ecgfounder": {"config": ECGFOUNDER | {"use_batch_norm": True, "dropout": 0.5}},
@@ -33,7 +41,7 @@ def model(recipe):
 
 def prepare(recipe, **extractor_changes):
     """All records of a recipe's training fold, those without a label as well."""
-    extractor = build_extractor(recipe, tiny_model(recipe))
+    extractor = tiny_start(recipe).extractor
     for settings in extractor.experts.values():
         settings.update(extractor_changes)
     return load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]
@@ -181,10 +189,10 @@ def test_the_parts_of_a_killed_computation_are_used(model, split, tmp_path, comp
     whole = stored_features(model, split, tmp_path / "whole")
     done = dict(computed)
     for path in files(tmp_path / "whole"):
-        parts = tmp_path / "killed" / path.stem
+        parts = tmp_path / "killed" / path.name.split(".")[0]
         parts.mkdir(parents=True)
         np.save(parts / "0000000050.npy", np.load(path)[50:100])
-        (parts / ".999.0000000100.npy").write_bytes(b"\x93NUMPY half")
+        (parts / "0000000100.npy").write_bytes(b"\x93NUMPY half")
     resumed = stored_features(model, split, tmp_path / "killed")
     assert {name: computed[name] - done[name] for name in done} == dict.fromkeys(done, len(split) - 50)
     for name in whole:
