@@ -13,7 +13,7 @@ from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.training import Recipe, RecipeError, run_recipe
 from modeling_enecg.training.building import ModelSource, starting_model
-from modeling_enecg.training.run_data import RunData, Selection
+from modeling_enecg.training.run_data import Selection, read_data
 from tests.ecg_folder import noise, write_folder, write_record
 from tests.helpers.training import ECGFOUNDER, recipe_fields
 from tests.mimic_release import write_mimic_iv, write_release
@@ -47,7 +47,7 @@ def prepared(recipe):
     source = find_source(DatasetOptions(recipe.data_dir, cache_dir=recipe.cache_dir))
     tasks = dataset_tasks(source.features, recipe.tasks)
     extractor = starting_model(recipe.part(ModelSource), tasks).extractor
-    return RunData(source, recipe.part(Selection), extractor, tasks)
+    return read_data(source, recipe.part(Selection), extractor, tasks)
 
 
 def test_each_kind_of_folder_is_told_by_what_lies_in_it(simulated, folder, tmp_path):

@@ -72,7 +72,7 @@ def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, m
         folder (`str` or `Path`): The adapter's folder.
         config (`Mapping[str, Any]`): The content of the `config.json` of the run's model.
         info (`RunInfo`): What is said of the run.
-        metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was the one that was kept.
+        metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was kept.
     """
     settings = json.loads(Path(folder, "adapter_config.json").read_text(encoding="utf-8"))
     made_for = json.loads(Path(folder, ENECG_FILE).read_text(encoding="utf-8"))

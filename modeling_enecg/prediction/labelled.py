@@ -19,8 +19,8 @@ from ..data.record_metadata import record_metadata
 from ..data.sources import DatasetOptions, Source, find_source
 from ..data.targets import dataset_tasks, read_targets
 from ..runs.files import added_files
-from ..runs.lock import LOCK, locked
 from ..runs.info import DatasetInfo, RunInfo, environment
+from ..runs.lock import LOCK, locked
 from ..runs.predictions import Predictions, predicted_columns
 from ..runs.run import PREDICTIONS, RUN_INFO
 from . import Predictor
@@ -64,9 +64,7 @@ def evaluate_model(
         return _evaluate(predictor, name, options, output, tested)
 
 
-def _evaluate(
-    predictor: Predictor, name: str, options: DatasetOptions, output: Path, tested: Sequence[str]
-) -> Path:
+def _evaluate(predictor: Predictor, name: str, options: DatasetOptions, output: Path, tested: Sequence[str]) -> Path:
     _check_free(output)
     options = replace(options, rr_interval="rr_interval" in predictor.model.tasks)
     source = find_source(options)

@@ -75,6 +75,42 @@ class StageInfo:
 
 
 @dataclass(frozen=True)
+class CrossValidationInfo:
+    """How records were predicted out of fold, and what the final model took from it.
+
+    Attributes:
+        folds (`int`): Folds of each repeat.
+        repeats (`int`): How often folds were drawn.
+        epochs (`dict[str, int]`): By stage of the final model, the median best epoch of all rounds.
+        scores (`list[dict[str, Any]]`): By repeat, task and metric, the score of all records.
+    """
+
+    folds: int
+    repeats: int
+    epochs: dict[str, int]
+    scores: list[dict[str, Any]]
+
+    def remarks(self) -> list[str]:
+        """Return in sentences what a reader must know."""
+        epochs = ", ".join(f"{_words(stage)} {number}" for stage, number in self.epochs.items())
+        texts = [
+            f"What is called validation is out of fold: in each of {self.folds} folds, divided by patient with each "
+            "label spread evenly, a model predicts that neither trained on it nor chose its epochs by it.",
+            "The model itself trained on all records of these folds, as many epochs as were best in the median of all "
+            f"rounds: {epochs}.",
+        ]
+        if self.repeats > 1:
+            spreads = (
+                f"{metric} of {task} {min(values):.3f} to {max(values):.3f}"
+                for task, metrics in self.scores[0].items()
+                for metric in metrics
+                if (values := [scores[task][metric] for scores in self.scores if scores[task][metric] is not None])
+            )
+            texts.append(f"Over {self.repeats} divisions, of which the first is shown: {'; '.join(spreads)}.")
+        return texts
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """How a model came to its predictions: by a run of a recipe, or by an evaluation on other records.
 
@@ -82,6 +118,7 @@ class RunInfo:
         name (`str`): What the card calls the model.
         experts (`dict[str, str]`): By expert, where its first weights come from.
         dataset (`DatasetInfo`): The records.
+        cross_validation (`CrossValidationInfo`, *optional*): Of a run that was cross-validated.
         num_parameters (`int`): All weights.
         device (`str`): Where it ran.
         num_processes (`int`): On how many processes.
@@ -103,6 +140,7 @@ class RunInfo:
     versions: dict[str, str]
     stages: dict[str, StageInfo] = field(default_factory=dict)
     kept_stage: str | None = None
+    cross_validation: CrossValidationInfo | None = None
     recipe: dict[str, Any] | None = None
     num_resamples: int | None = None
     confidence: float | None = None
@@ -110,15 +148,16 @@ class RunInfo:
 
     def remarks(self) -> list[str]:
         """Return sentences on how the model was chosen, and what was unusual about its training."""
-        texts = []
-        if self.kept_stage is not None and len(self.stages) > 1:
+        texts = [] if self.cross_validation is None else self.cross_validation.remarks()
+        is_compared = all(stage.best_loss is not None for stage in self.stages.values())
+        if self.kept_stage is not None and len(self.stages) > 1 and is_compared:
             scores = ", ".join(f"{_words(name)} {_validated(stage)}" for name, stage in self.stages.items())
             texts.append(f"The model is that of {_words(self.kept_stage)}, the best stage on validation: {scores}.")
         for name, stage in self.stages.items():
             if stage.start_loss is not None:
                 before = _validated(StageInfo(0, 0, None, stage.start_score, 0, best_loss=stage.start_loss))
                 texts.append(f"On validation, before {_words(name)}: {before}; after: {_validated(stage)}.")
-            if stage.chosen_by == "loss":
+            if stage.chosen_by == "loss" and stage.best_loss is not None:
                 texts.append(f"The best epoch of {_words(name)} is that of the lowest validation loss.")
             if stage.precision != "fp32":
                 texts.append(f"Forward passes of {_words(name)} ran under {stage.precision} autocast.")
@@ -139,6 +178,8 @@ class RunInfo:
             stages = {name: _fields_of(StageInfo, stage) for name, stage in content["stages"].items()}
             own = _own_fields(cls, content)
             dataset = _fields_of(DatasetInfo, content["dataset"])
+            rounds = content.get("cross_validation")
+            own["cross_validation"] = None if rounds is None else _fields_of(CrossValidationInfo, rounds)
             return cls(**own | {"dataset": dataset, "stages": stages, "recipe": content.get("recipe") or None})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its description lacks something: {error}") from error
@@ -187,4 +228,4 @@ def _own_fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
     return {item.name: content[item.name] for item in fields(kind) if item.name in content}
 
 
-__all__ = ["DatasetInfo", "RunInfo", "StageInfo", "environment", "source_commit"]
+__all__ = ["CrossValidationInfo", "DatasetInfo", "RunInfo", "StageInfo", "environment", "source_commit"]

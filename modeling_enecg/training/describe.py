@@ -3,9 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
+from ..configuration_enecg import Task
 from ..evaluation.metrics import MIN_POSITIVES
 from ..evaluation.scoring import has_targets
-from ..runs.info import DatasetInfo, RunInfo, StageInfo, environment
+from ..runs.info import CrossValidationInfo, DatasetInfo, RunInfo, StageInfo, environment
 from .recipe import Recipe
 from .training import Outcome, Training
 
@@ -13,7 +16,13 @@ _PLACES = ("data_dir", "output_dir", "cache_dir", "num_processes", "num_proc")
 _FEW_TEST_RECORDS = 1000
 
 
-def describe_run(recipe: Recipe, name: str, training: Training, outcome: Outcome) -> RunInfo:
+def describe_run(
+    recipe: Recipe,
+    name: str,
+    training: Training,
+    outcome: Outcome,
+    cross_validation: CrossValidationInfo | None = None,
+) -> RunInfo:
     """Return how a run was made.
 
     Args:
@@ -21,6 +30,7 @@ def describe_run(recipe: Recipe, name: str, training: Training, outcome: Outcome
         name (`str`): What the card calls the model.
         training (`Training`): Its model, records and stages.
         outcome (`Outcome`): What came of them.
+        cross_validation (`CrossValidationInfo`, *optional*): What came of it.
     """
     model, data = training.model, training.data
     sources = {
@@ -38,6 +48,7 @@ def describe_run(recipe: Recipe, name: str, training: Training, outcome: Outcome
             for stage, history in outcome.histories.items()
         },
         kept_stage=outcome.kept,
+        cross_validation=cross_validation,
         num_parameters=model.num_parameters(),
         recipe={key: value for key, value in asdict(recipe).items() if key not in _PLACES},
         num_resamples=recipe.num_resamples,
@@ -52,18 +63,22 @@ def _note(training: Training) -> str:
     notes = []
     if counts["test"] < _FEW_TEST_RECORDS:
         notes.append("A smoke signal on few records, not a result.")
-    few = [task.name for task in training.model.tasks.values() if _decides_little(training, task.name)]
+    decided_by = "validation" if "validation" in counts else "train"
+    few = [
+        task.name
+        for task in training.model.tasks.values()
+        if _decides_little(task, training.data.labels[decided_by][task.name])
+    ]
     if few:
         notes.append(
-            f"The validation fold ({counts['validation']} records) is too small to choose anything by for "
+            f"Validation ({counts[decided_by]} records) is too small to choose anything by for "
             f"{', '.join(few)}: epochs, stages and thresholds are chosen by chance as much as by merit."
         )
     return " ".join(notes)
 
 
-def _decides_little(training: Training, task_name: str) -> bool:
-    """Whether a task has no output with enough validation records of both kinds, or of a regression enough at all."""
-    task, targets = training.model.tasks[task_name], training.data.labels["validation"][task_name]
+def _decides_little(task: Task, targets: np.ndarray) -> bool:
+    """Whether a task has no output with enough records of both kinds, or of a regression enough at all."""
     known = targets[has_targets(task, targets)]
     if task.is_regression:
         return len(known) < MIN_POSITIVES

@@ -37,6 +37,7 @@ FINITE = Range()
 POSITIVE = Range(0, is_low_open=True)
 NOT_NEGATIVE = Range(0)
 COUNT = Range(1)
+FOLDS = Range(3)  # one is predicted, one picks epochs, one trains
 RATE = Range(0, 1, is_high_open=True)  # of what is dropped
 SHARE = Range(0, 1, is_low_open=True)
 INNER_SHARE = Range(0, 1, is_low_open=True, is_high_open=True)
@@ -118,6 +119,7 @@ def check_numbers(values: Mapping[str, Any], schema: Any, prefix: str = "") -> N
 
 __all__ = [
     "COUNT",
+    "FOLDS",
     "INNER_SHARE",
     "NOT_NEGATIVE",
     "POSITIVE",

@@ -20,7 +20,7 @@ from ..settings import (
     read_settings,
     suggest,
 )
-from .limits import COUNT, INNER_SHARE, SEED, SHARE, check_numbers
+from .limits import COUNT, FOLDS, INNER_SHARE, SEED, SHARE, check_numbers
 from .stages import STAGES
 
 RecipeError = SettingsError
@@ -38,6 +38,7 @@ _RESERVED = {
     "remove_unused_columns",
     "label_names",
     "restore_callback_states_from_checkpoint",
+    "last_epoch",
 }
 
 
@@ -118,6 +119,14 @@ class Recipe:
     lead_sets: list[str] = field(
         default_factory=list, metadata={"help": f"Score the test fold also on {', '.join(LEAD_SETS)}."}
     )
+    folds: int | None = field(
+        default=None,
+        metadata={
+            "help": "Cross-validate on the records of training and validation, divided into so many folds by patient.",
+            "range": FOLDS,
+        },
+    )
+    repeats: int = field(default=1, metadata={"help": "How often folds are drawn anew.", "range": COUNT})
     num_resamples: int = field(
         default=1000, metadata={"help": "Bootstrap resamples of the intervals.", "range": COUNT}
     )
@@ -144,6 +153,12 @@ class Recipe:
             check_choice("lead_sets", name, tuple(LEAD_SETS))
         if self.streaming and (self.train_fraction < 1 or self.permute_labels):
             raise RecipeError("streaming: takes the whole training fold; leave train_fraction and permute_labels out.")
+        if self.folds is None and self.repeats > 1:
+            raise RecipeError("repeats: there is nothing to repeat without folds.")
+        if self.folds is not None and (self.streaming or self.train_fraction < 1):
+            raise RecipeError(
+                "folds: takes all records, held in memory's reach; leave streaming and train_fraction out."
+            )
         for task, weight in self.loss_weights.items():
             check_choice("loss_weights", task, self.tasks)
             if not fits(weight, float) or weight <= 0:

@@ -1,5 +1,6 @@
 """Follow a recipe from records to a trained model and its report; the same call resumes a run that was killed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -10,25 +11,28 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.utils import CONFIG_NAME, logging
 
+from ..configuration_enecg import Task
 from ..data.prepared import SignalRecords, Split
 from ..data.preparing import mean_over_windows
 from ..data.record_metadata import record_metadata
-from ..data.sources import find_source
+from ..data.sources import SPLITS, find_source
 from ..data.targets import dataset_tasks
 from ..evaluation.scoring import predicted_outputs
 from ..reports.run_report import write_report
 from ..runs.files import clear_leftovers, write_text
+from ..runs.info import CrossValidationInfo
 from ..runs.lock import LOCK, locked
-from ..runs.predictions import Predictions
+from ..runs.predictions import Predictions, read_predictions
 from ..runs.processes import start_processes
-from ..runs.run import CHECKPOINTS, PREDICTED_SPLITS, RECIPE, RUN_INFO, Run
-from .building import ModelSource, starting_model
+from ..runs.run import CHECKPOINTS, CROSS_VALIDATION, PREDICTED_SPLITS, PREDICTIONS, RECIPE, RUN_INFO, Run
+from .building import ModelSource, StartingModel, starting_model
+from .cross_validation import Folds, final_schedule, first_repeat, parts, repeat_scores, stacked
 from .decide import decide, write_tasks
 from .describe import describe_run
-from .feature_store import FeatureSettings, feature_statistics, stream_statistics
+from .feature_store import FeatureSettings
 from .fitting import fit_tasks, update_task
 from .recipe import Recipe, RecipeError
-from .run_data import RunData, Selection
+from .run_data import RunData, Selection, read_data
 from .stages import STAGES, stage_arguments
 from .trainers import EnECGTrainer
 from .training import Training
@@ -86,51 +90,72 @@ def prepare(recipe: Recipe, run: Run) -> Training:
     """
     source = find_source(recipe.dataset_options_in_full())
     tasks = dataset_tasks(source.features, recipe.tasks, recipe.loss_weights)
+    start = new_start(recipe, tasks)
+    needed = SPLITS if recipe.folds is None else ("train", "test")
+    data = read_data(source, recipe.part(Selection), start.extractor, tasks, needed)
+    if recipe.folds is not None:
+        data = data.pooled()
+    return new_training(recipe, run, start, data)
+
+
+def new_start(recipe: Recipe, tasks: Sequence[Task]) -> StartingModel:
+    """Return a recipe's model before its first stage; the same at every call."""
     set_seed(recipe.seed)
-    start = starting_model(recipe.part(ModelSource), tasks)
-    data = RunData(source, recipe.part(Selection), start.extractor, tasks)
+    return starting_model(recipe.part(ModelSource), tasks)
+
+
+def new_training(
+    recipe: Recipe, run: Run, start: StartingModel, data: RunData, schedule: Mapping[str, int] | None = None
+) -> Training:
+    """Bring a model, records and stages together.
+
+    Args:
+        recipe (`Recipe`): What to do.
+        run (`Run`): Where.
+        start (`StartingModel`): The model.
+        data (`RunData`): The records.
+        schedule (`Mapping[str, int]`, *optional*): Do these stages only, each up to this epoch; by default all of
+            them, as long as the validation fold says.
+    """
     arguments = {
-        stage: stage_arguments(stage, settings, run.stage(stage) / CHECKPOINTS, recipe.seed, data.num_train)
+        stage: stage_arguments(
+            *(stage, settings, run.stage(stage) / CHECKPOINTS, recipe.seed, data.num_train),
+            last_epoch=None if schedule is None else schedule[stage],
+        )
         for stage, settings in recipe.stages.items()
+        if schedule is None or stage in schedule
     }
     training = Training(run, start, data, arguments, recipe.part(FeatureSettings), recipe.save_experts)
     training.check()
     fit_tasks(start.model, data.labels["train"], recipe.loss_weights, recipe.class_weights, start.trained_tasks)
     if recipe.standardize_features and start.base is None:
-        _fit_features(training)
+        training.fit_features()
     return training
 
 
-def _fit_features(training: Training) -> None:
-    """Set the statistics by which the model standardises its experts' features."""
-    model, stream = training.model, training.data.stream
-    if stream is not None:
-        model.to(PartialState().device)
-        statistics = stream_statistics(model, stream)
-    else:
-        features = training.feature_records("train").features
-        statistics = {name: feature_statistics(values) for name, values in features.items()}
-    model.set_feature_statistics(statistics)
-
-
 def _train_and_report(recipe: Recipe, name: str, training: Training) -> dict[str, Any]:
-    run, data, model = training.run, training.data, training.model
+    run, decided_by, cross_validation = training.run, None, None
+    if recipe.folds is not None:
+        training, decided_by, cross_validation = cross_validated(recipe, training)
     outcome = training.train()
+    data, model = training.data, training.model
+    splits = PREDICTED_SPLITS if cross_validation is None else ("test",)
     predictions = {
-        split: _predict(outcome.trainer, data.splits[split], training.dataset(outcome.kept, split))
-        for split in PREDICTED_SPLITS
+        split: predict(outcome.trainer, data.splits[split], training.dataset(outcome.kept, split)) for split in splits
     }
     on_lead_sets = {}
     for lead_set in recipe.lead_sets:
         test = data.test_on(lead_set)
-        on_lead_sets[lead_set] = _predict(outcome.trainer, test, SignalRecords(test))
+        on_lead_sets[lead_set] = predict(outcome.trainer, test, SignalRecords(test))
     metrics: dict[str, Any] = {}
     if PartialState().is_main_process:
         tasks = list(model.tasks.values())
-        for task, fields in decide(tasks, predictions["validation"]).items():
+        if decided_by is not None and cross_validation is not None:
+            predictions = {"validation": first_repeat(decided_by, cross_validation.repeats), **predictions}
+        for task, fields in decide(tasks, decided_by or predictions["validation"]).items():
             update_task(model, task, **fields)
         write_tasks(tasks, [run.folder / CONFIG_NAME, *STAGES[outcome.kept].trainer.files_with_tasks(run)])
-        info = describe_run(recipe, name, training, outcome)
+        info = describe_run(recipe, name, training, outcome, cross_validation)
         run.write(RUN_INFO, info.to_dict())
         metrics = write_report(
             Run(run.folder),  # what was read of it before may have changed
@@ -145,6 +170,51 @@ def _train_and_report(recipe: Recipe, name: str, training: Training) -> dict[str
         )
     PartialState().wait_for_everyone()
     return metrics
+
+
+def cross_validated(recipe: Recipe, training: Training) -> tuple[Training, Predictions, CrossValidationInfo]:
+    """Predict every record out of fold, and return the training of the final model.
+
+    Args:
+        recipe (`Recipe`): What to do in each round.
+        training (`Training`): The training on all records, which have the epochs of the recipe.
+
+    Returns:
+        `tuple[Training, Predictions, CrossValidationInfo]`: The training on all records with the epochs that the
+            rounds found best; what they predicted, repeat by repeat; and what is said of it.
+    """
+    run, data, tasks = training.run, training.data, training.data.tasks
+    patients = data.splits["train"].records["patient_id"][:]
+    try:
+        rounds = list(parts(recipe.part(Folds), tasks, data.labels["train"], patients))
+    except ValueError as error:
+        raise RecipeError(f"folds: {error}") from error
+    fewest = min(len(each.rows["train"]) for each in rounds)
+    for stage, settings in recipe.stages.items():
+        stage_arguments(stage, settings, run.stage(stage) / CHECKPOINTS, recipe.seed, fewest)
+    histories, predicted = [], []
+    for each in rounds:
+        own = Run(run.folder / CROSS_VALIDATION / each.name)
+        if not (own.folder / PREDICTIONS).exists():
+            logger.warning("Cross-validation: repeat %d, fold %d.", each.repeat, each.fold)
+            _predict_fold(recipe, own, data.divided(each.rows), tasks)
+        histories.append({stage: own.history(stage) for stage in recipe.stages})
+        predicted.append(read_predictions(own.folder / PREDICTIONS, tasks, ("validation",))["validation"])
+    schedule = final_schedule(histories)
+    final = new_training(recipe, run, new_start(recipe, tasks), data, schedule)
+    scores = repeat_scores(tasks, predicted, recipe.repeats)
+    return final, stacked(predicted), CrossValidationInfo(int(recipe.folds or 0), recipe.repeats, schedule, scores)
+
+
+def _predict_fold(recipe: Recipe, run: Run, data: RunData, tasks: Sequence[Task]) -> None:
+    """Train on a round's records and predict its fold; of the models nothing stays."""
+    training = new_training(recipe, run, new_start(recipe, tasks), data)
+    outcome = training.train()
+    predicted = predict(outcome.trainer, data.splits["test"], training.dataset(outcome.kept, "test"))
+    if PartialState().is_main_process:
+        run.write_predictions(predicted.to_frame("validation", tasks, list(training.model.experts)))
+        training.remove_models()
+    PartialState().wait_for_everyone()
 
 
 def _is_done(recipe: Recipe, run: Run) -> bool:
@@ -173,7 +243,7 @@ def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
     return before
 
 
-def _predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> Predictions:
+def predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> Predictions:
     """Predict a split; of a record of several windows, the mean."""
     output = trainer.predict(dataset, ignore_keys=[])
     rows, means = mean_over_windows(split.records["ecg_id"][:], *cast(tuple[Any, Any, Any], output.predictions))

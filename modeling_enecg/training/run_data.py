@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..configuration_enecg import Task
-from ..data.prepared import Split, Views, labelled_rows
+from ..data.prepared import Split, Views, joined, labelled_rows
 from ..data.preparing import load_splits
 from ..data.sources import SPLITS, Source
 from ..data.streaming import Stream
@@ -29,54 +29,34 @@ class Selection:
     seed: int = 42
 
 
+@dataclass(frozen=True)
 class RunData:
     """A recipe's records, prepared for its model.
 
-    Args:
+    Attributes:
         source (`Source`): The dataset.
-        selection (`Selection`): Which records, and whether the training fold is streamed.
         extractor (`Extractor`): Turns a record into the model's input.
         tasks (`Sequence[Task]`): The tasks.
-
-    Attributes:
-        all_splits (`dict[str, Split]`): All records; without `train` where that is streamed.
-        rows (`dict[str, np.ndarray]`): Which of them count: those with a label, and of training the recipe's fraction.
-        splits (`dict[str, Split]`): These.
+        all_splits (`Mapping[str, Split]`): All records; without `train` where that is streamed.
+        rows (`Mapping[str, np.ndarray]`): Which of them count: those with a label, and of training the recipe's
+            fraction.
+        splits (`Mapping[str, Split]`): These.
         stream (`Stream`, *optional*): The training fold where it is streamed.
-        labels (`dict[str, dict[str, np.ndarray]]`): By split and task, their targets.
-
-    Raises:
-        SettingsError: if a split is empty, or has no label of a task.
     """
 
-    def __init__(self, source: Source, selection: Selection, extractor: Extractor, tasks: Sequence[Task]):
-        self.source, self.selection, self.extractor, self.tasks = source, selection, extractor, tasks
-        kept = SPLITS[1:] if selection.streaming else SPLITS
-        self.all_splits = load_splits(source, extractor, tasks, kept)
-        self.rows = {name: labelled_rows(split.labels) for name, split in self.all_splits.items()}
-        if "train" in self.rows:
-            self.rows["train"] = self._fraction(self.rows["train"])
-        self.splits = {name: split.select(self.rows[name]) for name, split in self.all_splits.items()}
-        if selection.permute_labels:
-            for name in SPLITS[:2]:
-                self.splits[name] = replace(
-                    self.splits[name], labels=permuted(self.splits[name].labels, selection.subset_seed)
-                )
-        self.stream = (
-            Stream(source, Views(extractor), tasks, selection.seed, selection.shuffle_buffer)
-            if selection.streaming
-            else None
-        )
-        self.labels = {name: split.labels for name, split in self.splits.items()}
-        if self.stream is not None:
-            self.labels["train"] = self.stream.labels
-        _check_labels(self.labels)
+    source: Source
+    extractor: Extractor
+    tasks: Sequence[Task]
+    all_splits: Mapping[str, Split]
+    rows: Mapping[str, np.ndarray]
+    splits: Mapping[str, Split]
+    stream: Stream | None = None
 
-    def _fraction(self, rows: np.ndarray) -> np.ndarray:
-        if self.selection.train_fraction == 1:
-            return rows
-        labels = {task: targets[rows] for task, targets in self.all_splits["train"].labels.items()}
-        return rows[nested_subset(self.tasks, labels, self.selection.train_fraction, self.selection.subset_seed)]
+    @property
+    def labels(self) -> dict[str, dict[str, np.ndarray]]:
+        """By split and task, the targets of the records that count."""
+        streamed = {} if self.stream is None else {"train": self.stream.labels}
+        return {name: split.labels for name, split in self.splits.items()} | streamed
 
     @property
     def num_train(self) -> int:
@@ -108,17 +88,81 @@ class RunData:
         splits = load_splits(self.source, self.extractor, self.tasks, ["test"], LEAD_SETS[lead_set])
         return splits["test"].select(self.rows["test"])
 
+    def pooled(self) -> "RunData":
+        """Return the same records with those of training and validation together as `train`."""
+        together = [name for name in SPLITS[:2] if name in self.splits]
+        starts = np.cumsum([0, *(len(self.all_splits[name]) for name in together)])
+        rows = [self.rows[name] + start for name, start in zip(together, starts, strict=False)]
+        return replace(
+            self,
+            all_splits={
+                "train": joined([self.all_splits[name] for name in together]),
+                "test": self.all_splits["test"],
+            },
+            rows={"train": np.concatenate(rows), "test": self.rows["test"]},
+            splits={"train": joined([self.splits[name] for name in together]), "test": self.splits["test"]},
+        )
 
-def _check_labels(labels: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    def divided(self, parts: Mapping[str, np.ndarray]) -> "RunData":
+        """Return parts of the training records as splits.
+
+        Args:
+            parts (`Mapping[str, np.ndarray]`): By a split's new name, indices into the training split.
+        """
+        return replace(
+            self,
+            all_splits=dict.fromkeys(parts, self.all_splits["train"]),
+            rows={name: self.rows["train"][indices] for name, indices in parts.items()},
+            splits={name: self.splits["train"].select(indices) for name, indices in parts.items()},
+        )
+
+
+def read_data(
+    source: Source,
+    selection: Selection,
+    extractor: Extractor,
+    tasks: Sequence[Task],
+    needed: Sequence[str] = SPLITS,
+) -> RunData:
+    """Read and prepare a recipe's records.
+
+    Args:
+        source (`Source`): The dataset.
+        selection (`Selection`): Which records, and whether the training fold is streamed.
+        extractor (`Extractor`): Turns a record into the model's input.
+        tasks (`Sequence[Task]`): The tasks.
+        needed (`Sequence[str]`, *optional*, defaults to all): The splits that must be there.
+
+    Raises:
+        SettingsError: if such a split is empty, or has no label of a task.
+    """
+    all_splits = load_splits(source, extractor, tasks, SPLITS[1:] if selection.streaming else SPLITS)
+    rows = {name: labelled_rows(split.labels) for name, split in all_splits.items()}
+    if "train" in rows and selection.train_fraction < 1:
+        labels = {task: targets[rows["train"]] for task, targets in all_splits["train"].labels.items()}
+        rows["train"] = rows["train"][nested_subset(tasks, labels, selection.train_fraction, selection.subset_seed)]
+    splits = {name: split.select(rows[name]) for name, split in all_splits.items()}
+    if selection.permute_labels:
+        for name in SPLITS[:2]:
+            splits[name] = replace(splits[name], labels=permuted(splits[name].labels, selection.subset_seed))
+    stream = None
+    if selection.streaming:
+        stream = Stream(source, Views(extractor), tasks, selection.seed, selection.shuffle_buffer)
+    data = RunData(source, extractor, tasks, all_splits, rows, splits, stream)
+    _check_labels(data.labels, needed)
+    return data
+
+
+def _check_labels(labels: Mapping[str, Mapping[str, np.ndarray]], needed: Sequence[str]) -> None:
     """Refuse data without a label for something that is to be trained or measured."""
-    empty = [name for name in SPLITS if name not in labels or not len(next(iter(labels[name].values())))]
+    empty = [name for name in needed if name not in labels or not len(next(iter(labels[name].values())))]
     if empty:
         raise SettingsError(
             f"data_dir: no records with a label of the tasks in the {' and '.join(empty)} split "
             "(folds 1-8 train, 9 validation, 10 test)."
         )
-    for split, by_task in labels.items():
-        for task, targets in by_task.items():
+    for split in needed:
+        for task, targets in labels[split].items():
             if np.isnan(targets).all():
                 raise SettingsError(
                     f"tasks: no record of the {split} split has a label of {task!r}; leave the task out."

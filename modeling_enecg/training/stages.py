@@ -34,7 +34,12 @@ STAGES: dict[str, Stage] = {
 
 
 def stage_arguments(
-    stage: str, settings: Mapping[str, Any], folder: Path, seed: int, num_records: int
+    stage: str,
+    settings: Mapping[str, Any],
+    folder: Path,
+    seed: int,
+    num_records: int,
+    last_epoch: int | None = None,
 ) -> StageArguments:
     """Return a stage's training arguments for this machine and number of processes.
 
@@ -44,6 +49,7 @@ def stage_arguments(
         folder (`Path`): Where checkpoints go.
         seed (`int`): Of order, dropout and stochastic depth.
         num_records (`int`): Number of training records.
+        last_epoch (`int`, *optional*): End with this epoch; by default the validation fold decides.
 
     Raises:
         SettingsError: if the global batch cannot be divided or is larger than the training fold, or settings
@@ -56,6 +62,7 @@ def stage_arguments(
             **settings,
             output_dir=str(folder),
             seed=seed,
+            last_epoch=last_epoch,
             per_device_train_batch_size=batch_size,
             per_device_eval_batch_size=batch_size,
             use_cpu=use_cpu,

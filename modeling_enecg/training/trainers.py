@@ -43,6 +43,20 @@ class DivergenceError(ValueError):
     """A training whose loss or outputs are not finite any more."""
 
 
+class StopAfterEpoch(TrainerCallback):
+    """End a training with an epoch, in the middle of its schedule."""
+
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop if it was the last one."""
+        if round(state.epoch or 0) >= self.epoch:
+            control.should_training_stop = True
+
+
 @dataclass(frozen=True)
 class StagePlace:
     """Where a stage stands in its run.
@@ -109,6 +123,8 @@ class EnECGTrainer(Trainer):
         callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
         if isinstance(train_dataset, StreamedBatches):
             callbacks.append(SetEpoch(train_dataset))
+        if args.last_epoch is not None:
+            callbacks.append(StopAfterEpoch(args.last_epoch))
         if args.early_stopping_patience is not None:
             callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         super().__init__(

@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.streaming import StreamedBatches
 from ..modeling_enecg import EnECGModel
 from ..runs.files import added_files, write_text
-from ..runs.run import CHECKPOINTS, HISTORY, LOGS, Run
+from ..runs.run import CHECKPOINTS, HISTORY, LOGS, PREDICTIONS, Run
 from ..settings import SettingsError
 from .arguments import StageArguments
 from .building import StartingModel
 from .checkpoints import last_sound_checkpoint
 from .cost import CostMeter
-from .feature_store import FeatureSettings, stored_features
+from .feature_store import FeatureSettings, feature_statistics, stored_features, stream_statistics
 from .run_data import RunData
 from .stages import STAGES
 from .trainers import DivergenceError, EnECGTrainer, StagePlace
@@ -86,6 +86,16 @@ class Training:
                 "save_experts: only experts that have a path and stay frozen can be saved by reference."
             )
 
+    def fit_features(self) -> None:
+        """Set the statistics by which the model standardises its experts' features."""
+        if self.data.stream is not None:
+            self.model.to(PartialState().device)
+            statistics = stream_statistics(self.model, self.data.stream)
+        else:
+            features = self.feature_records("train").features
+            statistics = {name: feature_statistics(values) for name, values in features.items()}
+        self.model.set_feature_statistics(statistics)
+
     def train(self) -> Outcome:
         """Run every stage that is not done yet, and put the best one's model in its place.
 
@@ -124,6 +134,13 @@ class Training:
             self.data.splits[split],
         )
 
+    def remove_models(self) -> None:
+        """Remove all that the stages left but their histories, and what is not a stage's."""
+        for folder in (self.run.folder, *(self.run.stage(stage) for stage in self.arguments)):
+            _remove_files(folder, {HISTORY, PREDICTIONS})
+        shutil.rmtree(self.run.adapter, ignore_errors=True)
+        shutil.rmtree(self.run.folder / LOGS, ignore_errors=True)
+
     def _run_stage(self, stage: str) -> EnECGTrainer:
         """Do a stage, or take its model where it is done; return its trainer."""
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.run.folder / LOGS / stage)
@@ -160,7 +177,8 @@ class Training:
             else StreamedBatches(self.data.stream, arguments.per_device_train_batch_size)
         )
         try:
-            return STAGES[stage].trainer(self.model, arguments, train, self.dataset(stage, "validation"))
+            validation = self.dataset(stage, "validation" if arguments.last_epoch is None else "train")
+            return STAGES[stage].trainer(self.model, arguments, train, validation)
         except ValueError as error:
             raise SettingsError(f"stages.{stage}: {error}") from error
 
@@ -233,9 +251,13 @@ class Training:
         self._save(self.run.folder)
         if is_last:
             (folder / CONFIG_NAME).unlink()  # from now on the model lies in the run's own folder
-            for path in folder.iterdir():
-                if path.name != HISTORY:
-                    path.unlink()
+            _remove_files(folder, {HISTORY})
+
+
+def _remove_files(folder: Path, kept: Collection[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in kept:
+            path.unlink()
 
 
 def best_stage(histories: Mapping[str, Mapping[str, Any]]) -> str:
@@ -257,11 +279,11 @@ def stage_history(trainer: EnECGTrainer, further: Mapping[str, Any]) -> dict[str
     # An undefined score is left out: JSON has no nan.
     log = [{key: value for key, value in entry.items() if value == value} for entry in trainer.state.log_history]
     best_step = trainer.state.best_global_step
-    best = next((each for each in log if "eval_loss" in each and each["step"] == best_step), {})
+    best: Mapping[str, Any] = next((each for each in log if "eval_loss" in each and each["step"] == best_step), {})
     return {
         "num_trainable": trainer.model.num_parameters(only_trainable=True),
         "num_epochs": round(trainer.state.epoch or 0),
-        "best_epoch": round(best["epoch"]) if best else None,
+        "best_epoch": round(best["epoch"]) if best else trainer.args.last_epoch,
         "best_score": best.get("eval_score"),
         "best_loss": best.get("eval_loss"),
         "chosen_by": trainer.args.metric_for_best_model,

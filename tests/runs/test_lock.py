@@ -32,7 +32,14 @@ def hold(tmp_path):
     script.write_text(HOLD)
 
     def hold(folder: Path, num_processes: int = 1) -> subprocess.Popen:
-        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(num_processes), "--master_port", free_port()]
+        launcher = [
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(num_processes),
+            "--master_port",
+            free_port(),
+        ]
         command = [sys.executable, *(launcher if num_processes > 1 else []), str(script), str(folder)]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen([*command, str(tmp_path / "holds_")], env=environment, start_new_session=True)
