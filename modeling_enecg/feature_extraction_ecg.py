@@ -2,10 +2,11 @@
 
 A feature extractor is a list of named steps, saved in `preprocessor_config.json`, so that a reader of that file sees
 all that happens to a signal. Signals are arrays of shape `(num_leads, num_samples)` in millivolts (mV); every step
-works on the last axis in float64 and takes any leading axes.
+works on the last axis in float64 and takes any leading axes. A step asks by the names of its arguments for what it
+needs beside the signal and its settings: `rate` (Hz), `target_rate`, `sequence_length`, `padding_value`.
 """
 
-import math
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import scipy.signal
 from transformers import BatchFeature, FeatureExtractionMixin
 from transformers.utils import logging
 
+from .calibration import without_calibration
 from .leads import STANDARD_LEADS, recorded_leads
 
 logger = logging.get_logger(__name__)
@@ -22,46 +24,41 @@ logger = logging.get_logger(__name__)
 # very low voltage, and lie below ADC units and µV, and above volts.
 LARGEST_MV = 50.0
 SMALLEST_MV = 0.01
+FEW_SAMPLES = 0.01  # of all: so few that are too large are spikes, and not the unit
 LOWEST_HZ, HIGHEST_HZ = 10, 100_000  # beyond these no ECG is recorded, and resampling would fill the memory
 # What filters leave of a constant is rounding, and far below this.
 FLAT_MV = 1e-9
 
 
-def resample(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", method: str) -> np.ndarray:
-    """Resample to the extractor's rate, by Fourier (`"fourier"`), polyphase filter or linear interpolation."""
-    target_rate = extractor.sampling_rate
+def resample(signal: np.ndarray, rate: float, target_rate: float, method: str) -> np.ndarray:
+    """Resample to the extractor's rate, by Fourier (`"fourier"`) or linear interpolation (`"linear"`)."""
     if rate == target_rate:
         return signal
-    num_samples = int(signal.shape[-1] * target_rate / rate)
+    num_samples = round(signal.shape[-1] * target_rate / rate)
+    if num_samples < 1:
+        raise ValueError("the signal is too short.")
     if method == "fourier":
         return scipy.signal.resample(signal, num_samples, axis=-1)
-    if method == "polyphase":
-        divisor = math.gcd(int(target_rate), int(rate))
-        return scipy.signal.resample_poly(signal, int(target_rate) // divisor, int(rate) // divisor, axis=-1)
+    if method != "linear":
+        raise ValueError(f"the method {method!r} is unknown; fourier or linear was expected.")
     position = np.linspace(0, signal.shape[-1] - 1, num_samples)
     left = np.minimum(position.astype(int), signal.shape[-1] - 2)
     weight = position - left
     return signal[..., left] * (1 - weight) + signal[..., left + 1] * weight
 
 
-def crop_or_pad(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor") -> np.ndarray:
+def crop_or_pad(signal: np.ndarray, sequence_length: int, padding_value: float) -> np.ndarray:
     """Take the middle `sequence_length` samples, or append `padding_value` up to there."""
-    surplus = signal.shape[-1] - extractor.sequence_length
+    surplus = signal.shape[-1] - sequence_length
     if surplus >= 0:
         start = surplus // 2
-        return signal[..., start : start + extractor.sequence_length]
+        return signal[..., start : start + sequence_length]
     padding = [(0, 0)] * (signal.ndim - 1) + [(0, -surplus)]
-    return np.pad(signal, padding, constant_values=extractor.padding_value)
+    return np.pad(signal, padding, constant_values=padding_value)
 
 
 def butterworth(
-    signal: np.ndarray,
-    rate: float,
-    extractor: "ECGFeatureExtractor",
-    kind: str,
-    cutoff_hz: float | Sequence[float],
-    order: int,
-    form: str = "sos",
+    signal: np.ndarray, rate: float, kind: str, cutoff_hz: float | Sequence[float], order: int, form: str = "sos"
 ) -> np.ndarray:
     """Filter forward and backward (zero phase), as second-order sections (`"sos"`) or transfer function (`"ba"`)."""
     if form == "sos":
@@ -69,22 +66,18 @@ def butterworth(
     return scipy.signal.filtfilt(*scipy.signal.butter(order, cutoff_hz, kind, fs=rate), signal)
 
 
-def notch(
-    signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", frequency_hz: float, quality: float
-) -> np.ndarray:
+def notch(signal: np.ndarray, rate: float, frequency_hz: float, quality: float) -> np.ndarray:
     """Remove one frequency, such as mains hum, forward and backward (zero phase)."""
     return scipy.signal.filtfilt(*scipy.signal.iirnotch(frequency_hz, quality, fs=rate), signal)
 
 
-def remove_baseline(signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", window_s: float) -> np.ndarray:
+def remove_baseline(signal: np.ndarray, rate: float, window_s: float) -> np.ndarray:
     """Subtract each lead's moving median; beyond the ends the signal counts as zero."""
     window = int(window_s * rate) // 2 * 2 + 1
     return signal - np.apply_along_axis(scipy.signal.medfilt, -1, signal, window)
 
 
-def standardize(
-    signal: np.ndarray, rate: float, extractor: "ECGFeatureExtractor", scope: str, epsilon: float = 0.0
-) -> np.ndarray:
+def standardize(signal: np.ndarray, scope: str, epsilon: float = 0.0) -> np.ndarray:
     """Subtract the mean and divide by the standard deviation, of the whole record or lead by lead; a flat one is 0."""
     axes = (-2, -1) if scope == "record" else (-1,)
     centred = signal - signal.mean(axis=axes, keepdims=True)
@@ -100,6 +93,7 @@ STEPS: dict[str, Callable[..., np.ndarray]] = {
     "remove_baseline": remove_baseline,
     "standardize": standardize,
 }
+_ARGUMENTS = {name: frozenset(inspect.signature(step).parameters) for name, step in STEPS.items()}
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
@@ -166,8 +160,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
         Args:
             signals (`np.ndarray` of shape `(num_leads, num_samples)` or a list of them): Amplitudes in mV. Lengths may
-                differ.
-            sampling_rate (`float`, *optional*): Samples a second (Hz) of the signals. Without it the extractor's own
+                differ. A calibration pulse at the end is left out.
+            sampling_rate (`float`, *optional*): Samples per second (Hz) of the signals. Without it the extractor's own
                 rate is taken, with a warning.
             lead_names (`Sequence[str]`, *optional*): The signals' leads, row by row, in any order; some may be left
                 out. Without it the rows must be the extractor's leads in its order.
@@ -180,7 +174,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
         Raises:
             ValueError: if a signal has the wrong shape or none of the leads, holds NaN in a part of a lead or infinite
-                values, or has amplitudes that no ECG in mV has.
+                values, is too short for a step or constant in all leads, or has amplitudes that no ECG in mV has.
         """
         return batch_records(self.prepare(signals, sampling_rate, lead_names), return_tensors)
 
@@ -218,6 +212,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         self, signal: np.ndarray, rate: float, lead_names: Sequence[str] | None, name: str
     ) -> "PreparedRecord":
         check_shape(signal, name)
+        signal = without_calibration(signal, rate)
         if lead_names is None and len(signal) != len(self.lead_names):
             raise ValueError(
                 f"{name} has {len(signal)} leads; this extractor expects {len(self.lead_names)}: "
@@ -226,6 +221,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         leads, is_there = recorded_leads(
             signal, self.lead_names if lead_names is None else lead_names, self.lead_names
         )
+        if not changes(signal):
+            raise ValueError(f"{name} holds no ECG: every lead is constant.")
         if not len(leads):
             shape = (len(is_there), self.sequence_length)
             return PreparedRecord(np.zeros(shape, np.float32), is_there, np.ones(self.sequence_length, bool))
@@ -239,9 +236,16 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         """Return the signal after all steps, and how many of its samples were recorded."""
         num_recorded = signal.shape[-1]
         for step in self.steps:
-            arguments = {key: value for key, value in step.items() if key != "name"}
+            known = {
+                "rate": rate,
+                "target_rate": self.sampling_rate,
+                "sequence_length": self.sequence_length,
+                "padding_value": self.padding_value,
+            }
+            arguments = {key: value for key, value in known.items() if key in _ARGUMENTS[step["name"]]}
+            arguments |= {key: value for key, value in step.items() if key != "name"}
             try:
-                changed = STEPS[step["name"]](signal, rate, self, **arguments)
+                changed = STEPS[step["name"]](signal, **arguments)
             except ValueError as error:
                 raise ValueError(
                     f"{name} of {signal.shape[-1]} samples at {rate:g} Hz fails in the step {step}: {error}"
@@ -294,6 +298,12 @@ def check_shape(signal: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} has type {signal.dtype}; expected real numbers in mV.")
 
 
+def changes(signal: np.ndarray) -> bool:
+    """Whether some lead of a signal is not constant, or none has a sample; a lead with gaps is not looked at."""
+    recorded = signal[~np.isnan(signal[:, 0])] if np.issubdtype(signal.dtype, np.floating) else signal
+    return not len(recorded) or bool((recorded != recorded[:, :1]).any())
+
+
 def check_signal(signal: np.ndarray, name: str, lead_names: Sequence[str]) -> None:
     """Refuse what cannot be an ECG in mV.
 
@@ -312,11 +322,18 @@ def check_signal(signal: np.ndarray, name: str, lead_names: Sequence[str]) -> No
             f"{name} has {is_bad.sum()} values that are NaN or infinite (leads {leads}). "
             "Drop the record, or fill the gaps knowingly before."
         )
-    largest = float(np.abs(signal - np.median(signal, axis=1, keepdims=True)).max())
+    deviations = np.abs(signal - np.median(signal, axis=1, keepdims=True))
+    largest = float(deviations.max())
     if largest > LARGEST_MV:
+        share = float((deviations > LARGEST_MV).mean())
+        reason = (
+            "Are these µV (divide by 1000) or ADC units (divide by the gain)?"
+            if share > FEW_SAMPLES
+            else f"Only {share:.2%} of the samples do not: spikes, as of a pacemaker, or artefacts. Cut or clip them."
+        )
         raise ValueError(
             f"{name} deviates by up to {largest:.4g} from its leads' medians; in mV an ECG stays below "
-            f"{LARGEST_MV:g}. Are these µV (divide by 1000) or ADC units (divide by the gain)?"
+            f"{LARGEST_MV:g}. {reason}"
         )
     if 0 < largest < SMALLEST_MV:
         raise ValueError(

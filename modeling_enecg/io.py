@@ -6,57 +6,34 @@ Formats are told by their content, not by their ending. WFDB is read here; each 
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
-from typing import NamedTuple, cast
 
 import numpy as np
 
 from .ecg_file import (
     LONGEST_HOURS,
+    MOST_SAMPLES,
+    ChannelKind,
     ECGFileError,
     FileContent,
+    channel_kinds,
     channel_name,
-    is_known_lead,
-    is_other_signal,
+    contradicts,
+    is_no_unit,
+    largest_recording,
     mv_per_unit,
 )
 from .feature_extraction_ecg import HIGHEST_HZ, LOWEST_HZ
+from .file_signatures import SNIFFED_BYTES, format_of, other_format
 from .leads import is_standard_lead
 from .reading_wfdb import find_header, read_wfdb
+from .recording import ECGRecord
 
-_SNIFFED_BYTES = 4096
-_FIRST_OF_GROUP_8 = (b"\0", b"\1", b"\5", b"\x08", b"\x12", b"\x16", b"\x18")  # length, character set, classes, dates
 _LONGEST_TEXT = 500  # of a message, or of a lead's name
-
-
-class ECGRecord(NamedTuple):
-    """A recording as read from a file.
-
-    Attributes:
-        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): Amplitudes in mV, float64; NaN where a sample is
-            missing.
-        sampling_rate (`float`): Samples a second (Hz).
-        lead_names (`list[str]`): The name of each lead; a standard lead's in its standard spelling.
-    """
-
-    signal_mv: np.ndarray
-    sampling_rate: float
-    lead_names: list[str]
-
-
-# By a format's module in readers/: whether a file has it, from its first bytes.
-_SIGNATURES: dict[str, Callable[[bytes], bool]] = {
-    "dicom": lambda head: head[128:132] == b"DICM" or _looks_like_dicom(head),
-    "edf": lambda head: head[:8] in (b"0       ", b"\xffBIOSEMI") and b"\n" not in head[:256],
-    "ishne": lambda head: head[:8] in (b"ISHNE1.0", b"ANN  1.0"),
-    "scp": lambda head: head[16:22] == b"SCPECG" or _looks_like_scp(head),
-    "matlab": lambda head: head.startswith((b"MATLAB 5.0", b"MATLAB 7.3")) or _looks_like_matlab_4(head),
-    "numpy": lambda head: head[:6] == b"\x93NUMPY" or head[:4] == b"PK\x03\x04",
-    "xml": lambda head: _text_start(head).startswith("<"),
-    "text": lambda head: bool(head.strip()) and _is_text(head),
-}
 
 
 def read_ecg(
@@ -64,56 +41,93 @@ def read_ecg(
     sampling_rate: float | None = None,
     unit: str | float | None = None,
     lead_names: Sequence[str] | None = None,
+    most_samples: int = MOST_SAMPLES,
 ) -> ECGRecord:
     """Read an ECG file.
 
     WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE XML, HL7 aECG XML, Philips Sierra XML,
-    Schiller XML, SCP-ECG, ISHNE, NumPy, CSV and text exports are understood. Only leads are returned: channels in
-    other units than volts are left out, those that name themselves something else (EEG, RESP), and, beside channels
-    that are named as leads, those that are not.
+    Schiller XML, SCP-ECG, ISHNE, NumPy, CSV and text exports are understood. Only leads are returned. Channels in
+    other units than volts, those that name themselves something else (EEG, RESP), and, beside channels that are named
+    as leads, those that are not, stand in the record's `left_out` with the reason.
+
+    What the file states clearly holds, and an argument that contradicts it is refused. A name that tells no certain
+    lead (`ECG`, `MLII`, `col 0`) and a unit that is none (`adu`, `counts`) are replaced by what is given.
 
     Args:
         path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`.
-        sampling_rate (`float`, *optional*): Samples a second (Hz), where the file does not say it.
+        sampling_rate (`float`, *optional*): Samples per second (Hz), where the file does not say it.
         unit (`str` or `float`, *optional*): The amplitudes' unit, where the file does not say it: nV, uV, mV or V; or
-            how many mV one count is.
-        lead_names (`Sequence[str]`, *optional*): The channels' names in the file's order, where it does not say them.
+            how many mV one count of the stored numbers is.
+        lead_names (`Sequence[str]`, *optional*): The leads' names in the file's order, where it does not say them: of
+            all its channels, or of those alone that would be returned.
+        most_samples (`int`, *optional*, defaults to 12 leads of 48 hours at 1000 Hz): The largest recording that is
+            read, in samples of all channels together; a larger one is refused before memory is taken for it.
 
     Returns:
         [`ECGRecord`]
 
     Raises:
         ImportError: if the format's library is not installed.
+        TypeError: if an argument is of the wrong type.
         ECGFileError: if the file is missing, damaged, or of no known format; it contradicts an argument, or does not
             say what an argument then must; or it holds no lead.
     """
-    path = Path(path)
+    _check_arguments(sampling_rate, unit, lead_names, most_samples)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused in the end
-            content = _read(path)
-            content = _complete(content, sampling_rate, unit, lead_names)
-            return _leads(content)
+            content = _read(os.fspath(path), most_samples)
+            return _leads(_complete(content, sampling_rate, unit, lead_names))
+    except MemoryError as error:
+        raise ECGFileError(f"{path}: holds more samples than fit into memory. Cut the recording.") from error
     except ECGFileError as error:
         raise ECGFileError(f"{path}: {_on_one_line(str(error))}") from error
 
 
+def _check_arguments(sampling_rate: object, unit: object, lead_names: object, most_samples: object) -> None:
+    if not (sampling_rate is None or _is_number(sampling_rate)):
+        raise TypeError(f"sampling_rate is {sampling_rate!r}; a number of Hz was expected.")
+    if not (unit is None or isinstance(unit, str) or _is_number(unit)):
+        raise TypeError(f"unit is {unit!r}; nV, uV, mV, V, or a number of mV per count was expected.")
+    is_list = isinstance(lead_names, Sequence) and not isinstance(lead_names, str | bytes)
+    if not (lead_names is None or (is_list and all(isinstance(name, str) for name in lead_names))):
+        raise TypeError(f"lead_names is {lead_names!r}; a list of names, in the file's order, was expected.")
+    if not isinstance(most_samples, int) or isinstance(most_samples, bool) or most_samples < 1:
+        raise TypeError(f"most_samples is {most_samples!r}; a positive whole number was expected.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _on_one_line(text: str) -> str:
     """Shorten what a damaged file may have put into a text, and take out what a terminal would obey."""
+    if text.isprintable() and len(text) <= _LONGEST_TEXT:
+        return text
     shown = "".join(each if each.isprintable() else " " for each in text[:_LONGEST_TEXT])
     return shown if len(text) <= _LONGEST_TEXT else f"{shown} ..."
 
 
-def _read(path: Path) -> FileContent:
-    header = find_header(path)
-    if header is not None:
-        return read_wfdb(header)
+def _read(path: str, most: int) -> FileContent:
+    token = largest_recording.set(most)
+    try:
+        header = find_header(Path(path))
+        return _read_other(Path(path)) if header is None else read_wfdb(header)
+    finally:
+        largest_recording.reset(token)
+
+
+def _read_other(path: Path) -> FileContent:
+    """Read a file that is no WFDB record."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(_SNIFFED_BYTES)
+            head = stream.read(SNIFFED_BYTES)
     except OSError as error:
         raise ECGFileError(f"cannot be read ({error.strerror}), and there is no WFDB header {path}.hea.") from error
-    module = next((name for name, has_signature in _SIGNATURES.items() if has_signature(head)), None)
+    module = format_of(head)
     if module is None:
+        other = other_format(head)
+        if other is not None:
+            raise ECGFileError(f"is {other[0]}, which is not read: {other[1]}.")
         raise ECGFileError("is of no known format: no signature of one, and no WFDB header beside it.")
     try:
         reader = import_module(f"{__package__}.readers.{module}")
@@ -128,110 +142,146 @@ def _complete(
     content: FileContent, sampling_rate: float | None, unit: str | float | None, lead_names: Sequence[str] | None
 ) -> FileContent:
     """Fill in what the file does not say, and refuse what contradicts it."""
+    content = replace(content, sampling_rate=_rate(content.sampling_rate, sampling_rate))
+    content = _with_units(content, unit)
+    return replace(content, names=_names(content, lead_names))
+
+
+def _rate(stated: float | None, given: float | None) -> float:
+    rate = given if stated is None else stated
+    if rate is None:
+        raise ECGFileError("does not state its sampling_rate; give sampling_rate, in Hz.")
+    if given is not None and not math.isclose(rate, given):
+        raise ECGFileError(f"states a sampling_rate of {rate:g}; it is given as {given:g}.")
+    return float(rate)
+
+
+def _with_units(content: FileContent, given: str | float | None) -> FileContent:
+    """Return the content with the given unit in place of units that say nothing."""
     num_channels = len(content.signal)
-    rate = _agreed("sampling_rate", content.sampling_rate, sampling_rate, math.isclose)
-    units = content.units
-    if units is None:
-        if unit is None:
-            raise ECGFileError("states no unit of voltage; give unit: nV, uV, mV, V, or how many mV one count is.")
-        content = content._replace(signal=content.signal * _mv_per_given(unit))
-        units = ["mV"] * num_channels
-    elif unit is not None and any(mv_per_unit(str(unit)) != mv_per_unit(each) for each in units):
-        raise ECGFileError(f"states the units {', '.join(sorted(set(units)))}; unit is given as {unit}.")
-    names = content.names
-    if names is None:
-        if lead_names is None:
-            raise ECGFileError(f"does not name its {num_channels} leads; give lead_names, in the file's order.")
-        names = list(lead_names)
-    elif lead_names is not None and [channel_name(name) for name in lead_names] != [*map(channel_name, names)]:
-        raise ECGFileError(f"names its leads {', '.join(names)}; lead_names is given as {', '.join(lead_names)}.")
-    if not len(names) == len(units) == num_channels:
-        raise ECGFileError(f"has {num_channels} leads, but {len(names)} names and {len(units)} units.")
-    return FileContent(content.signal, rate, units, names)
+    units = [""] * num_channels if content.units is None else content.units
+    if len(units) != num_channels:
+        raise ECGFileError(f"has {num_channels} leads, but {len(units)} units.")
+    unsaid = [row for row, unit in enumerate(units) if is_no_unit(unit)]
+    stated = {unit for unit in units if mv_per_unit(unit) is not None}
+    if given is None:
+        if not stated and unsaid:
+            seen = ", ".join(sorted({unit for unit in units if unit}))
+            raise ECGFileError(
+                f"states no unit of voltage{f' but {seen}' if seen else ''}; "
+                "give unit: nV, uV, mV, V, or how many mV one count is."
+            )
+        return replace(content, units=units)
+    factor, is_per_count = _mv_per_given(given)
+    if any(is_per_count or mv_per_unit(unit) != factor for unit in stated):
+        raise ECGFileError(f"states the units {', '.join(sorted(stated))}; unit is given as {given}.")
+    if not unsaid and not stated:
+        return replace(content, units=units)
+    scale = np.ones(num_channels)
+    scale[unsaid] = factor
+    if is_per_count and content.counts_per_unit is not None:
+        scale[unsaid] *= content.counts_per_unit[unsaid]
+    units = ["mV" if row in unsaid else unit for row, unit in enumerate(units)]
+    return replace(content, signal=content.signal * scale[:, None], units=units)
 
 
-def _agreed(argument: str, stated: float | None, given: float | None, agree: Callable[[float, float], bool]) -> float:
-    value = given if stated is None else stated
-    if value is None:
-        raise ECGFileError(f"does not state its {argument}; give {argument}, in Hz.")
-    if given is not None and not agree(value, given):
-        raise ECGFileError(f"states a {argument} of {value:g}; it is given as {given:g}.")
-    return float(value)
+def _mv_per_given(unit: str | float) -> tuple[float, bool]:
+    """Return how many mV the given unit is, and whether it is that number itself, of mV per count."""
+    factor = mv_per_unit(unit) if isinstance(unit, str) else None
+    if factor is not None:
+        return factor, False
+    try:
+        factor = float(unit)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < math.inf:
+        raise ECGFileError(
+            f"unit is given as {unit}; nV, uV, mV, V, or a positive number of mV per count was expected."
+        )
+    return factor, True
+
+
+def _names(content: FileContent, given: Sequence[str] | None) -> list[str]:
+    """Return each channel's name: as the file states it, or where that tells no certain lead, as it is given."""
+    num_channels = len(content.signal)
+    if content.names is None and given is None:
+        raise ECGFileError(f"does not name its {num_channels} leads; give lead_names, in the file's order.")
+    names = list(given or ()) if content.names is None else list(content.names)
+    if len(names) != num_channels:
+        raise ECGFileError(f"has {num_channels} leads, but {len(names)} names.")
+    if content.names is None or given is None:
+        return names
+    rows = list(range(num_channels)) if len(given) == num_channels else _kept(names, content.units or [])[0]
+    if len(rows) != len(given) or any(contradicts(names[row], name) for row, name in zip(rows, given, strict=True)):
+        raise ECGFileError(f"names its leads {', '.join(names)}; lead_names is given as {', '.join(given)}.")
+    for row, name in zip(rows, given, strict=True):
+        names[row] = name
+    return names
+
+
+def _kept(names: Sequence[str], units: Sequence[str]) -> tuple[list[int], dict[str, str]]:
+    """Return which channels are leads, and why each of the others is none, by name."""
+    reasons: dict[str, str] = {}
+    known, unknown = [], []
+    for row, (name, unit, kind) in enumerate(zip(names, units, channel_kinds(names), strict=True)):
+        if mv_per_unit(unit) is None:
+            reasons[name] = f"in {unit}, which is no unit of voltage" if unit else "without a unit"
+        elif kind is ChannelKind.OTHER_SIGNAL:
+            reasons[name] = "by its name no ECG"
+        else:
+            (known if kind is ChannelKind.LEAD else unknown).append(row)
+    if not known:
+        return unknown, reasons
+    return known, reasons | {names[row]: "by its name no standard lead" for row in unknown}
 
 
 def _leads(content: FileContent) -> ECGRecord:
     """Keep the channels that are leads, in mV, of content that says everything."""
-    signal, rate, units, names = cast(tuple[np.ndarray, float, list[str], list[str]], content)
-    names = [_on_one_line(name) for name in names]
-    factors = [mv_per_unit(unit) for unit in units]
-    voltages = [index for index, factor in enumerate(factors) if factor is not None]
-    voltages = [index for index in voltages if not is_other_signal(names[index])]
-    known = [index for index in voltages if is_known_lead(names[index])]
-    kept = known or voltages
-    if not kept or not signal.shape[1]:
+    signal, rate = content.signal, content.sampling_rate
+    names, units = [_on_one_line(name) for name in content.names or ()], content.units or []
+    assert rate is not None  # `_complete` sees to it
+    rows, left_out = _kept(names, units)
+    if not rows or not signal.shape[1]:
         channels = ", ".join(f"{name} ({unit})" for name, unit in zip(names, units, strict=True))
         raise ECGFileError(f"has no ECG: its channels are {channels}, of {signal.shape[1]} samples.")
-    if not LOWEST_HZ <= rate <= HIGHEST_HZ:
-        raise ECGFileError(f"has a sampling rate of {rate:g} Hz; an ECG's is from {LOWEST_HZ} to {HIGHEST_HZ}.")
-    if signal.shape[1] > LONGEST_HOURS * 3600 * rate:
-        raise ECGFileError(f"lasts {signal.shape[1] / rate / 3600:.0f} hours; at most {LONGEST_HOURS} are read.")
-    lead_names = [channel_name(names[index]) for index in kept]
+    _check_length(signal.shape[1], rate)
+    lead_names = [channel_name(names[row]) for row in rows]
     repeated = sorted({name for name in lead_names if lead_names.count(name) > 1 and is_standard_lead(name)})
     if repeated:
         raise ECGFileError(f"holds leads twice: {', '.join(repeated)}.")
-    scale = np.array([factors[index] for index in kept], dtype=np.float64)[:, None]
-    leads = np.ascontiguousarray(signal[kept] * scale)
-    if np.isinf(leads).any() or np.isnan(leads).all():
-        raise ECGFileError("holds no valid sample, or infinite ones.")
-    return ECGRecord(leads, rate, lead_names)
-
-
-def _mv_per_given(unit: str | float) -> float:
-    """Return how many mV the unit is that was given, which may itself be such a number."""
-    try:
-        factor = float(unit)
-    except ValueError:
-        factor = mv_per_unit(str(unit)) or 0.0
-    if not 0 < factor < math.inf:
-        raise ECGFileError(f"unit is given as {unit}; nV, uV, mV, V, or a positive number of mV a count was expected.")
-    return factor
-
-
-def _looks_like_dicom(head: bytes) -> bool:
-    """Whether the first element is one that DICOM begins with where the preamble of 128 bytes is left out."""
-    is_group_8 = head[:2] == b"\x08\0" and head[3:4] == b"\0" and head[2:3] in _FIRST_OF_GROUP_8
-    return head[:6] == b"\2\0\0\0UL" or is_group_8
-
-
-def _looks_like_scp(head: bytes) -> bool:
-    """Whether the pointer section's number and length stand in its header and, again, in its first pointer."""
-    return len(head) > 32 and head[8:10] == head[22:24] == b"\0\0" and any(head[10:14]) and head[10:14] == head[24:28]
-
-
-def _looks_like_matlab_4(head: bytes) -> bool:
-    """Whether a header of MATLAB 4 (type, rows, columns, imaginary part, length of the name) is plausible."""
-    if len(head) < 20:
-        return False
-    kind, rows, columns, imaginary, name_length = (
-        int.from_bytes(head[at : at + 4], "little") for at in range(0, 20, 4)
+    return ECGRecord(
+        _in_mv(signal, rows, [units[row] for row in rows]),
+        rate,
+        lead_names,
+        content.metadata,
+        original_lead_names=[_on_one_line((content.names or names)[row]) for row in rows],
+        left_out=_clean(content.left_out) | left_out,
+        damaged_leads={channel_name(name): reason for name, reason in _clean(content.damaged_leads).items()},
     )
-    return kind < 100 and rows > 0 and columns > 0 and imaginary <= 1 and 1 < name_length < 64
 
 
-def _text_start(head: bytes) -> str:
-    """Return the beginning of a text in UTF-8 or UTF-16, without byte-order mark and blanks."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"\xef\xbb\xbf", "utf-8")):
-        if head.startswith(mark):
-            return head[len(mark) :].decode(encoding, errors="replace").lstrip()
-    if head[:2] == b"<\0":
-        return head.decode("utf-16-le", errors="replace")
-    if head[:2] == b"\0<":
-        return head.decode("utf-16-be", errors="replace")
-    return head.decode("utf-8", errors="replace").lstrip()
+def _clean(reasons: Mapping[str, str]) -> dict[str, str]:
+    return {_on_one_line(name): _on_one_line(reason) for name, reason in reasons.items()}
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether bytes are text: no control characters but blanks; UTF-16 only with its mark."""
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return True
-    return not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
+def _check_length(num_samples: int, rate: float) -> None:
+    if not LOWEST_HZ <= rate <= HIGHEST_HZ:
+        raise ECGFileError(f"has a sampling rate of {rate:g} Hz; an ECG's is from {LOWEST_HZ} to {HIGHEST_HZ}.")
+    if num_samples > LONGEST_HOURS * 3600 * rate:
+        raise ECGFileError(f"lasts {num_samples / rate / 3600:.0f} hours; at most {LONGEST_HOURS} are read.")
+
+
+def _in_mv(signal: np.ndarray, rows: Sequence[int], units: Sequence[str]) -> np.ndarray:
+    """Return rows of a signal in mV, of which some sample must be there and none may be infinite."""
+    scale = [mv_per_unit(unit) or math.nan for unit in units]
+    leads = signal if len(rows) == len(signal) else signal[rows]
+    if any(factor != 1 for factor in scale):
+        leads = leads * np.array(scale)[:, None]
+    leads = np.ascontiguousarray(leads, dtype=np.float64)
+    is_finite = np.isfinite(leads.sum())  # much faster than to ask of each sample
+    if not is_finite and (np.isinf(leads).any() or np.isnan(leads).all()):
+        raise ECGFileError("holds no valid sample, or infinite ones.")
+    return leads
+
+
+__all__ = ["ECGFileError", "ECGRecord", "read_ecg"]

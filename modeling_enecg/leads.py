@@ -4,7 +4,9 @@ Signals are arrays of shape `(num_leads, num_samples)` in millivolts (mV).
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,26 +28,26 @@ DERIVED_LIMB_LEADS = {
     "aVF": (-0.5, 1.0),
 }
 
-_ALIASES = {name.upper(): name for name in STANDARD_LEADS} | {
-    "L1": "I",
-    "L2": "II",
-    "L3": "III",
-    "DI": "I",
-    "DII": "II",
-    "DIII": "III",
-    "C1": "V1",
-    "C2": "V2",
-    "C3": "V3",
-    "C4": "V4",
-    "C5": "V5",
-    "C6": "V6",
-}
+_ALIASES = {name.upper(): name for name in STANDARD_LEADS}
+_ALIASES |= {f"{prefix}{number}": f"{'I' * number}" for prefix in ("L", "D") for number in (1, 2, 3)}
+_ALIASES |= {f"D{'I' * number}": "I" * number for number in (1, 2, 3)}
+_ALIASES |= {f"C{number}": f"V{number}" for number in range(1, 7)}
+# Words around a lead's name that leave its meaning as it is.
+_DESCRIBING = frozenset(
+    "MDC ECG EKG LEAD LIMB CHEST PRECORDIAL STANDARD AUGMENTED UNIPOLAR BIPOLAR EINTHOVEN GOLDBERGER WILSON".split()
+)
+_WORDS = re.compile(r"[^\s_,:;()\[\]]+")
+_BEFORE_HYPHEN = re.compile(r"(?:ECG|EKG|LEAD)-(?=[IV])")  # "ECG-II"; before aVR the hyphen may be a minus
+_AUGMENTED_VOLTAGE = re.compile(r"AUGMENTED VOLTAGE,? (LEFT|RIGHT|FOOT)")  # aVL, aVR, aVF in words
+_LONGEST_NAME = 100
 
 
 def standard_lead_name(name: str) -> str:
     """Return the standard spelling of a lead name.
 
-    Case, blanks, a leading `lead`, `ECG` or `MDC_ECG_LEAD_` and the spellings `DI`, `L1` and `C1` are understood.
+    Case, blanks, words that describe a lead (`Lead I (Einthoven)`, `ECG V1`, `MDC_ECG_LEAD_V1`), a dot at the end,
+    Roman numerals of Unicode and the spellings `DI`, `D1`, `L1` and `C1` are understood. Whatever else stands in a
+    name makes it another lead's: `-aVR` and `aVR-` are inverted, `V4 (V4R)` lies on the right.
 
     Args:
         name (`str`): A lead name as found in a file, for instance `"AVR"` or `"MDC_ECG_LEAD_V1"`.
@@ -56,21 +58,24 @@ def standard_lead_name(name: str) -> str:
     Raises:
         ValueError: if the name is none of the 12 standard leads.
     """
-    if name.strip().startswith("-"):
-        raise ValueError(f"Lead name {name!r} is that of an inverted lead, which is none of the standard ones.")
-    key = re.sub(r"^(MDC|ECG|LEAD|[ _-])+", "", name.upper()).strip(" _-")
-    if key not in _ALIASES:
+    standard = _standard_lead(name) if len(name) <= _LONGEST_NAME else None
+    if standard is None:
         raise ValueError(f"Unknown lead name {name!r}; expected one of {', '.join(STANDARD_LEADS)} or a usual alias.")
-    return _ALIASES[key]
+    return standard
+
+
+@lru_cache(maxsize=1024)
+def _standard_lead(name: str) -> str | None:
+    text = _AUGMENTED_VOLTAGE.sub("", unicodedata.normalize("NFKC", name).upper())
+    words = _WORDS.findall(text)
+    words = [_BEFORE_HYPHEN.sub("", word).removesuffix(".") for word in words]
+    leads = [word for word in words if word not in _DESCRIBING]
+    return _ALIASES.get(leads[0]) if len(leads) == 1 else None
 
 
 def is_standard_lead(name: str) -> bool:
     """Whether a lead name is one of the 12 standard leads', in any usual spelling."""
-    try:
-        standard_lead_name(name)
-    except ValueError:
-        return False
-    return True
+    return len(name) <= _LONGEST_NAME and _standard_lead(name) is not None
 
 
 def standard_lead_names(names: Sequence[str]) -> list[str]:

@@ -77,7 +77,8 @@ class ECGClassificationPipeline(ChunkPipeline):
             ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
         """
         if isinstance(recording, str | os.PathLike):
-            signal, sampling_rate, lead_names = read_ecg(recording)
+            record = read_ecg(recording)
+            signal, sampling_rate, lead_names = record.signal_mv, record.sampling_rate, record.lead_names
         elif isinstance(recording, Mapping):
             signal = recording["signal"]
             sampling_rate = recording.get("sampling_rate", sampling_rate)
@@ -87,10 +88,10 @@ class ECGClassificationPipeline(ChunkPipeline):
         if sampling_rate is None:
             raise ValueError("An array needs its sampling_rate in Hz.")
         seconds = self.feature_extractor.window_seconds()
-        windows, lead_names = usable_windows(np.asarray(signal), sampling_rate, lead_names, seconds)
-        for index, window in enumerate(windows):
-            inputs = self.feature_extractor(window, sampling_rate, lead_names, return_tensors="pt")
-            yield {**_flat(inputs), "is_last": index == len(windows) - 1}
+        windows = usable_windows(np.asarray(signal), sampling_rate, lead_names, seconds)
+        for index, window in enumerate(windows.signals):
+            inputs = self.feature_extractor(window, sampling_rate, windows.lead_names, return_tensors="pt")
+            yield {**_flat(inputs), "is_last": index == len(windows.signals) - 1}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)

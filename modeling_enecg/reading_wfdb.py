@@ -1,18 +1,33 @@
 """Reading WFDB records, PhysioNet's format, of one segment or many."""
 
+import math
 import os
+import struct
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .ecg_file import LONGEST_HOURS, ECGFileError, FileContent, check_size, is_known_lead, mv_per_unit
-from .wfdb_header import NO_FILE, Header, Signal, read_header, read_text
+from .ecg_file import (
+    LONGEST_HOURS,
+    ChannelKind,
+    ECGFileError,
+    FileContent,
+    channel_kinds,
+    check_size,
+    check_unpacked,
+    mv_per_unit,
+)
+from .wfdb_header import NO_FILE, Header, Signal, lists_file, read_header
 from .wfdb_samples import FLAC_BITS, MISSING, count_samples, decode
 
 _SLACK_SAMPLES = 2  # that may follow the last one, in a group that was filled up
-_MOST_GAPS = 100  # times the samples there are
+_MOST_GAPS = 20  # times the samples there are
 _MOST_REPEATS = 10  # of a segment that a record lists again, as calibration and demonstrations do
+_MATLAB_4 = struct.Struct("<5I")  # type, rows, columns, imaginary part, length of the name
+_MATLAB_TYPES = {"16": 30, "32": 20, "80": 50}  # by format
 
 
 class _Channel(NamedTuple):
@@ -22,6 +37,7 @@ class _Channel(NamedTuple):
     unit: str
     samples_per_frame: int
     samples: np.ndarray
+    gain: float
 
 
 class _Segment(NamedTuple):
@@ -42,13 +58,16 @@ def find_header(path: Path) -> Path | None:
     Args:
         path (`Path`): What was given as a record.
     """
-    if not path.name:
+    text = os.fspath(path)
+    if not os.path.basename(text):
         return None
-    header = path if path.suffix == ".hea" else Path(f"{path}.hea")
-    if os.path.isfile(header):
-        return header
-    beside = path.with_suffix(".hea")
-    if not os.path.isfile(beside) or not (path.suffix == ".dat" or _lists(beside, path.name)):
+    stem, ending = os.path.splitext(text)
+    is_header = ending.lower() == ".hea"
+    for header in (text,) if is_header else (f"{text}.hea", f"{text}.HEA"):
+        if os.path.isfile(header):
+            return Path(header)
+    beside = Path(f"{stem}.hea")
+    if not os.path.isfile(beside) or not (ending.lower() == ".dat" or lists_file(beside, path.name)):
         return None
     return beside
 
@@ -61,8 +80,8 @@ def read_wfdb(header: Path) -> FileContent:
     file goes on behind the record's end, which is then a part cut out on purpose.
 
     Where signals have several samples a frame, leads that all have the same number keep them, and signals with
-    another number, which are no leads, are left out. Leads of different numbers are averaged frame by frame; a frame
-    with a missing sample is missing.
+    another number, which are no leads, are left out. Leads of different numbers are averaged down to the highest rate
+    that divides all of theirs; where one of the averaged samples is missing, the average is.
 
     Args:
         header (`Path`): Its `.hea` file.
@@ -75,25 +94,33 @@ def read_wfdb(header: Path) -> FileContent:
     channels = _read_segments(header, record) if record.segments else _read_channels(header.parent, record)
     if not channels:
         raise ECGFileError("the record has no samples.")
-    return _at_one_rate([channels[position] for position in sorted(channels)], record.rate)
+    return _at_one_rate([channels[position] for position in sorted(channels)], record)
 
 
-def _lists(header: Path, name: str) -> bool:
-    return any(line.split()[:1] == [name] for line in read_text(header).splitlines())
-
-
-def _at_one_rate(channels: list[_Channel], frame_rate: float) -> FileContent:
-    voltages = [each for each in channels if mv_per_unit(each.unit) is not None] or channels
-    leads = [each for each in voltages if is_known_lead(each.name)] or voltages
+def _at_one_rate(channels: list[_Channel], record: Header) -> FileContent:
+    kinds = channel_kinds([each.name for each in channels])
+    voltages = [(each, kind) for each, kind in zip(channels, kinds, strict=True) if mv_per_unit(each.unit) is not None]
+    leads = [each for each, kind in voltages if kind is ChannelKind.LEAD] or [each for each, _ in voltages] or channels
     rates = {each.samples_per_frame for each in leads}
-    if len(rates) == 1:
-        channels = [each for each in channels if each.samples_per_frame in rates]
-        signal = np.stack([each.samples for each in channels])
-        frame_rate *= rates.pop()
-    else:
-        signal = np.stack([each.samples.reshape(-1, each.samples_per_frame).mean(axis=1) for each in channels])
-    names = [each.name for each in channels]
-    return FileContent(signal, frame_rate, [each.unit for each in channels], names if any(names) else None)
+    common = math.gcd(*rates)
+    kept = [each for each in channels if each.samples_per_frame in rates]
+    others = [each for each in channels if each.samples_per_frame not in rates]
+    names = [each.name for each in kept]
+    return FileContent(
+        np.stack([_averaged(each, common) for each in kept]),
+        record.rate * common,
+        [each.unit for each in kept],
+        names if any(names) else None,
+        counts_per_unit=np.array([each.gain for each in kept]),
+        metadata=record.metadata(),
+        left_out={each.name: f"at {record.rate * each.samples_per_frame:g} Hz, unlike the leads" for each in others},
+    )
+
+
+def _averaged(channel: _Channel, samples_per_frame: int) -> np.ndarray:
+    if channel.samples_per_frame == samples_per_frame:
+        return channel.samples
+    return channel.samples.reshape(-1, channel.samples_per_frame // samples_per_frame).mean(axis=1)
 
 
 def _read_channels(folder: Path, record: Header) -> dict[int, _Channel]:
@@ -106,16 +133,25 @@ def _read_channels(folder: Path, record: Header) -> dict[int, _Channel]:
         num_frames = num_frames or len(counts)
         if len(counts) != num_frames:
             raise ECGFileError(f"{file.name} holds {len(counts)} samples a signal; another file holds {num_frames}.")
-        ends = np.cumsum([each.samples_per_frame for each in signals])
-        for position, signal, frames in zip(positions, signals, np.split(counts, ends[:-1], axis=1), strict=True):
-            samples = frames.reshape(-1)
-            if signal.fmt == "8":
-                samples = signal.initial + samples.cumsum(dtype=np.int64)
+        for position, signal, samples in zip(positions, signals, _by_signal(counts, signals), strict=True):
             if whole and signal.checksum and not signal.skew:
                 _verify(signal, samples)
-            values = _in_units(signal, samples)
-            channels[position] = _Channel(signal.name, signal.unit, signal.samples_per_frame, values)
+            _scale(signal, samples)
+            channels[position] = _Channel(
+                signal.name, signal.unit, signal.samples_per_frame, samples, signal.gain or 1.0
+            )
     return channels
+
+
+def _by_signal(counts: np.ndarray, signals: Sequence[Signal]) -> list[np.ndarray]:
+    """Return each signal's counts, float64, of a file's counts of shape `(num_frames, samples of a frame)`."""
+    if all(each.samples_per_frame == 1 and each.fmt != "8" for each in signals):
+        return list(np.ascontiguousarray(counts.T, dtype=np.float64))
+    ends = np.cumsum([each.samples_per_frame for each in signals])
+    parts = [part.reshape(-1).astype(np.float64) for part in np.split(counts, ends[:-1], axis=1)]
+    return [
+        each.initial + part.cumsum() if each.fmt == "8" else part for each, part in zip(signals, parts, strict=True)
+    ]
 
 
 def _files(folder: Path, record: Header) -> list[tuple[Path, list[int]]]:
@@ -126,14 +162,45 @@ def _files(folder: Path, record: Header) -> list[tuple[Path, list[int]]]:
             files.setdefault(signal.file, []).append(position)
     for name, positions in files.items():
         signals = [record.signals[each] for each in positions]
-        if not os.path.isfile(folder / name):
-            raise ECGFileError(f"the header names the signal file {name}, which is not there.")
+        file = folder / name
+        if not os.path.isfile(file):
+            raise ECGFileError(f"the header names the signal file {name}, which is not there{_alike(file)}.")
         if len({(each.fmt, each.offset) for each in signals}) > 1:
             raise ECGFileError(f"{name} is said to have several formats or offsets, signal by signal; it has one.")
         width = _width(signals)
-        held = count_samples(folder / name, signals[0].fmt, signals[0].offset)
+        held = count_samples(file, signals[0].fmt, signals[0].offset)
         check_size(width, record.num_frames or held // width, record.rate, held)
+        if signals[0].fmt in FLAC_BITS:
+            check_unpacked(width * (record.num_frames or held // width), os.path.getsize(file))
+        if name.lower().endswith(".mat") and not all(each.checksum for each in signals):
+            _check_matrix(file, signals, record.num_frames)
     return [(folder / name, positions) for name, positions in files.items()]
+
+
+def _alike(file: Path) -> str:
+    """Say which file has the same name but for capitals."""
+    names = os.listdir(file.parent) if file.parent.is_dir() else []
+    found = next((name for name in names if name.lower() == file.name.lower()), None)
+    return "" if found is None else f"; {found} is: rename one of them"
+
+
+def _check_matrix(file: Path, signals: Sequence[Signal], num_frames: int) -> None:
+    """Refuse a MATLAB file that is not the matrix its header takes it for, where no checksum would tell."""
+    with file.open("rb") as stream:
+        head = stream.read(_MATLAB_4.size)
+    layout, rows, columns, imaginary, name_length = _MATLAB_4.unpack(head.ljust(_MATLAB_4.size, b"\0"))
+    fmt, offset = signals[0].fmt, signals[0].offset
+    is_right = (
+        (layout, imaginary) == (_MATLAB_TYPES.get(fmt), 0)
+        and rows == _width(list(signals))
+        and columns >= num_frames
+        and offset == _MATLAB_4.size + name_length
+    )
+    if not is_right:
+        raise ECGFileError(
+            f"{file.name} is no MATLAB 4 matrix of {_width(list(signals))} rows in format {fmt} from byte {offset}, "
+            "as its header says: it was saved again. Read the file without its header, and give what that says."
+        )
 
 
 def _width(signals: list[Signal]) -> int:
@@ -164,7 +231,7 @@ def _flac_frames(counts: np.ndarray, signals: list[Signal]) -> np.ndarray:
 
 
 def _verify(signal: Signal, samples: np.ndarray) -> None:
-    total = int(samples.sum(dtype=np.int64))
+    total = int(samples.sum())  # of integers far below 2^53, and exact
     if (total - signal.checksum) % 65536:
         raise ECGFileError(
             f"signal {signal.name} of {signal.file} has the checksum {total % 65536}; "
@@ -172,14 +239,18 @@ def _verify(signal: Signal, samples: np.ndarray) -> None:
         )
 
 
-def _in_units(signal: Signal, samples: np.ndarray) -> np.ndarray:
-    values = (samples - signal.baseline) / signal.gain
-    values[samples == MISSING[signal.fmt]] = np.nan
-    skew = min(signal.skew * signal.samples_per_frame, len(values))
+def _scale(signal: Signal, samples: np.ndarray) -> None:
+    """Bring counts into the signal's unit, in place."""
+    missing = MISSING[signal.fmt]
+    if missing is not None and samples.size and samples.min() == missing:
+        samples[samples == missing] = np.nan
+    if signal.baseline:
+        samples -= signal.baseline
+    samples /= signal.gain
+    skew = min(signal.skew * signal.samples_per_frame, len(samples))
     if skew:  # its samples lie too late in the file
-        values[: len(values) - skew] = values[skew:].copy()
-        values[len(values) - skew :] = np.nan
-    return values
+        samples[: len(samples) - skew] = samples[skew:].copy()
+        samples[len(samples) - skew :] = np.nan
 
 
 def _read_segments(header: Path, record: Header) -> dict[int, _Channel]:
@@ -212,7 +283,7 @@ def _read_segments(header: Path, record: Header) -> dict[int, _Channel]:
 def _segments(header: Path, record: Header) -> list[_Segment]:
     """Read the headers of the segments that are no gaps."""
     names = [name for name, _ in record.segments if name != NO_FILE]
-    if not names or max(map(names.count, set(names))) > _MOST_REPEATS:
+    if not names or max(Counter(names).values()) > _MOST_REPEATS:
         raise ECGFileError(f"has no segments but gaps, or lists one more than {_MOST_REPEATS} times.")
     segments = []
     start = 0
@@ -246,6 +317,7 @@ def _check_segments(segments: list[_Segment], record: Header) -> None:
             ]
             held += segment.header.num_frames * _width(recorded)
     width = max((_width(each.header.signals) for each in segments if each.header.num_frames), default=0)
+    check_size(max(width, 1), num_frames, record.rate, math.inf)
     if num_frames * width > _MOST_GAPS * held:
         raise ECGFileError(f"is nearly all gaps: {held} samples in {num_frames} frames of {width}.")
 

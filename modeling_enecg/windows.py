@@ -1,14 +1,15 @@
 """Cutting recordings into windows of the length that a model sees at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from transformers.utils import logging
 
-from .feature_extraction_ecg import check_shape
+from .calibration import without_calibration
+from .feature_extraction_ecg import changes, check_shape
 from .leads import is_standard_lead
 
-logger = logging.get_logger(__name__)
+SHORTEST_S = 0.2  # no shorter recording holds a heart beat
 
 
 def num_windows(duration: float, window_seconds: float) -> int:
@@ -28,7 +29,7 @@ def cut_windows(signal: np.ndarray, sampling_rate: float, window_seconds: float)
 
     Args:
         signal (`np.ndarray` of shape `(num_leads, num_samples)`): In any unit.
-        sampling_rate (`float`): Samples a second (Hz).
+        sampling_rate (`float`): Samples per second (Hz).
         window_seconds (`float`): Length of a window.
 
     Returns:
@@ -42,41 +43,80 @@ def cut_windows(signal: np.ndarray, sampling_rate: float, window_seconds: float)
     return [signal[:, start : start + length] for start in starts]
 
 
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """What of a recording a feature extractor takes.
+
+    Attributes:
+        signals (`list[np.ndarray]`): Each of shape `(num_leads, num_samples)`, in which a missing lead is NaN throughout.
+        lead_names (`list[str]`, *optional*): The names of their rows.
+        num_with_gaps (`dict[str, int]`): The leads that have gaps, each with the number of windows in which it is
+            missing for them.
+        num_left_out (`int`): How many windows are not among the signals: all their leads have gaps, or are constant.
+        other_leads (`list[str]`): The leads beyond the standard 12, which are left out.
+    """
+
+    signals: list[np.ndarray]
+    lead_names: list[str] | None
+    num_with_gaps: dict[str, int]
+    num_left_out: int
+    other_leads: list[str]
+
+    @property
+    def used_leads(self) -> list[str]:
+        """The names of the rows that are there in some window."""
+        used = np.logical_or.reduce([~np.isnan(window[:, 0]) for window in self.signals])
+        names = self.lead_names or [f"row {row}" for row in range(len(used))]
+        return [name for name, is_used in zip(names, used, strict=True) if is_used]
+
+
 def usable_windows(
     signal: np.ndarray, sampling_rate: float, lead_names: Sequence[str] | None, window_seconds: float
-) -> tuple[list[np.ndarray], list[str] | None]:
+) -> Windows:
     """Cut a recording as it came from a file into windows that a feature extractor takes.
 
-    Leads beyond the standard 12 are left out. A lead with a gap in a window is missing there, and a window in which
-    all leads have gaps is left out.
+    Leads beyond the standard 12 are left out, and a calibration pulse at the end is cut off. A lead with a gap in a
+    window is missing there. Of several windows those are left out in which all leads have gaps or are constant.
 
     Args:
         signal (`np.ndarray` of shape `(num_leads, num_samples)`): In mV; NaN where a sample is missing.
-        sampling_rate (`float`): Samples a second (Hz).
+        sampling_rate (`float`): Samples per second (Hz).
         lead_names (`Sequence[str]`, *optional*): The name of each row.
         window_seconds (`float`): What the model sees at once.
 
     Returns:
-        `tuple[list[np.ndarray], list[str] | None]`: The windows, in which a missing lead is NaN throughout, and the
-            names of their rows.
+        [`Windows`]
 
     Raises:
-        ValueError: if the signal has the wrong shape, no row is a standard lead, or all windows have gaps.
+        ValueError: if the signal has the wrong shape or is too short, no row is a standard lead, all windows have gaps,
+            or no lead changes in any.
     """
     check_shape(signal, "The signal")
+    if signal.shape[1] < SHORTEST_S * sampling_rate:
+        raise ValueError(
+            f"The signal is too short: {signal.shape[1]} samples at {sampling_rate:g} Hz are "
+            f"{signal.shape[1] / sampling_rate:.3f} s; at least {SHORTEST_S} s are needed."
+        )
     names = None if lead_names is None else list(lead_names)
+    others: list[str] = []
     if names is not None and len(names) == len(signal):  # else the feature extractor says what is wrong
         rows = [row for row, name in enumerate(names) if is_standard_lead(name)]
         if not rows:
             raise ValueError(f"None of the leads {', '.join(names)} is a standard one; name them if they are.")
-        if len(rows) < len(names):
-            logger.warning_once(f"Left out {', '.join(sorted(set(names) - {names[row] for row in rows}))}.")
+        others = [name for name in names if not is_standard_lead(name)]
         signal, names = signal[rows], [names[row] for row in rows]
+    signal = without_calibration(signal, sampling_rate)
     windows = [_without_gaps(window) for window in cut_windows(signal, sampling_rate, window_seconds)]
-    usable = [window for window in windows if not np.isnan(window).all()]
-    if not usable:
+    complete = [window for window in windows if not np.isnan(window).all()]
+    if not complete:
         raise ValueError("Every lead has missing samples in every window.")
-    return usable, names
+    usable = [window for window in complete if changes(window)]
+    if not usable:
+        raise ValueError("The signal holds no ECG: every lead is constant.")
+    missing = sum(np.isnan(window[:, 0]) for window in windows)
+    gaps = zip(names or [f"row {row}" for row in range(len(signal))], missing, strict=True)
+    num_with_gaps = {name: int(number) for name, number in gaps if number}
+    return Windows(usable, names, num_with_gaps, len(windows) - len(usable), others)
 
 
 def _without_gaps(window: np.ndarray) -> np.ndarray:

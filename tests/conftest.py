@@ -37,6 +37,14 @@ def formats_dir() -> Path:
     return Path(os.environ["ENECG_FORMATS_DIR"])
 
 
+@pytest.fixture(scope="session")
+def challenge_dir() -> Path:
+    """The folder of real records of the PhysioNet Challenges, with their findings in the headers."""
+    if "ENECG_CHALLENGE_DIR" not in os.environ:
+        pytest.skip("ENECG_CHALLENGE_DIR is not set")
+    return Path(os.environ["ENECG_CHALLENGE_DIR"])
+
+
 @pytest.fixture
 def tiny_configs() -> dict[str, PreTrainedConfig]:
     """A small architecture of every backbone, by model type, for input of shape (batch_size, 12, 150)."""

@@ -262,7 +262,8 @@ def write_record(path, signal_mv, leads):
 
 @pytest.mark.parametrize("kept", [["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"], ["II"]])
 def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
-    signal_mv, _, leads = read_ecg(record)
+    whole = read_ecg(record)
+    signal_mv, leads = whole.signal_mv, whole.lead_names
     path = write_record(tmp_path / "few", signal_mv[[leads.index(lead) for lead in kept]], kept)
     few, whole = json.loads(run("predict", model_dir, path, record, "--json"))
     values, wanted = (list(result["tasks"]["superdiagnostic"]["outputs"].values()) for result in (few, whole))

@@ -137,7 +137,7 @@ def assert_clear(message: str, path: Path) -> None:
 
 
 def assert_sane(record: ECGRecord) -> None:
-    signal_mv, rate, names = record
+    signal_mv, rate, names = record.signal_mv, record.sampling_rate, record.lead_names
     assert signal_mv.dtype == np.float64
     assert signal_mv.ndim == 2
     assert not np.isinf(signal_mv).any()

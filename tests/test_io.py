@@ -103,7 +103,7 @@ def test_names_that_tell_no_certain_lead_may_repeat(write):
 
 
 def test_a_number_is_no_unit_that_a_file_states(write):
-    with pytest.raises(ECGFileError, match=r"no ECG: its channels are I \(1\)"):
+    with pytest.raises(ECGFileError, match=r"states no unit of voltage but 1; give unit"):
         read_ecg(write(leads=("I",), units="1"))
 
 
@@ -220,7 +220,7 @@ def test_a_damaged_signal_file_is_refused(write, damage):
         read_ecg(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0\0", b"\x00\x01\x02\x03" * 300, bytes(5000)])
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02\x03" * 300, bytes(5000)])
 def test_a_file_of_an_unknown_format_is_refused(tmp_path, content):
     path = tmp_path / "scan.png"
     path.write_bytes(content)

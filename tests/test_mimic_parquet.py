@@ -62,7 +62,7 @@ def test_an_output_folder_with_files_is_refused_and_left_alone(mimic, tmp_path):
 
 
 def test_the_script_runs_with_several_processes(mimic, tmp_path):
-    root = Path(mimic_iv_ecg.__file__).parents[1]
+    root = Path(mimic_iv_ecg.__file__).parents[3]
     folders = ["--data_dir", str(mimic / "ecg"), "--output_dir", str(tmp_path / "out")]
     subprocess.run(
         [sys.executable, root / "dataset_scripts" / "mimic_iv_ecg.py", *folders, "--num_proc", "2"],

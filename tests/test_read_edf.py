@@ -119,7 +119,7 @@ def test_channels_of_another_rate_or_no_ecg_are_left_out(tmp_path, counts):
         (["ECG LA-RA", "ECG 2"], ["ECG LA-RA", "ECG 2"]),
         (["ECG1", "Status"], ["ECG1"]),
         (["ECG", "C3"], ["ECG"]),
-        (["I", "C3"], ["I", "V3"]),
+        (["I", "C2"], ["I", "V2"]),
         (["channel 1", "channel 2"], ["channel 1", "channel 2"]),
         (["ECG", "ECG"], ["ECG", "ECG"]),
         (["POL EKG1", "POL Fp1"], ["POL EKG1"]),

@@ -115,7 +115,7 @@ def test_what_is_no_signal_is_refused_and_nothing_is_unpickled(path, array):
 @pytest.mark.parametrize("shape", [(12, 10**12), (10**6, 10**6), (12, -100), (12, 101), (-12, -100)])
 def test_a_declared_shape_beyond_the_file_is_refused(path, counts, shape):
     path.write_bytes(npy_header(shape) + counts.tobytes())
-    with pytest.raises(ECGFileError, match=r"expected numbers that fit in|cannot be read by numpy"):
+    with pytest.raises(ECGFileError, match=r"expected numbers that fit in|describes no array|cannot be read by numpy"):
         read_ecg(path, **STATED)
 
 
@@ -135,7 +135,7 @@ def test_an_archive_that_unpacks_to_far_more_than_an_ecg_is_refused(path):
         ({"ecg": np.ones((2, 9)), "fs": 250, "sampling_rate": 500}, "found ecg, fs, sampling_rate"),
         ({"signal": np.ones((2, 9)), "sampling_rate": [500, 500]}, "expected one number, in Hz"),
         ({"signal": np.ones((2, 9)), "sampling_rate": "fast"}, "expected one number, in Hz"),
-        ({"signal": np.ones((2, 9)), "unit": np.array([None])}, "cannot be read by numpy|declares object"),
+        ({"signal": np.ones((2, 9)), "unit": np.array([None])}, "declares object"),
     ],
 )
 def test_an_archive_that_cannot_be_understood_is_refused(path, arrays, message):
@@ -147,7 +147,7 @@ def test_an_archive_that_cannot_be_understood_is_refused(path, arrays, message):
 def test_another_kind_of_archive_is_refused(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("sheet.xml", "<xml/>")
-    with pytest.raises(ECGFileError, match="found none"):
+    with pytest.raises(ECGFileError, match="is a zip archive without NumPy arrays: unpack it"):
         read_ecg(path)
 
 
@@ -180,6 +180,6 @@ def test_amplitudes_beyond_all_numbers_are_one_error_without_warnings(path, volt
 def test_a_damaged_header_is_one_error_without_warnings(path, counts, recwarn):
     content = save(path, counts).read_bytes()
     path.write_bytes(content.replace(b"'descr'", rb"'de\cr'"))
-    with pytest.raises(ECGFileError, match="cannot be read by numpy"):
+    with pytest.raises(ECGFileError, match="describes no array"):
         read_ecg(path, **STATED)
     assert not recwarn.list

@@ -9,7 +9,8 @@ from scipy.signal import resample_poly
 from modeling_enecg.data.ptbxl import ptbxl
 from modeling_enecg.data.ptbxl.metadata import read_metadata
 from modeling_enecg.data.ptbxl.parquet import main, write_parquet
-from modeling_enecg.data.ptbxl.ptbxl import FEATURES, PTBXL, signal_array
+from modeling_enecg.data.ptbxl.ptbxl import FEATURES, PTBXL
+from modeling_enecg.data.rows import signal_array
 from modeling_enecg.data.rr_interval import LEAD, rr_interval
 from modeling_enecg.data.simulator.ecg import NUM_SAMPLES, RHYTHMS, SAMPLING_RATE, _beat_times, simulate_record
 from modeling_enecg.data.simulator.ptbxl_layout import _write_signal, simulate_ptbxl

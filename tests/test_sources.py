@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.preparing import load_splits, mean_over_windows
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.data.sources import DatasetOptions, find_source
 from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.training import Recipe, RecipeError, run_recipe
+from modeling_enecg.training import Recipe, run_recipe
 from modeling_enecg.training.building import ModelSource, starting_model
 from modeling_enecg.training.run_data import Selection, read_data
 from tests.ecg_folder import noise, write_folder, write_record
@@ -74,14 +75,14 @@ def test_further_options_reach_the_builder(tmp_path):
     options = {"mimic_iv_dir": str(tables)}
     source = find_source(DatasetOptions(str(release), builder_options=options, cache_dir=str(tmp_path / "cache")))
     assert any(age is not None for age in source.read(["train"])["train"]["age"])
-    with pytest.raises(RecipeError, match="dataset_options: MIMICIVECG has no option 'mimic_folder'"):
+    with pytest.raises(DatasetError, match="dataset_options: MIMICIVECG has no option 'mimic_folder'"):
         find_source(DatasetOptions(str(release), builder_options={"mimic_folder": "x"}))
 
 
 def test_a_folder_without_a_dataset_is_refused_with_what_could_lie_there(tmp_path):
-    with pytest.raises(RecipeError, match=r"holds neither ptbxl_database\.csv .*dataset\.yaml .*nor Parquet"):
+    with pytest.raises(DatasetError, match=r"holds neither ptbxl_database\.csv .*dataset\.yaml .*nor Parquet"):
         find_source(DatasetOptions(str(tmp_path)))
-    with pytest.raises(RecipeError, match="there is no folder"):
+    with pytest.raises(DatasetError, match="there is no folder"):
         find_source(DatasetOptions(str(tmp_path / "absent")))
 
 

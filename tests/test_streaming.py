@@ -18,11 +18,12 @@ import torch
 from huggingface_hub import HfApi, constants
 
 from modeling_enecg import EnECGModel
+from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.prepared import Views
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.data.streaming import Stream, StreamedBatches
 from modeling_enecg.data.targets import dataset_tasks
-from modeling_enecg.training import RecipeError, load_recipe, run_recipe
+from modeling_enecg.training import load_recipe, run_recipe
 from modeling_enecg.training.feature_store import feature_statistics, stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
 from tests.helpers.training import (
@@ -261,12 +262,12 @@ def test_a_record_is_given_as_prepared_when_held(folders, training_cache):
 
 def test_an_id_of_two_records_is_refused(written, numbered, tmp_path):
     folder = write_files(written, tmp_path / "twice", pa.concat_tables([numbered, numbered.slice(3, 1)]), [100, 62])
-    with pytest.raises(RecipeError, match=r"ecg_id: \d+ is the id of several training records"):
+    with pytest.raises(DatasetError, match=r"ecg_id: \d+ is the id of several training records"):
         open_stream(stream_recipe(folder, tmp_path))
 
 
 def test_data_without_parquet_files_are_refused_with_the_way_to_write_some(simulated, training_cache):
-    with pytest.raises(RecipeError, match=r"has no Parquet files of a training fold.*dataset_scripts/ptbxl\.py"):
+    with pytest.raises(DatasetError, match=r"has no Parquet files of a training fold.*dataset_scripts/ptbxl\.py"):
         open_stream(stream_recipe(simulated, training_cache))
 
 

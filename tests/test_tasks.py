@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from modeling_enecg import BACKBONES, ECGFeatureExtractor, EnECGModel, Task
+from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.prepared import FeatureRecords
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, TASK_NAMES
@@ -126,7 +127,7 @@ def test_a_columns_type_says_what_kind_of_task_it_is():
 
 @pytest.mark.parametrize("name", ["note", "ecg_id", "signal", "finding"])
 def test_what_holds_no_labels_is_refused_with_what_there_is(name):
-    with pytest.raises(RecipeError, match=f"no labels '{name}'; there are findings, device, lvef"):
+    with pytest.raises(DatasetError, match=f"no labels '{name}'; there are findings, device, lvef"):
         dataset_tasks(FEATURES, ["device", name])
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import datasets
 import numpy as np
-import pyarrow as pa
 
+from .errors import DatasetError
 from .wfdb16 import RecordBatch
 
 SPLIT_FOLDS = {"train": range(1, 9), "validation": range(9, 10), "test": range(10, 11)}
@@ -54,7 +54,7 @@ class CheckedBuilder(datasets.ArrowBasedBuilder):
     """Builds a dataset from records that are checked one by one.
 
     A subclass gives the records in `_read_chunks`, and in `_generate_tables(chunks, list_dir)` hands the faults of
-    each chunk to `_leave_out`. A fault is an exception with plain values as attributes. `list_dir` is the folder for
+    each chunk to `_leave_out`. `list_dir` is the folder for
     the lists of faulty records, None where the dataset is streamed and nothing may be written.
     """
 
@@ -64,12 +64,12 @@ class CheckedBuilder(datasets.ArrowBasedBuilder):
         """Return the faulty records that a prepared dataset leaves out.
 
         Returns:
-            `list[dict[str, Any]]`: The attributes of each one's error, such as `field` and `reason`.
+            `list[dict[str, Any]]`: The attributes of each one's `DatasetError`.
         """
         files = sorted(Path(self._output_dir).glob("skipped-*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
-    def _read_chunks(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[Exception]]:
+    def _read_chunks(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[DatasetError]]:
         """Return the sound records of each split in chunks for one process each, and the faults of the others."""
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class CheckedBuilder(datasets.ArrowBasedBuilder):
         for name in [name for name, split in self.info.splits.items() if not split.num_examples]:
             del self.info.splits[name]  # all its records are faulty, and `datasets` cannot load it
 
-    def _leave_out(self, errors: Sequence[Exception], list_dir: str | None, name: str) -> None:
+    def _leave_out(self, errors: Sequence[DatasetError], list_dir: str | None, name: str) -> None:
         """Raise the first error, or with `on_error="skip"` log them all and list them in a file of that name."""
         if errors and self.config.on_error == "raise":
             raise errors[0]
@@ -105,13 +105,13 @@ class CheckedBuilder(datasets.ArrowBasedBuilder):
         self,
         batch: RecordBatch,
         ecg_ids: Sequence[int],
-        error_class: Callable[[int, str, str], Exception],
+        new_error: Callable[[int, str, str], DatasetError],
         list_dir: str | None,
     ) -> tuple[list[int], np.ndarray]:
         """Return the positions and signals of a batch's sound records."""
         signals, faults = batch
         errors = [
-            error_class(ecg_ids[position], fault.field, f"{fault.reason} ({fault.file})")
+            new_error(ecg_ids[position], fault.field, f"{fault.reason} ({fault.file})")
             for position, fault in sorted(faults.items())
         ]
         self._leave_out(errors, list_dir, f"{ecg_ids[0]:08d}")
@@ -122,9 +122,3 @@ class CheckedBuilder(datasets.ArrowBasedBuilder):
 def in_chunks(records: Records, size: int) -> list[Records]:
     """Cut records into pieces of one size; the last piece has what is left."""
     return [records[start : start + size] for start in range(0, len(records), size)]
-
-
-def signal_column(signals: np.ndarray) -> pa.BinaryArray:
-    """Return signals of shape `(num_records, num_leads, num_samples)` as one column of bytes, without copying them."""
-    offsets = np.arange(len(signals) + 1, dtype=np.int32) * signals[0:1].nbytes
-    return pa.BinaryArray.from_buffers(pa.binary(), len(signals), [None, pa.py_buffer(offsets), pa.py_buffer(signals)])

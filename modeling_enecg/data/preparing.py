@@ -16,11 +16,10 @@ from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import STANDARD_LEADS
 from ..windows import cut_windows, num_windows
 from .prepared import Split, Views
+from .rows import num_samples, row_signal
 from .sources import SPLITS, Source
 from .targets import read_targets
-from .wfdb16 import SAMPLE_DTYPE
 
-MICROVOLTS_PER_MV = 1000.0
 PREPARED = datasets.Features(
     {
         "values": datasets.Value("binary"),
@@ -28,26 +27,6 @@ PREPARED = datasets.Features(
         "num_recorded": datasets.Value("int32"),
     }
 )
-
-
-class RowSignal(NamedTuple):
-    """A dataset's row as a signal in mV, of shape `(num_leads, num_samples)`, with its rate (Hz) and lead names."""
-
-    signal: np.ndarray
-    sampling_rate: float
-    lead_names: Sequence[str]
-
-
-def row_signal(row: Mapping[str, Any], sampling_rate: float) -> RowSignal:
-    """Return a row's signal.
-
-    Args:
-        row (`Mapping[str, Any]`): Of a dataset with the columns of `sources`.
-        sampling_rate (`float`): In Hz, of rows that do not say it.
-    """
-    names = row.get("lead_names") or STANDARD_LEADS
-    signal = np.frombuffer(row["signal"], dtype=SAMPLE_DTYPE).reshape(len(names), -1) / MICROVOLTS_PER_MV
-    return RowSignal(signal, row.get("sampling_rate") or sampling_rate, names)
 
 
 def load_splits(
@@ -121,8 +100,9 @@ def _windows(rows: datasets.Dataset, settings: _Settings) -> tuple[np.ndarray, n
     num_bytes = np.asarray(pc.binary_length(rows.data.column("signal")))
     names = rows["lead_names"][:] if "lead_names" in rows.column_names else [STANDARD_LEADS] * len(rows)
     rates = rows["sampling_rate"][:] if "sampling_rate" in rows.column_names else [None] * len(rows)
-    num_samples = num_bytes / SAMPLE_DTYPE.itemsize / [len(each or STANDARD_LEADS) for each in names]
-    durations = num_samples / [each or settings.sampling_rate for each in rates]
+    durations = num_samples(num_bytes, [len(each or STANDARD_LEADS) for each in names]) / [
+        each or settings.sampling_rate for each in rates
+    ]
     counts = [num_windows(duration, settings.seconds) for duration in durations]
     return np.repeat(np.arange(len(rows)), counts), np.concatenate([np.arange(count) for count in counts])
 

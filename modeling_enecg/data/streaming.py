@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..configuration_enecg import Task
 from .errors import DatasetError
 from .prepared import Views, labelled_rows
-from .preparing import row_signal
+from .rows import row_signal
 from .sources import Source
 from .targets import read_targets
 

@@ -25,9 +25,9 @@ from ..leads import STANDARD_LEADS, standard_lead_names
 from ..reading_wfdb import read_wfdb
 from ..wfdb_header import Signal, read_header
 from ..wfdb_samples import FLAC_BITS, count_samples
+from .rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
 
 NUM_LEADS = len(STANDARD_LEADS)
-SAMPLE_DTYPE = np.dtype("<i2")
 
 REGULAR_FORMATS = ["16"] * NUM_LEADS
 REGULAR_ZEROS = ["0"] * NUM_LEADS
@@ -35,8 +35,6 @@ REGULAR_GAIN = re.compile(r"(1000|500|200|100)(?:\.0)?(?:\(0\))?/mV")
 REGULAR_LEADS = [name.upper() for name in STANDARD_LEADS]
 RECORD_TOKENS = (4, 6)  # name, number of leads, sampling rate, number of samples; perhaps time and date
 SIGNAL_TOKENS = 9  # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, lead
-
-MICROVOLTS_PER_MV = 1000.0
 
 
 class RecordError(ValueError):

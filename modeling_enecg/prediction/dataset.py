@@ -13,7 +13,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from ..configuration_enecg import Task
-from ..data.preparing import row_signal
+from ..data.rows import row_signal
 from ..data.sources import SPLITS, DatasetOptions, find_source
 from ..expert_references import weights_digest
 from ..pipeline_ecg import ECGClassificationPipeline

@@ -65,8 +65,8 @@ class Predictor:
             ValueError: if all leads are missing, or the signal cannot be an ECG in mV.
         """
         seconds = self.extractor.window_seconds()
-        windows, names = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names, seconds)
-        logits, gate_weights = self._mean_over(windows, record.sampling_rate, names)
+        windows = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names, seconds)
+        logits, gate_weights = self._mean_over(windows.signals, record.sampling_rate, windows.lead_names)
         outputs = self.model.probabilities(logits)
         results: dict[str, Any] = {}
         for name, task in self.model.tasks.items():

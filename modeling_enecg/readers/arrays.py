@@ -1,12 +1,10 @@
-"""What readers of bare matrices share."""
+"""Bare matrices: which axis is time, which numbers are missing samples, and what a sampling rate beside them is called."""
 
 import numpy as np
 
-from ..ecg_file import ECGFileError
+from ..ecg_file import ECGFileError, missing_as_nan
 
 RATE_NAMES = ("sampling_rate", "fs", "sfreq", "sample_rate", "sampling_frequency", "frequency", "hz")  # case aside
-_MOST_VALUES = 10_000_000  # that any small file may unpack to: a flat signal is compressed to next to nothing
-_MOST_VALUES_A_BYTE = 100  # beyond these
 
 
 def signal_of(array: np.ndarray) -> np.ndarray:
@@ -17,7 +15,7 @@ def signal_of(array: np.ndarray) -> np.ndarray:
             of the first two it is, is told by there being fewer leads than samples.
 
     Returns:
-        `np.ndarray` of shape `(num_leads, num_samples)`: float64.
+        `np.ndarray` of shape `(num_leads, num_samples)`: float64, NaN for missing samples.
 
     Raises:
         ECGFileError: if it is of another shape or kind.
@@ -29,15 +27,4 @@ def signal_of(array: np.ndarray) -> np.ndarray:
         raise ECGFileError(
             f"holds an array of shape {array.shape}; expected (leads, samples), fewer leads than samples."
         )
-    return np.ascontiguousarray(min(matrix, matrix.T, key=len), dtype=np.float64)
-
-
-def check_unpacked(num_values: int, num_bytes: int) -> None:
-    """Refuse an array that no compressed ECG of a file's size unpacks to, before memory is taken for it.
-
-    Args:
-        num_values (`int`): How many values are declared.
-        num_bytes (`int`): The file's size.
-    """
-    if num_values > _MOST_VALUES + _MOST_VALUES_A_BYTE * num_bytes:
-        raise ECGFileError(f"declares {num_values} values in {num_bytes} bytes: more than a signal is compressed to.")
+    return missing_as_nan(np.ascontiguousarray(min(matrix, matrix.T, key=len)))

@@ -4,13 +4,31 @@ import math
 import mmap
 import re
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size, errors_of, is_known_lead, mv_per_unit, need
+from ..ecg_file import (
+    ChannelKind,
+    ECGFileError,
+    FileContent,
+    channel_kinds,
+    check_size,
+    errors_of,
+    is_no_unit,
+    missing_as_nan,
+    mv_per_unit,
+    names_another_lead,
+    need,
+)
 from ..leads import is_standard_lead
+from ..metadata_values import hl7_time, in_years, measured, plain_text, sex_of, statements, years_between
+from ..recording import Metadata
+from ..strict_numbers import number
 from .lead_codes import lead_of_code
 
 _SAMPLE_TYPES = {
@@ -23,9 +41,26 @@ _SAMPLE_TYPES = {
 }
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d{1,3})|MDC_ECG_LEAD_(\w+)")  # of SCP-ECG, or of MDC
-_LEAD_WORDS = re.compile(r"\b(limb|chest|precordial|standard|augmented|unipolar|ecg|ekg|lead)\b", re.IGNORECASE)
 _AVERAGE = re.compile("MEDIAN|AVERAGE|BEAT|TEMPLATE")
 _LONGEST_GAPS = 10  # groups recorded one after another may last so many times longer than one
+_TAGS = (
+    *("SOPClassUID", "WaveformSequence", "WaveformAnnotationSequence", "PatientID", "PatientAge", "PatientSex"),
+    *("PatientBirthDate", "AcquisitionDateTime", "StudyDate", "StudyTime", "Manufacturer", "ManufacturerModelName"),
+    "SpecificCharacterSet",
+)
+_MEASURED = {
+    "heart rate": "heart_rate_bpm",
+    "ventricular heart rate": "heart_rate_bpm",
+    "ventricular rate": "heart_rate_bpm",
+    "pr interval": "pr_ms",
+    "qrs duration": "qrs_ms",
+    "qt interval": "qt_ms",
+    "qtc interval": "qtc_ms",
+    "p axis": "p_axis_deg",
+    "qrs axis": "qrs_axis_deg",
+    "t axis": "t_axis_deg",
+}
+_MOST_ANNOTATIONS = 1000
 
 
 class _Group(NamedTuple):
@@ -41,8 +76,12 @@ class _Group(NamedTuple):
     @property
     def leads(self) -> set[str]:
         """The names of the channels that are leads in a unit of voltage, or in none."""
-        channels = zip(self.names, self.units, strict=True)
-        return {name for name, unit in channels if is_known_lead(name) and (not unit or mv_per_unit(unit) is not None)}
+        channels = zip(self.names, self.units, channel_kinds(self.names), strict=True)
+        return {
+            name
+            for name, unit, kind in channels
+            if kind is ChannelKind.LEAD and (is_no_unit(unit) or mv_per_unit(unit) is not None)
+        }
 
 
 def read(path: Path) -> FileContent:
@@ -66,13 +105,12 @@ def read(path: Path) -> FileContent:
         with warnings.catch_warnings(), errors_of("pydicom"):
             warnings.simplefilter("ignore")  # about values that break the standard, and are read all the same
             # A mapping, unlike a file, takes no memory for lengths beyond its end.
-            tags = ["SOPClassUID", "WaveformSequence"]
-            dataset = pydicom.dcmread(content, stop_before_pixels=True, force=True, specific_tags=tags)
+            dataset = pydicom.dcmread(content, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
             items = dataset.get("WaveformSequence")
             if not items:
                 raise ECGFileError(f"is a DICOM file that holds no waveform: {_sop_class(dataset)}, or cut short.")
             byte_order = "<" if dataset.original_encoding[1] else ">"
-            return _read_groups([_group(item) for item in items], byte_order)
+            return replace(_read_groups([_group(item) for item in items], byte_order), metadata=_metadata(dataset))
 
 
 def _sop_class(dataset: Any) -> str:
@@ -88,7 +126,7 @@ def _group(item: Any) -> _Group:
         item,
         names=[_lead_name(channel) for channel in channels],
         units=[_unit(channel) for channel in channels],
-        rate=float(item.SamplingFrequency),
+        rate=number(str(item.SamplingFrequency), "SamplingFrequency"),
         num_samples=int(item.NumberOfWaveformSamples),
         is_average=not is_rhythm and (is_derived or bool(_AVERAGE.search(label))),
     )
@@ -108,9 +146,10 @@ def _lead_name(channel: Any) -> str:
     if code and int(code[1]):  # 0 is a lead that is not specified
         return lead_of_code(int(code[1]))
     stated = (source.get("CodeMeaning"), channel.get("ChannelLabel"), source.get("CodeValue"))
-    texts = [re.split(r"[(,]", str(text or ""))[0].strip() for text in stated]
-    leads = (_LEAD_WORDS.sub("", text).strip() for text in texts)
-    return next(filter(is_standard_lead, leads), None) or next(filter(None, texts[:2]), "unnamed")
+    texts = [plain_text(str(text or "")) for text in stated]
+    written = [text for text in texts if text]
+    candidates = (*filter(names_another_lead, written), *filter(is_standard_lead, written), *filter(None, texts[:2]))
+    return next(iter(candidates), "unnamed")
 
 
 def _unit(channel: Any) -> str:
@@ -124,15 +163,27 @@ def _read_groups(groups: list[_Group], byte_order: str) -> FileContent:
     """Read the group that is preferred, and those that were recorded with it."""
     best = max(groups, key=_preference)
     parts = [best]
+    left_out: dict[str, str] = {}
     for group in groups:
         known = {name for part in parts for name in part.names}
-        if group.rate == best.rate and group.leads and not group.is_average and not known & set(group.names):
+        if group is best or group.is_average or not group.leads:
+            continue
+        if group.rate == best.rate and not known & set(group.names):
             parts.append(group)
+            continue
+        reason = "of another recording" if group.rate == best.rate else f"at {group.rate:g} Hz, unlike the other leads"
+        left_out |= {name: reason for name in group.names if name not in known}
     signals = [_signal(part, byte_order) for part in parts]
     signal = signals[0] if len(parts) == 1 else _side_by_side(signals, [_start(part) for part in parts])
     units = [unit for part in parts for unit in part.units]
+    channels = [channel for part in parts for channel in part.item.ChannelDefinitionSequence]
     return FileContent(
-        signal, best.rate, units if any(units) else None, [name for part in parts for name in part.names]
+        signal,
+        best.rate,
+        units,
+        [name for part in parts for name in part.names],
+        counts_per_unit=np.array([1 / _calibration(channel)[0] for channel in channels]),
+        left_out=left_out,
     )
 
 
@@ -143,7 +194,7 @@ def _preference(group: _Group) -> tuple[bool, bool, int, float]:
 
 def _start(group: _Group) -> int:
     """Return at which sample of the recording a group starts."""
-    return round(float(group.item.get("MultiplexGroupTimeOffset") or 0) / 1000 * group.rate)
+    return round(_number(group.item, "MultiplexGroupTimeOffset") / 1000 * group.rate)
 
 
 def _side_by_side(signals: list[np.ndarray], starts: list[int]) -> np.ndarray:
@@ -173,19 +224,45 @@ def _signal(group: _Group, byte_order: str) -> np.ndarray:
     check_size(num_channels, group.num_samples, group.rate, len(data) // dtype.itemsize)
     samples = np.frombuffer(data, dtype, num_channels * group.num_samples).reshape(-1, num_channels).T
     scales = np.array([_calibration(channel) for channel in item.ChannelDefinitionSequence])
-    signal = samples * scales[:, :1] + scales[:, 1:]
+    signal = missing_as_nan(samples)
     padding = _padding(item, dtype)
     if padding is not None:
         signal[samples == padding] = np.nan
+    signal = signal * scales[:, :1] + scales[:, 1:]
+    for row, channel in zip(signal, item.ChannelDefinitionSequence, strict=True):
+        _shift(row, _skew(channel, group.rate))
     return signal
+
+
+def _skew(channel: Any, rate: float) -> int:
+    """Return how many samples later than its group a channel starts (PS3.3, C.10.9.1.4.3)."""
+    seconds = _number(channel, "ChannelTimeSkew") + _number(channel, "ChannelOffset")
+    return round(_number(channel, "ChannelSampleSkew") + seconds * rate)
+
+
+def _shift(samples: np.ndarray, by: int) -> None:
+    """Move samples to a later time (or an earlier one, below 0) in place, NaN where there are none then."""
+    by = max(-len(samples), min(by, len(samples)))
+    if by > 0:
+        samples[by:] = samples[: len(samples) - by].copy()
+        samples[:by] = np.nan
+    elif by < 0:
+        samples[:by] = samples[-by:].copy()
+        samples[by:] = np.nan
+
+
+def _number(item: Any, field: str) -> float:
+    """Return the number of a field, 0 where it is absent or empty."""
+    value = item.get(field)
+    return 0.0 if value is None or value == "" else number(str(value), field)
 
 
 def _calibration(channel: Any) -> tuple[float, float]:
     """Return what a count is and what 0 is, in the channel's unit."""
-    factors = (channel.get("ChannelSensitivity"), channel.get("ChannelSensitivityCorrectionFactor"))
-    factor = math.prod(1.0 if value is None else float(value) for value in factors)
-    baseline = float(channel.get("ChannelBaseline") or 0)
-    if not factor or not math.isfinite(factor) or not math.isfinite(baseline):
+    fields = ("ChannelSensitivity", "ChannelSensitivityCorrectionFactor")
+    factors = [number(str(channel.get(field)), field) for field in fields if channel.get(field) is not None]
+    factor, baseline = math.prod(factors), _number(channel, "ChannelBaseline")
+    if not factor:
         raise ECGFileError(f"has a channel with {factor:g} units a count and a baseline of {baseline:g}.")
     return factor, baseline
 
@@ -196,3 +273,32 @@ def _padding(item: Any, dtype: np.dtype) -> int | None:
     if isinstance(value, bytes):
         value = int(np.frombuffer(value, dtype)[0]) if len(value) >= dtype.itemsize else None
     return None if value == 0 and dtype.kind == "i" else value
+
+
+def _metadata(dataset: Any) -> Metadata:
+    recorded_at = hl7_time(str(dataset.get("AcquisitionDateTime") or "")) or hl7_time(
+        f"{dataset.get('StudyDate') or ''}{str(dataset.get('StudyTime') or '')[:6]}"
+    )
+    age = str(dataset.get("PatientAge") or "")  # as in 042Y
+    found: dict[str, str] = {}
+    said = []
+    for annotation in islice(dataset.get("WaveformAnnotationSequence") or (), _MOST_ANNOTATIONS):
+        concept = str(_first(annotation, "ConceptNameCodeSequence").get("CodeMeaning") or "").lower()
+        if concept in _MEASURED and annotation.get("NumericValue") is not None:
+            found.setdefault(_MEASURED[concept], str(annotation.NumericValue))
+        elif annotation.get("UnformattedTextValue"):
+            said.append(str(annotation.UnformattedTextValue))
+    return Metadata(
+        patient_id=plain_text(str(dataset.get("PatientID") or "")),
+        recorded_at=recorded_at,
+        age_years=in_years(age[:3], age[3:]) or years_between(hl7_time(str(dataset.get("PatientBirthDate"))), recorded_at),
+        sex=sex_of(str(dataset.get("PatientSex") or "")),
+        device=plain_text(" ".join(_device(dataset))),
+        statements=statements(said),
+        **measured(**found),
+    )
+
+
+def _device(dataset: Any) -> Iterator[str]:
+    for field in ("Manufacturer", "ManufacturerModelName"):
+        yield str(dataset.get(field) or "")

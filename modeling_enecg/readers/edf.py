@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal, DecimalException
+from datetime import datetime
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -13,7 +13,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size, is_known_lead, is_other_signal, mv_per_unit
+from ..ecg_file import (
+    MOST_CHANNELS,
+    ChannelKind,
+    ECGFileError,
+    FileContent,
+    channel_kinds,
+    check_size,
+    is_known_lead,
+    is_no_unit,
+    mv_per_unit,
+)
+from ..metadata_values import plain_text, sex_of, time_of, years_between
+from ..recording import Metadata
+from ..strict_numbers import number_or_none
 
 _BLOCK = 256  # bytes of the file's header, and of each channel's
 _FIELDS = {  # widths of a channel's fields, in the order of the file
@@ -29,13 +42,10 @@ _FIELDS = {  # widths of a channel's fields, in the order of the file
 }
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _NO_SIGNAL = (*_ANNOTATIONS, "Status")
-_NO_UNIT = ("", "?", "-")
 _LONGEST_GAPS = 10  # a recording with gaps may last so many times longer than what was recorded
-_LARGEST = 1e15  # such numbers fit in 8 digits, and none is meant
 _ONSET = re.compile(rb"([+-]\d{1,12}(?:\.\d{0,12})?)\x14\x14")
-# C1 to C6 are chest leads beside limb leads, and places on the head otherwise.
-_CHEST_OR_HEAD = re.compile(r"C[1-6]", re.IGNORECASE)
-_LIMB_LEAD = re.compile(r"(LEAD[ _-]*)?I{1,2}", re.IGNORECASE)
+_SHORTEST_RECORD_S, _LONGEST_RECORD_S = 1e-9, 1e9
+_FIRST_OF_1900S = 85  # as the year's two digits: a date of EDF is from 1985 to 2084
 
 
 class _Channel(NamedTuple):
@@ -62,6 +72,7 @@ class _Header(NamedTuple):
     num_records: int
     record_seconds: Fraction
     channels: list[_Channel]
+    metadata: Metadata
 
     @property
     def start(self) -> int:
@@ -76,7 +87,7 @@ def read(path: Path) -> FileContent:
     """Read the ECG channels of a recording; where no label tells one, all channels in a unit of voltage.
 
     Channels of another sampling rate than most of them are left out. Time that a discontinuous recording (EDF+D,
-    BDF+D) leaves out is NaN.
+    BDF+D) leaves out is NaN. No sample counts as missing: the lowest code is a value like others in this format.
 
     Args:
         path (`Path`): The file.
@@ -88,8 +99,10 @@ def read(path: Path) -> FileContent:
     with path.open("rb") as stream:
         first = stream.read(_BLOCK)
         num_channels = _integer(first[252:256], "number of channels", 1)
+        if num_channels > MOST_CHANNELS:
+            raise ECGFileError(f"declares {num_channels} channels; at most {MOST_CHANNELS} are read.")
         header = _header(first, stream.read(_BLOCK * num_channels), num_channels, size)
-    channels = _ecg_channels(header.channels)
+    channels, left_out = _ecg_channels(header)
     rate = channels[0].num_samples / header.record_seconds
     record_bytes = header.record_samples * header.sample_bytes
     held = (size - header.start) // record_bytes
@@ -101,10 +114,15 @@ def read(path: Path) -> FileContent:
     signal = np.stack([_physical(_digital(records, channel, header.sample_bytes), channel) for channel in channels])
     if header.has_gaps:
         signal = _spread(signal, _starts(records, header, rate), channels[0].num_samples)
-    units = [channel.unit for channel in channels]
-    states_units = any(unit not in _NO_UNIT for unit in units)
-    names = [_without_prefix(channel.label) for channel in channels]
-    return FileContent(signal, float(rate), units if states_units else None, names)
+    return FileContent(
+        signal,
+        float(rate),
+        [channel.unit for channel in channels],
+        [_without_prefix(channel.label) for channel in channels],
+        counts_per_unit=np.array([_counts_per_unit(channel) for channel in channels]),
+        metadata=header.metadata,
+        left_out=left_out,
+    )
 
 
 def _header(first: bytes, rest: bytes, num_channels: int, size: int) -> _Header:
@@ -118,6 +136,7 @@ def _header(first: bytes, rest: bytes, num_channels: int, size: int) -> _Header:
         num_records=_integer(first[236:244], "number of records", -1),
         record_seconds=_seconds(_text(first[244:252])),
         channels=channels,
+        metadata=_metadata(first),
     )
     if header.num_records == -1:  # written so while the recording lasts
         record_bytes = max(1, header.record_samples * header.sample_bytes)
@@ -141,22 +160,62 @@ def _channels(content: bytes, num_channels: int) -> list[_Channel]:
     ]
 
 
-def _ecg_channels(channels: Sequence[_Channel]) -> list[_Channel]:
-    """Choose the channels that are ECG leads, of one sampling rate."""
-    signals = [channel for channel in channels if channel.label not in _NO_SIGNAL and channel.num_samples]
-    signals = [channel for channel in signals if not is_other_signal(channel.label)]
-    if not any(_LIMB_LEAD.fullmatch(channel.label) for channel in signals):
-        signals = [channel for channel in signals if not _CHEST_OR_HEAD.fullmatch(channel.label)]
-    voltages = [channel for channel in signals if mv_per_unit(channel.unit) is not None]
-    without_unit = [channel for channel in signals if channel.unit in _NO_UNIT]
-    leads = [channel for channel in voltages + without_unit if is_known_lead(channel.label)]
-    chosen = leads or voltages or without_unit
+def _ecg_channels(header: _Header) -> tuple[list[_Channel], dict[str, str]]:
+    """Choose the channels that are ECG leads, of one sampling rate; and why each of the others is none."""
+    signals = [each for each in header.channels if each.label not in _NO_SIGNAL and each.num_samples]
+    kinds = channel_kinds([each.label for each in signals])
+    others = [each for each, kind in zip(signals, kinds, strict=True) if kind is ChannelKind.OTHER_SIGNAL]
+    left_out = {each.label: "by its name no ECG" for each in others}
+    candidates = [
+        (each, kind) for each, kind in zip(signals, kinds, strict=True) if kind is not ChannelKind.OTHER_SIGNAL
+    ]
+    left_out |= {
+        each.label: f"in {each.unit}, which is no unit of voltage" for each, _ in candidates if not _may_be_ecg(each)
+    }
+    candidates = [(each, kind) for each, kind in candidates if _may_be_ecg(each)]
+    leads = [each for each, kind in candidates if kind is ChannelKind.LEAD]
+    voltages = [each for each, _ in candidates if mv_per_unit(each.unit) is not None]
+    chosen = leads or voltages or [each for each, _ in candidates]
     if not chosen:
-        stated = ", ".join(f"{channel.label} ({channel.unit})" for channel in channels)
+        stated = ", ".join(f"{channel.label} ({channel.unit})" for channel in header.channels)
         raise ECGFileError(f"has no ECG: its channels are {stated}.")
     counts = [channel.num_samples for channel in chosen]
-    commonest = max(counts, key=lambda count: (counts.count(count), count))
-    return [channel for channel in channels if channel in chosen and channel.num_samples == commonest]
+    commonest = max(set(counts), key=lambda count: (counts.count(count), count))
+    kept = [channel for channel in chosen if channel.num_samples == commonest]
+    places = {channel.at for channel in chosen}
+    left_out |= {each.label: "by its name no standard lead" for each, _ in candidates if each.at not in places}
+    rates = [(channel.label, float(channel.num_samples / header.record_seconds)) for channel in chosen]
+    common = float(commonest / header.record_seconds)
+    left_out |= {name: f"at {rate:g} Hz, unlike the leads at {common:g} Hz" for name, rate in rates if rate != common}
+    return kept, left_out
+
+
+def _may_be_ecg(channel: _Channel) -> bool:
+    return mv_per_unit(channel.unit) is not None or is_no_unit(channel.unit)
+
+
+def _metadata(first: bytes) -> Metadata:
+    """Return what the file's header says; of plain EDF no patient, for the field may hold the name."""
+    recorded_at = _time(_text(first[168:176]), _text(first[176:184]))
+    if first[192:196] not in (b"EDF+", b"BDF+"):
+        return Metadata(recorded_at=recorded_at)
+    patient = [None if text == "X" else text for text in _text(first[8:88]).split()] + [None] * 3
+    recording = [None if text == "X" else text for text in _text(first[88:168]).split()] + [None] * 5
+    return Metadata(
+        patient_id=plain_text(patient[0]),
+        recorded_at=recorded_at,
+        age_years=years_between(time_of((patient[2] or "").title(), "%d-%b-%Y"), recorded_at),
+        sex=sex_of(patient[1]),
+        device=plain_text((recording[4] or "").replace("_", " ")) if recording[0] == "Startdate" else None,
+    )
+
+
+def _time(day: str, clock: str) -> datetime | None:
+    recorded_at = time_of(f"{day} {clock}", "%d.%m.%y %H.%M.%S")
+    if recorded_at is None:
+        return None
+    century = 1900 if recorded_at.year % 100 >= _FIRST_OF_1900S else 2000
+    return recorded_at.replace(year=century + recorded_at.year % 100)
 
 
 def _without_prefix(label: str) -> str:
@@ -176,8 +235,8 @@ def _digital(records: np.ndarray, channel: _Channel, sample_bytes: int) -> np.nd
     return words.view("<i4").ravel() >> 8  # keeps the sign
 
 
-def _physical(digital: np.ndarray, channel: _Channel) -> np.ndarray:
-    """Scale integers to the channel's unit."""
+def _range(channel: _Channel) -> tuple[float, float, float, float]:
+    """Return the physical minimum and maximum of a channel, and the digital ones that mean them."""
     low, high, first, last = (
         _number(channel.fields[f"{kind} {end}"], f"{kind} {end} of {channel.label}")
         for kind in ("physical", "digital")
@@ -185,7 +244,18 @@ def _physical(digital: np.ndarray, channel: _Channel) -> np.ndarray:
     )
     if low == high or first >= last:
         raise ECGFileError(f"scales {first:g} to {last:g} as {low:g} to {high:g} in {channel.label}; no such range.")
+    return low, high, first, last
+
+
+def _physical(digital: np.ndarray, channel: _Channel) -> np.ndarray:
+    """Scale integers to the channel's unit."""
+    low, high, first, last = _range(channel)
     return (digital - first) * ((high - low) / (last - first)) + low
+
+
+def _counts_per_unit(channel: _Channel) -> float:
+    low, high, first, last = _range(channel)
+    return (last - first) / (high - low)
 
 
 def _starts(records: np.ndarray, header: _Header, rate: Fraction) -> np.ndarray:
@@ -227,31 +297,25 @@ def _text(content: bytes) -> str:
 
 def _integer(field: bytes | str, what: str, least: int) -> int:
     text = field if isinstance(field, str) else _text(field)
-    try:
-        number = int(re.sub(r"\.0*$", "", text))
-    except ValueError as error:
-        raise ECGFileError(f"has a damaged header: the {what} is {text!r}.") from error
+    number = number_or_none(text)
+    if number is None or number != int(number):
+        raise ECGFileError(f"has a damaged header: the {what} is {text!r}.")
     if number < least:
-        raise ECGFileError(f"has a damaged header: the {what} is {number}; at least {least} was expected.")
-    return number
+        raise ECGFileError(f"has a damaged header: the {what} is {number:g}; at least {least} was expected.")
+    return int(number)
 
 
 def _number(text: str, what: str) -> float:
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < _LARGEST:
+    number = number_or_none(text.replace(",", "."))
+    if number is None:
         raise ECGFileError(f"has a damaged header: the {what} is {text!r}.")
     return number
 
 
 def _seconds(text: str) -> Fraction:
     """Return the duration of a record, exactly: 9.59375 s of 1228 samples are 128 Hz."""
-    try:
-        number = Decimal(text.replace(",", "."))
-    except DecimalException:
-        number = Decimal("nan")
-    if not (number.is_finite() and number > 0 and abs(number.adjusted()) < 10):
+    written = text.replace(",", ".").strip()
+    number = number_or_none(written)
+    if number is None or not _SHORTEST_RECORD_S <= number <= _LONGEST_RECORD_S:
         raise ECGFileError(f"has a damaged header: the duration of a record is {text!r}; seconds were expected.")
-    return Fraction(number)
+    return Fraction(written)

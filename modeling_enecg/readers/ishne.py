@@ -2,16 +2,20 @@
 
 import binascii
 import struct
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent, check_size
+from ..metadata_values import plain_text, years_between
+from ..recording import Metadata
 
 _START, _END = 10, 522  # of the header, after magic and checksum
 _SLOTS = 12
 _ABSENT = -9
 _FAULT = -(1 << 15)  # a sample where the lead was off
+_SEXES = {1: "male", 2: "female"}
 _LEADS = dict(
     enumerate(
         ("X", "Y", "Z", "I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6", "ES", "AS", "AI"),
@@ -50,7 +54,9 @@ def read(path: Path) -> FileContent:
     names, resolutions = _leads(content, num_leads)
     samples = np.frombuffer(content, "<i2", num_samples * num_leads, signal_at).reshape(num_samples, num_leads)
     signal = np.where(samples == _FAULT, np.nan, samples).T * resolutions[:, None]
-    return FileContent(signal, float(sampling_rate), ["nV"] * num_leads, names)
+    return FileContent(
+        signal, float(sampling_rate), ["nV"] * num_leads, names, 1 / resolutions, metadata=_metadata(content)
+    )
 
 
 def _check_header(content: bytes, block_at: int, block_size: int) -> None:
@@ -78,3 +84,28 @@ def _leads(content: bytes, num_leads: int) -> tuple[list[str], np.ndarray]:
         if resolutions[slot] < 1:
             raise ECGFileError(f"declares a resolution of {resolutions[slot]} nV for {name}; it must be positive.")
     return names, np.array([resolutions[slot] for slot in used], dtype=np.float64)
+
+
+def _metadata(content: bytes) -> Metadata:
+    (sex,) = struct.unpack_from("<h", content, 128)
+    day, month, year, *clock = (*struct.unpack_from("<3h", content, 138), *struct.unpack_from("<3h", content, 150))
+    recorded_at = _time(year, month, day, *clock)
+    day, month, year = struct.unpack_from("<3h", content, 132)
+    return Metadata(
+        patient_id=_text(content[108:128]),
+        recorded_at=recorded_at,
+        age_years=years_between(_time(year, month, day), recorded_at),
+        sex=_SEXES.get(sex),
+        device=_text(content[232:272]),
+    )
+
+
+def _text(content: bytes) -> str | None:
+    return plain_text(content.partition(b"\0")[0].decode("latin-1"))
+
+
+def _time(year: int, month: int, day: int, *clock: int) -> datetime | None:
+    try:
+        return datetime(year, month, day, *clock)
+    except ValueError:  # fields that are unknown hold -9, or 0
+        return None

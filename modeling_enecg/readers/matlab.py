@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent
-from .arrays import RATE_NAMES, check_unpacked, signal_of
+from ..ecg_file import ECGFileError, FileContent, check_unpacked
+from .arrays import RATE_NAMES, signal_of
 
 _SIGNAL = "val"
-_MISSING = -(1 << 15)  # in 16 bits, as in WFDB's format 16, which the Challenges' files are
 _HEADER = 128  # bytes of a file of version 5
 _BYTE_ORDERS = {b"IM": "<", b"MI": ">"}
 _COMPRESSED, _MATRIX = 15, 14
@@ -64,11 +63,7 @@ def read(path: Path) -> FileContent:
             raise ECGFileError(f"holds more than {_MOST_VARIABLES} variables.")
     variable = _signal_variable(variables)
     check_unpacked(math.prod(variable.shape), len(content))
-    matrix = variable.values()
-    signal = signal_of(matrix)
-    if matrix.dtype == np.int16:
-        signal[signal == _MISSING] = np.nan
-    return FileContent(signal, _rate(variables), None, None)
+    return FileContent(signal_of(variable.values()), _rate(variables), None, None)
 
 
 def _rate(variables: list[_Variable]) -> float | None:

@@ -1,6 +1,8 @@
 """NumPy's `.npy` and `.npz` files."""
 
 import math
+import re
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -8,8 +10,8 @@ from typing import IO
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, errors_of
-from .arrays import RATE_NAMES, check_unpacked, signal_of
+from ..ecg_file import ECGFileError, FileContent, check_unpacked, errors_of
+from .arrays import RATE_NAMES, signal_of
 
 _SIGNAL, _RATE, _UNIT, _NAMES = "signal", "sampling_rate", "unit", "lead_names"
 _OTHER_NAMES = {  # under which packages of signal processing store the same
@@ -18,6 +20,13 @@ _OTHER_NAMES = {  # under which packages of signal processing store the same
     **dict.fromkeys(("leads", "sig_name", "channels", "channel_names", "ch_names"), _NAMES),
 }
 _LONGEST_TEXT = 1 << 16  # values of unit and lead_names
+_LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # of the header, by version
+_LONGEST_HEADER = 4096
+_HEADER = re.compile(
+    r"\{\s*'descr':\s*'([<>|=]?[A-Za-z][0-9]{0,9})',\s*'fortran_order':\s*(True|False),"
+    r"\s*'shape':\s*\(((?:[0-9]{1,18},?\s*)*)\),?\s*\}\s*"
+)
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # that NumPy writes
 
 
 def read(path: Path) -> FileContent:
@@ -47,8 +56,10 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> FileContent:
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     stated = {_OTHER_NAMES.get(name.lower(), name): name for name in names}
     others = [name for kind, name in stated.items() if kind not in (_RATE, _UNIT, _NAMES)]
+    if not names:
+        raise ECGFileError(f"is {_archive_kind(archive)}.")
     if len(stated) < len(names) or (_SIGNAL not in names and len(others) != 1):
-        raise ECGFileError(f"expected an array named {_SIGNAL}, or a single one; found {', '.join(names) or 'none'}.")
+        raise ECGFileError(f"expected an array named {_SIGNAL}, or a single one; found {', '.join(names)}.")
     signal = signal_of(_member(archive, _SIGNAL if _SIGNAL in names else others[0], size))
     rate = _member(archive, stated[_RATE], size) if _RATE in stated else None
     if rate is not None and (rate.size != 1 or rate.dtype.kind not in "iuf"):
@@ -64,6 +75,13 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> FileContent:
     return FileContent(signal, None if rate is None else float(rate.item()), units, leads)
 
 
+def _archive_kind(archive: zipfile.ZipFile) -> str:
+    """Return what an archive without arrays is, and the way on."""
+    if any(name.startswith("xl/") for name in archive.namelist()):
+        return "an Excel workbook, which is not read: save the sheet as CSV"
+    return "a zip archive without NumPy arrays: unpack it"
+
+
 def _positive(unit: np.ndarray, num_leads: int) -> np.ndarray:
     """Return how many mV a count is, of shape `(1, 1)` or `(num_leads, 1)`."""
     if unit.size not in (1, num_leads) or not (np.isfinite(unit) & (unit > 0)).all():
@@ -75,9 +93,10 @@ def _positive(unit: np.ndarray, num_leads: int) -> np.ndarray:
 
 def _member(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
     entry = archive.getinfo(f"{name}.npy")
+    if entry.compress_type not in _ZIP_METHODS:
+        raise ECGFileError(f"{name} is compressed in a way that numpy.savez does not write.")
     with archive.open(entry) as stream:
-        array = _read_array(stream, entry.file_size, size)
-    return array
+        return _read_array(stream, entry.file_size, size)
 
 
 def _texts(array: np.ndarray, name: str) -> list[str]:
@@ -91,10 +110,9 @@ def _texts(array: np.ndarray, name: str) -> list[str]:
 def _read_array(stream: IO[bytes], available: int, packed: int | None = None) -> np.ndarray:
     """Read an array whose header and values fit in the bytes available, which are unpacked from so many."""
     version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read_header:
+    if version not in _LENGTHS:
         raise ECGFileError(f"is of version {version} of NumPy's format; 1.0 and 2.0 can be read.")
-    shape, in_columns, dtype = read_header[version](stream)
+    shape, in_columns, dtype = _header(stream, _LENGTHS[version])
     num_values = math.prod(shape)
     if dtype.kind not in "iufSU" or not 0 <= num_values * dtype.itemsize <= available:
         raise ECGFileError(f"declares {dtype} of shape {shape} in {available} bytes; expected numbers that fit in.")
@@ -102,3 +120,18 @@ def _read_array(stream: IO[bytes], available: int, packed: int | None = None) ->
         check_unpacked(max(num_values, num_values * dtype.itemsize // 8), packed)
     values = np.frombuffer(stream.read(num_values * dtype.itemsize), dtype)
     return values.reshape(shape, order="F" if in_columns else "C")
+
+
+def _header(stream: IO[bytes], layout: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, whether columns are stored one after another, and type.
+
+    NumPy's own parser evaluates a header as Python, whose nesting it does not bound.
+    """
+    (length,) = struct.unpack(layout, stream.read(struct.calcsize(layout)))
+    if length > _LONGEST_HEADER:
+        raise ECGFileError(f"has a header of {length} bytes; at most {_LONGEST_HEADER} were expected.")
+    match = _HEADER.fullmatch(stream.read(length).decode("latin-1"))
+    if match is None:
+        raise ECGFileError("has a header that describes no array of plain numbers or texts.")
+    shape = tuple(int(size) for size in match[3].replace(",", " ").split())
+    return shape, match[2] == "True", np.dtype(match[1])

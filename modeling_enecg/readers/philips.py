@@ -4,10 +4,13 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, channel_name, check_size
+from ..ecg_file import MICROVOLTS_PER_MV, ECGFileError, FileContent, channel_name, check_size, missing_as_nan
 from ..leads import STANDARD_LEADS
+from ..metadata_values import in_years, measured, plain_text, sex_of, statements, time_of
+from ..recording import Metadata
+from ..strict_numbers import number, whole_number
 from .philips_xli import decode_xli
-from .xml_values import base64_bytes, in_mv, number, numbers, positive, text_of, whole_number
+from .xml_values import base64_bytes, in_mv, numbers, positive, text_of
 
 _LONGEST_S = 3600  # of a resting ECG
 _MOST_SAMPLES_A_BYTE = 32  # that a flat line in XLI has, and some more
@@ -17,6 +20,8 @@ _LIMB_LEADS = STANDARD_LEADS[:6]
 
 def parse(root: Element) -> FileContent:
     """Return the waveforms of a Sierra record, with the calibration pulse that devices add at the end.
+
+    Feature extractors and windows leave the pulse out (`calibration`).
 
     Version 1.03 describes them in `signalcharacteristics`, later ones in attributes of their own.
 
@@ -35,8 +40,9 @@ def parse(root: Element) -> FileContent:
     offset = number(_stated(waves, described, "signaloffset") or "0", "signaloffset")
     names = _lead_names(waves, described)
     counts = _counts(waves, names, _num_samples(waves, sampling_rate))
-    leads = [(name, (row - offset) * (resolution / 1000)) for name, row in zip(names, counts, strict=True)]
-    return in_mv(leads, sampling_rate)
+    scale = resolution / MICROVOLTS_PER_MV
+    leads = [(name, (missing_as_nan(row) - offset) * scale) for name, row in zip(names, counts, strict=True)]
+    return in_mv(leads, sampling_rate, _metadata(root))
 
 
 def _stated(waves: Element, described: Element, *names: str) -> str | None:
@@ -140,3 +146,27 @@ def _with_limb_leads(names: list[str], counts: list[np.ndarray]) -> list[np.ndar
 def _wrapped(samples: np.ndarray) -> np.ndarray:
     """Wrap samples around at 16 bits, as the devices' arithmetic does."""
     return samples.astype(np.int16).astype(np.int32)
+
+
+def _metadata(root: Element) -> Metadata:
+    acquired = next(root.iter("dataacquisition"), Element("none"))
+    patient = next(root.iter("generalpatientdata"), Element("none"))
+    found = next(root.iter("interpretationmeasurements"), Element("none"))
+    return Metadata(
+        patient_id=plain_text(text_of(patient, "patientid")),
+        recorded_at=time_of(f"{acquired.get('date')} {acquired.get('time')}", "%Y-%m-%d %H:%M:%S"),
+        age_years=in_years(text_of(patient, "age/years"), "years"),
+        sex=sex_of(text_of(patient, "sex")),
+        device=plain_text(text_of(acquired, "machine")),
+        statements=statements(text_of(each, "leftstatement") for each in root.iter("statement")),
+        **measured(
+            heart_rate_bpm=text_of(found, "heartrate"),
+            pr_ms=text_of(found, "meanprint"),
+            qrs_ms=text_of(found, "meanqrsdur"),
+            qt_ms=text_of(found, "meanqtint"),
+            qtc_ms=text_of(found, "meanqtc"),
+            p_axis_deg=text_of(found, "pfrontaxis"),
+            qrs_axis_deg=text_of(found, "qrsfrontaxis"),
+            t_axis_deg=text_of(found, "tfrontaxis"),
+        ),
+    )

@@ -2,12 +2,15 @@
 
 import binascii
 import struct
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size
+from ..ecg_file import ECGFileError, FileContent, check_size, missing_as_nan
+from ..metadata_values import in_years, plain_text, statements, years_between
+from ..recording import Metadata
 from .lead_codes import lead_of_code
 from .scp_huffman import BITS_A_BYTE, Table, decode, read_tables
 
@@ -15,6 +18,10 @@ _HEADER = 16  # bytes of a section: checksum, number, length, versions, reserved
 _POINTER = struct.Struct("<HII")  # a section's number, length and place, counted from 1
 _LEAD = struct.Struct("<IIB")  # a lead's first and last sample, counted from 1, and its code
 _SPREAD = 4  # how many times more samples a record may span than bits were stored
+_ID, _AGE, _BIRTH, _SEX, _DEVICE, _DATE, _TIME = 2, 4, 5, 8, 14, 25, 26  # fields of section 1
+_AGE_UNITS = {1: "years", 2: "months", 3: "weeks", 4: "days"}
+_SEXES = {1: "male", 2: "female"}
+_MOST_STATEMENTS = 100
 
 
 class _Lead(NamedTuple):
@@ -58,7 +65,9 @@ def read(path: Path) -> FileContent:
     signal = np.full((len(leads), length), np.nan)
     for row, lead in zip(signal, leads, strict=True):
         row[lead.first - begin :][: lead.num_samples] = _samples(lead, tables, order)
-    return FileContent(signal * amplitude, 1e6 / interval, ["nV"] * len(leads), [lead.name for lead in leads])
+    names = [lead.name for lead in leads]
+    metadata = _metadata(sections.get(1, b""), sections.get(8, b""))
+    return FileContent(signal * amplitude, 1e6 / interval, ["nV"] * len(leads), names, metadata=metadata)
 
 
 def _sections(content: bytes) -> dict[int, bytes]:
@@ -141,7 +150,7 @@ def _samples(lead: _Lead, tables: list[Table], order: int) -> np.ndarray:
             f"declares {lead.num_samples} samples of lead {lead.name}, and holds {len(values)}: "
             "the device cut it short, for at most 65535 bytes fit."
         )
-    return _sum_differences(values[: lead.num_samples], order)
+    return missing_as_nan(_sum_differences(values[: lead.num_samples], order))
 
 
 def _plain(encoded: bytes) -> np.ndarray:
@@ -156,6 +165,59 @@ def _sum_differences(values: np.ndarray, order: int) -> np.ndarray:
     if order:
         values = np.cumsum(values)
     return values.astype(np.int16)
+
+
+def _metadata(patient: bytes, findings: bytes) -> Metadata:
+    """Return what section 1, of the patient, and section 8, of findings in words, say."""
+    fields = _fields(patient)
+    recorded_at = _time(fields.get(_DATE, b""), fields.get(_TIME, b""))
+    age, unit = struct.unpack("<HB", fields.get(_AGE, b"")[:3].ljust(3, b"\0"))
+    return Metadata(
+        patient_id=_text(fields.get(_ID, b"")),
+        recorded_at=recorded_at,
+        age_years=in_years(age, _AGE_UNITS[unit])
+        if age and unit in _AGE_UNITS
+        else years_between(_time(fields.get(_BIRTH, b""), b""), recorded_at),
+        sex=_SEXES.get(fields.get(_SEX, b"\0")[:1].ljust(1, b"\0")[0]),
+        device=_text(fields.get(_DEVICE, b"")[8:14]),
+        statements=statements(_statements(findings)),
+    )
+
+
+def _fields(section: bytes) -> dict[int, bytes]:
+    """Return the fields of section 1, each a number, a length and a value, up to the one that ends them."""
+    fields: dict[int, bytes] = {}
+    at = 0
+    while at + 3 <= len(section) and section[at] != 0xFF:
+        length = int.from_bytes(section[at + 1 : at + 3], "little")
+        fields.setdefault(section[at], section[at + 3 : at + 3 + length])
+        at += 3 + length
+    return fields
+
+
+def _statements(section: bytes) -> list[str | None]:
+    """Return the texts of section 8; they follow 9 bytes of status, time and number."""
+    texts: list[str | None] = []
+    at = 9
+    while at + 3 <= len(section) and len(texts) < min(section[8], _MOST_STATEMENTS):
+        length = int.from_bytes(section[at + 1 : at + 3], "little")
+        texts.append(_text(section[at + 3 : at + 3 + length]))
+        at += 3 + length
+    return texts
+
+
+def _text(field: bytes) -> str | None:
+    return plain_text(field.partition(b"\0")[0].decode("latin-1"))
+
+
+def _time(day: bytes, clock: bytes) -> datetime | None:
+    """Return the time of year (16 bits), month, day, and of hour, minute, second; midnight where these are absent."""
+    if len(day) < 4:
+        return None
+    try:
+        return datetime(*struct.unpack("<HBB", day[:4]), *clock[:3].ljust(3, b"\0"))
+    except ValueError:
+        return None
 
 
 def _unpack(layout: str, content: bytes, at: int) -> tuple[int, ...]:

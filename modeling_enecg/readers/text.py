@@ -7,13 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, errors_of, is_known_lead, mv_per_unit
+from ..ecg_file import (
+    ECGFileError,
+    FileContent,
+    errors_of,
+    is_known_lead,
+    is_no_unit,
+    missing_as_nan,
+    mv_per_unit,
+)
 from .text_preamble import Facts, acq_channels, is_fact, lead_alone, mv_per_count, read_facts, read_inf, seconds_of
 from .text_table import Style, Table, read_table, split
 
 _TIME_NAMES = {"time", "t", "zeit", "temps", "tiempo", "tempo", "tijd", "elapsed time", "timestamp", "times"}
 _INDEX_NAMES = {"index", "sample", "samples", "sample #", "sample number", "no", "nr", "n", "#", "nseq", "unnamed: 0"}
-_UNSCALED = {"count", "counts", "adc", "adu", "raw", "bit", "bits", "lsb", "a.u.", "au", "digit", "digits"}
 _BRACKETED = re.compile(r"(.*)[(\[]([^()\[\]]+)[)\]]")
 _APPENDED = re.compile(r"(.*)[\s_/]([nuµμm]V|[uµμm]?s|m?sec)", re.IGNORECASE)
 _OTHER_UNITS = {"mmhg", "bpm", "%", "ohm", "nu", "hz", "°c", "c", "g", "l/min", "hh:mm:ss.mmm", "hh:mm:ss"}
@@ -32,7 +39,8 @@ def read(path: Path) -> FileContent:
     """Read a text export.
 
     Names and units come from the rows above the numbers, the sampling rate from the preamble or a regular column of
-    times in a stated unit; what is not stated is left open, never guessed. Empty cells and `nan` are missing samples.
+    times in a stated unit; what is not stated is left open, never guessed. Columns that are only numbered have no
+    names. Empty cells, `nan` and, among whole numbers, the lowest code of 16 bits are missing samples.
     A `.inf` file of the same name, as GE CardioLab writes it, describes the columns.
 
     Args:
@@ -66,7 +74,7 @@ def read(path: Path) -> FileContent:
     if names is None and facts.names is not None and len(facts.names) == len(signals):
         names = facts.names
     stated = [columns[each].unit for each in signals] if columns else [""] * len(signals)
-    signal = np.ascontiguousarray(values[:, signals].T)
+    signal = missing_as_nan(np.ascontiguousarray(values[:, signals].T))
     return FileContent(signal, facts.rate or rate, _units(stated, names, facts.units), names)
 
 
@@ -147,7 +155,7 @@ def _unit_alone(cell: str) -> str | None:
     is_unit = (
         not unit
         or bool(seconds_of(unit))
-        or unit in _UNSCALED
+        or is_no_unit(unit)
         or unit in _OTHER_UNITS
         or mv_per_unit(unit) is not None
     )
@@ -218,7 +226,7 @@ def _units(stated: list[str], names: list[str] | None, common: list[str] | None)
         stated = [unit or other for unit, other in zip(stated, common, strict=True)]
     elif common is not None and len(common) == 1:
         stated = [unit or common[0] for unit in stated]
-    stated = ["" if unit.lower() in _UNSCALED else unit for unit in stated]
+    stated = ["" if is_no_unit(unit) else unit for unit in stated]
     if not any(stated):
         return None
     lacking = [name for name, unit in zip(names or [], stated, strict=False) if not unit and is_known_lead(name)]

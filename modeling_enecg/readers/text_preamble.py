@@ -4,6 +4,8 @@ import re
 from typing import NamedTuple
 
 from ..ecg_file import ECGFileError, is_known_lead
+from ..feature_extraction_ecg import HIGHEST_HZ
+from ..strict_numbers import number_or_none
 
 # Keys as exports in several languages spell them.
 _RATE_KEY = (
@@ -20,23 +22,28 @@ _LEADS_KEY = (
 # Repetitions that never give back (`*+`): a line of blanks would take time that grows with its length cubed.
 _BETWEEN = r"(?:\s*+[\[(](?P<in>[^\])]*)[\])])?+(?=[\"']*+[\s:=;,])[\s\"']*+(?::=|[:=;,])?+[\s\"']*+"
 _VALUE = r"(?=[^\S\t]*+[\"']?+[^\S\t]*+[\t:=;,])\s*+[\"']?+\s*+(?::=|[:=;,])?+(?P<value>.+)"
-_NUMBER_WITH_UNIT = r"(?P<number>\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)\s*(?P<unit>[^\s\d,;\"']*)"
+_NUMBER_WITH_UNIT = (
+    r"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?)(?![\d_]|[.,]\d)\s*(?P<unit>[^\s\d,;\"']*)"
+)
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")
 _RATE = re.compile(rf"(?:\w+ )?(?:{_RATE_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)
 _INTERVAL = re.compile(rf"(?:{_INTERVAL_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)
 _UNIT = re.compile(rf"(?:{_UNIT_KEY}){_VALUE}", re.IGNORECASE)
 _LEADS = re.compile(rf"(?:{_LEADS_KEY}){_VALUE}", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:ableitung|dérivation|derivación|derivazione|afleiding|derivação)\s+(?=\S)", re.IGNORECASE)
 _OTHERS_UNIT = re.compile(r"(\S+) for all others", re.IGNORECASE)
-_JSON_RATE = re.compile(r'"sampling rate":\s*(\d{1,9}(?:\.\d{1,9})?)')  # OpenSignals writes one for each device
+_JSON_RATE = re.compile(r'"sampling rate":\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)')  # OpenSignals writes one for each device
 _KEY = re.compile(r"\w+=(\t|$)")  # LabChart's
-_ACQ_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(\w+)/sample", re.IGNORECASE)
-_ACQ_CHANNELS = re.compile(r"(\d{1,3}) channels?", re.IGNORECASE)
+_ACQ_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(\w+)/sample", re.IGNORECASE)
+_ACQ_CHANNELS = re.compile(r"([0-9]{1,3}) channels?", re.IGNORECASE)
 _LAB_SYSTEM = re.compile(r"(Label|Range):\s*(.*\S)", re.IGNORECASE)
-_RANGE_MV = re.compile(r"(\d{1,5}(?:\.\d{1,5})?)\s*mv", re.IGNORECASE)
+_RANGE_MV = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,5})?)\s*mv", re.IGNORECASE)
 _HALF_SCALE = 1 << 15
-_TIME_UNIT = re.compile(r"(\d{1,9}(?:\.\d{1,12})?|\.\d{1,12})?\s*([a-zµμ]+)", re.IGNORECASE)
+_LOWEST_WITH_POINT, _LOWEST_WITH_COMMA = 20.0, 50.0  # Hz: no slower ECG is written with three decimals
+_TIME_UNIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,12})?|\.[0-9]{1,12})?\s*([a-zµμ]+)", re.IGNORECASE)
 _INF_CHANNEL = re.compile(r"\s*\d+\s+(\S.*)")
-_INF_POINTS = re.compile(r"\s*Points for Each Channel\s*=\s*(\d{1,15})", re.IGNORECASE)
+_INF_POINTS = re.compile(r"\s*Points for Each Channel\s*=\s*([0-9]{1,15})", re.IGNORECASE)
 SECONDS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden", "secondes", "segundos", "secondi"), 1.0),
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds", "millisekunden"), 1e-3),
@@ -70,7 +77,9 @@ def read_facts(lines: list[str]) -> Facts:
     for line in (re.sub(r"^[\s#%/*\"']+", "", line) for line in lines):
         rates.update(float(rate) for rate in _JSON_RATE.findall(line))
         if match := _RATE.match(line):
-            rates.add(_number(match) * (1000 if _unit(match).startswith("k") else 1))
+            rate = _rate(match["number"])
+            if rate is not None:
+                rates.add(rate * (1000 if _unit(match).startswith("k") else 1))
         elif (match := _ACQ_RATE.fullmatch(line.strip())) and seconds_of(match[0].partition("/")[0]):
             rates.add(1 / seconds_of(match[0].partition("/")[0]))
         elif (match := _INTERVAL.match(line)) and _unit(match) in SECONDS and _number(match):
@@ -140,7 +149,23 @@ def seconds_of(unit: str) -> float:
 
 
 def _number(match: re.Match[str]) -> float:
-    return float(match["number"].replace(",", "."))
+    return number_or_none(match["number"].replace(",", ".")) or 0.0
+
+
+def _rate(text: str) -> float | None:
+    """Return the sampling rate that a number is; None where its comma or point may be decimal or part thousands.
+
+    `10,000` Hz are ten thousand, `512,414` Hz are not half a million, and of `1.000` Hz nobody knows.
+    """
+    decimal = number_or_none(text.replace(",", "."))
+    thousands = number_or_none(text.replace(",", "")) if _THOUSANDS.fullmatch(text) else None
+    if _AMBIGUOUS.fullmatch(text):
+        if "." in text:
+            return decimal if decimal is not None and decimal >= _LOWEST_WITH_POINT else None
+        if thousands is not None and thousands <= HIGHEST_HZ:
+            return thousands if decimal is not None and decimal < _LOWEST_WITH_COMMA else None
+        return decimal
+    return decimal if thousands is None else thousands
 
 
 def _unit(match: re.Match[str]) -> str:

@@ -11,6 +11,8 @@ from ..ecg_file import ECGFileError
 _COMMENT = re.compile(r"\s*(#|%|//)")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_QUOTED = re.compile(r'"([+-]?[0-9]+,[0-9]+)"')
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 _COMMA_DECIMALS = re.compile(r"[+-]?\d+,0\d+|[+-]0,\d+", re.ASCII)
 _DATE = r"(?:\d{4}[-/]\d\d[-/]\d\d|\d\d?[./]\d\d?[./]\d{4})"
 _CLOCK = re.compile(
@@ -56,8 +58,11 @@ def read_table(text: str) -> Table:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     written = [line for line in lines if line.strip()]
     style = _style(written)
-    preamble = written[: _start(written, style)]
-    rows = [line for line in written[len(preamble) :] if not _COMMENT.match(line)]
+    start = _start(written, style)
+    preamble = written[:start]
+    if _is_numbering(written[start : start + 1 + _ROWS_THAT_TELL], style):
+        start += 1
+    rows = [line for line in written[start:] if not _COMMENT.match(line)]
     cells = split(rows[0], style)
     _check_preamble(preamble, style, len(cells), lines)
     clocks = [column for column, cell in enumerate(cells) if _CLOCK.fullmatch(cell)]
@@ -90,7 +95,13 @@ def _style(lines: list[str]) -> Style:
         one_cell = all(len(line.split()) == 1 for line in sample)
         if not one_cell or _has_decimal_commas(lines):
             return Style(None, True)
-    return Style(",", any('"' in line and re.search(r'"[+-]?\d+,\d+"', line) for line in sample))
+    quoted = [number for line in sample if '"' in line for number in _QUOTED.findall(line)]
+    if quoted and all(_THOUSANDS.fullmatch(number) for number in quoted):
+        raise ECGFileError(
+            f'holds numbers such as "{quoted[0]}", of which the comma may be decimal or part thousands; '
+            "write them with a decimal point."
+        )
+    return Style(",", bool(quoted))
 
 
 def _in_most(character: str, sample: list[str]) -> bool:
@@ -109,6 +120,21 @@ def _start(lines: list[str], style: Style) -> int:
         if len(widths) == 1 and widths != {0}:
             return start
     raise ECGFileError("holds no table of numbers.")
+
+
+def _is_numbering(lines: list[str], style: Style) -> bool:
+    """Whether the first line numbers the columns from 0 or 1, as pandas does, above rows of other numbers.
+
+    A single column's number is told only from values that are written with a decimal sign.
+    """
+    first, *others = (split(line, style) for line in lines)
+    if first and not first[0]:  # above an index
+        first, others = first[1:], [cells[1:] for cells in others]
+    numbers = [*map(str, range(len(first)))], [*map(str, range(1, len(first) + 1))]
+    if first not in numbers or not others or first in others:
+        return False
+    sign = "," if style.decimal_comma else "."
+    return len(first) > 1 or all(sign in cell for cells in others for cell in cells)
 
 
 def _check_preamble(preamble: list[str], style: Style, width: int, lines: list[str]) -> None:

@@ -9,10 +9,10 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from ..ecg_file import ECGFileError, FileContent, errors_of, need
 from . import aecg, muse, philips, schiller
 
-_MOST_BYTES = 256 << 20
+_MOST_BYTES = 64 << 20
 _STEP = 1 << 20  # bytes at a time
 _LONGEST_TAG = 4 << 20  # bytes; the parser starts anew on an unfinished one at each step
-_MOST_ELEMENTS = 2_000_000  # an element takes many times the memory of its text
+_MOST_ELEMENTS = 300_000  # an element takes many times the memory of its text
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _UNKNOWN_TO_PARSER = ("gb2312", "gbk", "gb18030", "big5", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949")
 _FORMATS = {
@@ -29,7 +29,7 @@ def read(path: Path) -> FileContent:
     Nothing but the file is opened: a DOCTYPE may name a DTD, which is not fetched, and entities are refused.
 
     Args:
-        path (`Path`): The file, of at most 256 MiB.
+        path (`Path`): The file, of at most 64 MiB.
 
     Raises:
         ImportError: if the package `defusedxml` is not installed.

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from ..configuration_enecg import Task
+from ..data.folds import stratified_folds
 from ..data.subsets import QUANTILES
 from ..evaluation.scoring import evaluate_task
 from ..runs.predictions import Predictions
@@ -64,21 +64,9 @@ def parts(
         ValueError: if there are fewer patients than folds.
     """
     assert settings.folds is not None
-    names, patient_of = np.unique(np.asarray(patients).astype(str), return_inverse=True)
-    if len(names) < settings.folds:
-        raise ValueError(f"{len(names)} patients cannot be divided into {settings.folds} folds.")
-    traits = np.zeros((len(names), 0))
-    for task in tasks:
-        of_records = _traits(task, labels[task.name])
-        of_patients = np.zeros((len(names), of_records.shape[1]))
-        np.maximum.at(of_patients, patient_of, of_records)
-        traits = np.concatenate([traits, of_patients], axis=1)
+    traits = np.concatenate([_traits(task, labels[task.name]) for task in tasks], axis=1)
     for repeat in range(1, settings.repeats + 1):
-        splitter = MultilabelStratifiedKFold(settings.folds, shuffle=True, random_state=settings.seed + repeat - 1)
-        fold_of_patient = np.empty(len(names), dtype=int)
-        for fold, (_others, members) in enumerate(splitter.split(traits, traits)):
-            fold_of_patient[members] = fold
-        fold_of = fold_of_patient[patient_of]
+        fold_of = stratified_folds(traits, list(map(str, patients)), settings.folds, settings.seed + repeat - 1)
         for fold in range(settings.folds):
             roles = {"validation": fold_of == (fold + 1) % settings.folds, "test": fold_of == fold}
             roles["train"] = ~(roles["validation"] | roles["test"])

@@ -18,9 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoFeatureExtractor, AutoModel
 
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, task_labels
-from modeling_enecg.data.ptbxl.metadata import PTBXLError
 from modeling_enecg.evaluation.thresholds import f1_thresholds
+from modeling_enecg.runs.processes import ProcessesError
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from tests.helpers.training import (
     ECGFOUNDER,
@@ -329,7 +330,7 @@ def test_two_processes_score_as_one(finished, recipe_file, tmp_path, launcher):
 
 
 def test_fewer_processes_than_asked_for_are_refused(follow, tmp_path):
-    with pytest.raises(RecipeError, match="Asked for 2 processes, but running as 1"):
+    with pytest.raises(ProcessesError, match="Asked for 2 processes, but running as 1"):
         follow(num_processes=2)
     assert not (tmp_path / "run").exists()
 
@@ -383,7 +384,7 @@ def test_damaged_records_are_skipped_on_request(follow, simulated, tmp_path):
     (bad, *_), kept = labelled_records(simulated, [10]), labelled_records(simulated, [10])[1:]
     damage(data_dir, bad)
     changes = {"data_dir": str(data_dir), "cache_dir": str(tmp_path / "cache")}
-    with pytest.raises(PTBXLError, match=f"{bad:05d}_lr.dat"):
+    with pytest.raises(DatasetError, match=f"{bad:05d}_lr.dat"):
         follow(**changes, output_dir=str(tmp_path / "first"))
     folder = follow(**changes, on_error="skip")
     predictions = pd.read_parquet(folder / "predictions.parquet")

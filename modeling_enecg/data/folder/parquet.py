@@ -12,9 +12,10 @@ from huggingface_hub import DatasetCard
 
 from ...runs.shipped import template
 from ..builder import SPLIT_FOLDS
+from ..errors import DatasetError
 from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, write_parquet_folder
-from ..wfdb16 import SAMPLE_DTYPE
-from .settings import WFDBFolderError, read_settings
+from ..rows import num_samples
+from .settings import read_settings
 from .table import LabelTask, read_label_table
 from .wfdb_folder import WFDBFolder
 
@@ -59,7 +60,7 @@ def write_parquet(
 
     Raises:
         FileExistsError: if `output_dir` is a file or a folder that is not empty.
-        WFDBFolderError: if the folder has become faulty.
+        DatasetError: if the folder has become faulty.
         ValueError: if `max_shard_size` is no size.
     """
 
@@ -112,7 +113,7 @@ def _recordings(splits: Iterable[datasets.Dataset]) -> list[str]:
         num_bytes = pc.binary_length(split.data.column("signal")).to_pylist()
         for rate, record_leads, size in zip(split["sampling_rate"][:], names, num_bytes, strict=True):
             rates[f"{rate:g} Hz"] += 1
-            seconds[f"{size / SAMPLE_DTYPE.itemsize / len(record_leads) / rate:.1f} s"] += 1
+            seconds[f"{num_samples(size, len(record_leads)) / rate:.1f} s"] += 1
             leads[" ".join(record_leads)] += 1
     return [
         f"{title}: {_told(counts)}"
@@ -130,7 +131,7 @@ def _lacks(splits: Mapping[str, datasets.Dataset], skipped: Sequence[Mapping[str
     """Tell what is not there: splits, and records that were left out."""
     lines = [f"no record in {name}: training needs some in each split" for name in SPLIT_FOLDS if name not in splits]
     lines.append(f"records left out: {len(skipped)}")
-    return lines + [f"  {WFDBFolderError(**record)}" for record in skipped]
+    return lines + [f"  {DatasetError(**record)}" for record in skipped]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import yaml
-from datasets.exceptions import DatasetGenerationError
 
 from ...configuration_enecg import check_module_name
+from ..errors import DatasetError
 
 SETTINGS_FILE = "dataset.yaml"
 LABEL_TYPES = ("multi_label", "single_label", "regression")
@@ -20,26 +20,9 @@ RECORD_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "signal", "sampling_rate
 LabelType = str | list[str] | None
 
 
-class WFDBFolderError(DatasetGenerationError, ValueError):
-    """Something in a folder of ECGs that is not as its settings say.
-
-    It is a `DatasetGenerationError` because `datasets` lets only those through unwrapped, also from worker processes.
-
-    Attributes:
-        file (`str`): The settings, the table, or the record at fault.
-        row (`int`, *optional*): The line of the table that names the record; None where the fault is not one record's.
-        field (`str`): A key of the settings, a column of the table, or what is wrong in a record, for instance
-            `"amplitude"`.
-        reason (`str`): The value that was seen and what would be right.
-    """
-
-    def __init__(self, file: str, row: int | None, field: str, reason: str):
-        super().__init__(file, row, field, reason)  # all four, so that the error survives pickling between processes
-        self.file, self.row, self.field, self.reason = file, row, field, reason
-
-    def __str__(self) -> str:
-        where = self.file if self.row is None else f"{self.file} (row {self.row})"
-        return f"{where}: {self.field}: {self.reason}"
+def folder_error(file: str, row: int | None, field: str, reason: str) -> DatasetError:
+    """Return the error of the record in a row of the table, or of a whole file where `row` is None."""
+    return DatasetError(file, None if row is None else f"row {row}", field, reason)
 
 
 @dataclass(frozen=True)
@@ -51,8 +34,8 @@ class FolderSettings:
         file (`str`): The YAML file's name.
         table (`str`): The CSV file.
         record (`str`): The column with each record's path.
-        labels (`dict[str, str | list[str] | None]`): By task: its column's type, of `LABEL_TYPES`, None where it is to
-            be inferred; or a list of columns that hold 0 or 1.
+        labels (`dict[str, str | list[str] | None]`, *optional*): By task: its column's type, of `LABEL_TYPES`, None where it is to
+            be inferred; or a list of columns that hold 0 or 1. Without labels the records can be predicted only.
         patient (`str`, *optional*): The column with each record's patient; without it, each record is a patient's only
             one.
         fold (`str`, *optional*): The column with each record's fold, 1 to 10, or split; without it, a hash of the
@@ -67,7 +50,7 @@ class FolderSettings:
     file: str
     table: str
     record: str
-    labels: dict[str, LabelType]
+    labels: dict[str, LabelType] = field(default_factory=dict)
     patient: str | None = None
     fold: str | None = None
     separator: str = ";"
@@ -89,18 +72,18 @@ def read_settings(data_dir: str | Path) -> FolderSettings:
         data_dir (`str` or `Path`): The folder, or its YAML file.
 
     Raises:
-        WFDBFolderError: if the file cannot be read, a key is unknown or missing, or a value is not legal.
+        DatasetError: if the file cannot be read, a key is unknown or missing, or a value is not legal.
     """
     path = settings_file(data_dir)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = f"cannot be read ({error}); expected YAML in UTF-8, for instance 'table: labels.csv'"
-        raise WFDBFolderError(path.name, None, "file", reason) from error
+        raise folder_error(path.name, None, "file", reason) from error
     if not isinstance(content, dict):
-        raise WFDBFolderError(path.name, None, "file", f"got {content!r}; expected keys with values")
+        raise folder_error(path.name, None, "file", f"got {content!r}; expected keys with values")
     _check_keys(path.name, content)
-    labels = content.pop("labels")
+    labels = content.pop("labels", {})
     labels = dict.fromkeys(labels) if isinstance(labels, list) else labels
     for task in labels:
         _check_task_name(path.name, task)
@@ -159,7 +142,6 @@ KEYS = {
         _are_labels,
         "different columns as a list, or as keys with one of multi_label, single_label, regression or a list of 0/1 "
         "columns each (in quotes where YAML would read a name as a number or as yes or no)",
-        required=True,
     ),
     "patient": Key(_is_text, _COLUMN),
     "fold": Key(_is_text, _COLUMN),
@@ -175,12 +157,12 @@ def _check_keys(file: str, content: Mapping[Any, Any]) -> None:
         if name not in KEYS:
             close = get_close_matches(str(name), KEYS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"expected some of {', '.join(KEYS)}"
-            raise WFDBFolderError(file, None, str(name), f"unknown key; {hint}")
+            raise folder_error(file, None, str(name), f"unknown key; {hint}")
         if not KEYS[name].accepts(value):
-            raise WFDBFolderError(file, None, name, f"got {value!r}; expected {KEYS[name].expected}")
+            raise folder_error(file, None, name, f"got {value!r}; expected {KEYS[name].expected}")
     for name, key in KEYS.items():
         if key.required and name not in content:
-            raise WFDBFolderError(file, None, name, f"missing; expected {key.expected}")
+            raise folder_error(file, None, name, f"missing; expected {key.expected}")
 
 
 def _check_task_name(file: str, name: str) -> None:
@@ -189,6 +171,6 @@ def _check_task_name(file: str, name: str) -> None:
         check_module_name(name, "task")
     except ValueError as error:
         reason = f"{error} Rename the column {name!r} in the table and here."
-        raise WFDBFolderError(file, None, "labels", reason) from error
+        raise folder_error(file, None, "labels", reason) from error
     if name in RECORD_COLUMNS:
-        raise WFDBFolderError(file, None, "labels", f"got {name!r}, a column of every dataset; rename it")
+        raise folder_error(file, None, "labels", f"got {name!r}, a column of every dataset; rename it")

@@ -10,11 +10,10 @@ import numpy as np
 from ...ecg_file import ECGFileError
 from ...io import ECGRecord, read_ecg
 from ...leads import STANDARD_LEADS
-from ..wfdb16 import SAMPLE_DTYPE
-from .settings import FolderSettings, WFDBFolderError
+from ..rows import MICROVOLTS_PER_MV, SAMPLE_DTYPE
+from .settings import FolderSettings, folder_error
 from .table import record_file
 
-MICROVOLTS_PER_MV = 1000.0
 LIMITS = np.iinfo(SAMPLE_DTYPE)
 LONGEST_BYTES = 2**31 - 1  # that Arrow's binary type addresses
 
@@ -47,17 +46,17 @@ def read_signal(settings: FolderSettings, record: str, row: int) -> Signal:
         row (`int`): Its line in the table, for errors.
 
     Raises:
-        WFDBFolderError: if the record is faulty, or the library that reads its format is not installed.
+        DatasetError: if the record is faulty, or the library that reads its format is not installed.
     """
     try:
         _check_place(settings.folder, record)
         content = read_ecg(settings.folder / record, settings.sampling_rate, settings.unit, settings.lead_names)
         return _standard_leads(content)
     except _Fault as fault:
-        raise WFDBFolderError(record, row, fault.field, str(fault)) from fault
+        raise folder_error(record, row, fault.field, str(fault)) from fault
     except (ECGFileError, OSError, ImportError) as error:
         reason = str(error).removeprefix(f"{settings.folder / record}: ")  # named by the error itself
-        raise WFDBFolderError(record, row, "file", reason) from error
+        raise folder_error(record, row, "file", reason) from error
 
 
 class _Fault(ValueError):
@@ -91,7 +90,7 @@ def _named_files(file: Path) -> Iterator[str]:
 
 def _standard_leads(content: ECGRecord) -> Signal:
     """Keep what the dataset keeps of a recording."""
-    signal_mv, sampling_rate, names = content
+    signal_mv, sampling_rate, names = content.signal_mv, content.sampling_rate, content.lead_names
     recorded = {name: lead for name, lead in zip(names, signal_mv, strict=True) if not np.isnan(lead).all()}
     leads = [name for name in STANDARD_LEADS if name in recorded]
     other_leads = [name for name in names if name not in STANDARD_LEADS]

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from datasets import ClassLabel, List, Value
 
 from ...reading_wfdb import find_header
+from ...strict_numbers import number_or_none
 from ..builder import SPLIT_FOLDS
-from .settings import FolderSettings, WFDBFolderError, is_inside
+from ..errors import DatasetError
+from .settings import FolderSettings, folder_error, is_inside
 
 UNKNOWN = {"", "na", "n/a", "nan", "null"}  # how spreadsheets and statistics packages write an empty cell
 NO_LABEL = "none"
@@ -94,12 +96,12 @@ class LabelTable(NamedTuple):
     Attributes:
         tasks (`list[LabelTask]`): In the settings' order.
         rows (`list[TableRow]`): In the file's order.
-        errors (`list[WFDBFolderError]`): The first fault of each other row.
+        errors (`list[DatasetError]`): The first fault of each other row.
     """
 
     tasks: list[LabelTask]
     rows: list[TableRow]
-    errors: list[WFDBFolderError]
+    errors: list[DatasetError]
 
 
 def read_label_table(settings: FolderSettings) -> LabelTable:
@@ -108,7 +110,7 @@ def read_label_table(settings: FolderSettings) -> LabelTable:
     Where a record is given twice, the first sound row counts.
 
     Raises:
-        WFDBFolderError: if the table or a column of it is missing, a type cannot be inferred, a task has nothing to
+        DatasetError: if the table or a column of it is missing, a type cannot be inferred, a task has nothing to
             learn, or a patient is in several splits.
     """
     table, errors = _read_cells(settings)
@@ -120,13 +122,13 @@ def read_label_table(settings: FolderSettings) -> LabelTable:
             file = record_file(settings.folder, values["ecg_id"])
             if file in rows:
                 seen = f"got {values['ecg_id']!r}, which row {rows[file].number} gives already"
-                raise WFDBFolderError(settings.table, number, settings.record, f"{seen}; expected one row a record")
-        except WFDBFolderError as error:
-            errors.append(error)
+                raise folder_error(settings.table, number, settings.record, f"{seen}; expected one row a record")
+        except DatasetError as error:
+            errors[number] = error
         else:
             rows[file] = TableRow(number, values)
     _check_patients(settings, rows.values())
-    return LabelTable(tasks, list(rows.values()), sorted(errors, key=lambda error: error.row or 0))
+    return LabelTable(tasks, list(rows.values()), [errors[number] for number in sorted(errors)])
 
 
 def record_file(folder: Path, record: str) -> Path:
@@ -140,18 +142,18 @@ def split_of(fold: int) -> str:
     return next(split for split, folds in SPLIT_FOLDS.items() if fold in folds)
 
 
-def _read_cells(settings: FolderSettings) -> tuple[list[tuple[int, Cells]], list[WFDBFolderError]]:
-    """Return the line and the cells of each row, empty where unknown; and the faults of rows of another length."""
+def _read_cells(settings: FolderSettings) -> tuple[list[tuple[int, Cells]], dict[int, DatasetError]]:
+    """Return the line and the cells of each row, empty where unknown; and by line the faults of others."""
     (_, names), *lines = _read_lines(settings)
     _check_columns(settings, names)
-    rows, errors = [], []
+    rows, errors = [], {}
     for number, line in lines:
         if len(line) == len(names):
             known = ["" if cell.lower() in UNKNOWN else cell for cell in line]
             rows.append((number, dict(zip(names, known, strict=True))))
         elif any(line):
             reason = f"got {len(line)}; expected {len(names)}, as in the first row (quotes keep a cell together)"
-            errors.append(WFDBFolderError(settings.table, number, "number of cells", reason))
+            errors[number] = folder_error(settings.table, number, "number of cells", reason)
     return rows, errors
 
 
@@ -166,7 +168,7 @@ def _read_lines(settings: FolderSettings) -> list[tuple[int, list[str]]]:
             lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = f"cannot be read ({error}); expected a CSV file in UTF-8"
-        raise WFDBFolderError(settings.table, None, "file", reason) from error
+        raise folder_error(settings.table, None, "file", reason) from error
     return lines or [(1, [])]
 
 
@@ -178,7 +180,7 @@ def _check_columns(settings: FolderSettings, names: Sequence[str]) -> None:
     for column in needed:
         if names.count(column) != 1:
             reason = f"found {names.count(column)} times; expected once among {', '.join(map(repr, names))}"
-            raise WFDBFolderError(settings.table, None, f"column {column!r}", reason)
+            raise folder_error(settings.table, None, f"column {column!r}", reason)
 
 
 def _task(settings: FolderSettings, name: str, rows: Sequence[Cells]) -> LabelTask:
@@ -187,7 +189,7 @@ def _task(settings: FolderSettings, name: str, rows: Sequence[Cells]) -> LabelTa
     columns = given if isinstance(given, list) else [name]
     known = [row for row in rows if any(row[column] for column in columns)]
     if not known:
-        raise WFDBFolderError(settings.table, None, name, "got only empty cells; expected labels of some records")
+        raise folder_error(settings.table, None, name, "got only empty cells; expected labels of some records")
     if isinstance(given, list):
         return LabelTask(name, "multi_label", columns, sorted(columns), "columns of 0 and 1", None)
     cells = {row[name] for row in known}
@@ -200,7 +202,7 @@ def _task(settings: FolderSettings, name: str, rows: Sequence[Cells]) -> LabelTa
         labels = sorted({_class_name(cell) for cell in cells})
     if len(labels) < (1 if type_ == "multi_label" else 2):
         reason = f"got {', '.join(map(repr, cells))} only; expected at least one label, or two classes"
-        raise WFDBFolderError(settings.table, None, name, reason)
+        raise folder_error(settings.table, None, name, reason)
     return LabelTask(name, type_, columns, labels, origin, settings.separator)
 
 
@@ -217,7 +219,7 @@ def _inferred_type(settings: FolderSettings, name: str, cells: set[str]) -> tupl
     if len(numbers) > FEW_NUMBERS or len(cells) > MOST_CLASSES:
         seen = f"got {len(cells)} different values, {len(numbers)} of them numbers, and {others[0]!r}"
         reason = f"{seen}; correct the cells, or give the type, as in labels: {{{name}: regression}}"
-        raise WFDBFolderError(settings.table, None, name, reason)
+        raise folder_error(settings.table, None, name, reason)
     return "single_label", f"inferred: {len(cells)} different values"
 
 
@@ -228,7 +230,7 @@ def _parse_row(settings: FolderSettings, tasks: Iterable[LabelTask], number: int
         try:
             return parse(text)
         except ValueError as error:
-            raise WFDBFolderError(settings.table, number, field, str(error)) from error
+            raise folder_error(settings.table, number, field, str(error)) from error
 
     record = parsed(settings.record, _record_path, cells[settings.record])
     patient = parsed(settings.patient, _patient, cells[settings.patient]) if settings.patient else record
@@ -246,10 +248,12 @@ def _check_patients(settings: FolderSettings, rows: Iterable[TableRow]) -> None:
         other_split = split_of(other.values["strat_fold"])
         if split != other_split:
             seen = f"patient {patient!r} is in {split}, and in {other_split} in row {other.number}"
-            raise WFDBFolderError(settings.table, row.number, str(settings.fold), f"{seen}; expected one split")
+            raise folder_error(settings.table, row.number, str(settings.fold), f"{seen}; expected one split")
 
 
 def _record_path(cell: str) -> str:
+    if "\\" in cell:
+        raise ValueError(f"got {cell!r}; expected / between folders, not a backslash")
     if not is_inside(cell):
         raise ValueError(f"got {cell!r}; expected the path of a record inside the folder, relative to it")
     return cell
@@ -275,10 +279,8 @@ def _fold(cell: str) -> int:
 
 
 def _float(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+    value = number_or_none(cell)
+    return math.nan if value is None else value
 
 
 def _number(cell: str) -> float:

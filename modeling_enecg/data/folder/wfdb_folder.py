@@ -23,18 +23,17 @@ As a script it checks the folder, tells what is in it, and with `--output_dir` w
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
 from ..builder import CHUNK_SIZE, SPLIT_FOLDS, CheckedBuilder, CheckedConfig, in_chunks
-from ..wfdb16 import SAMPLE_DTYPE
-from .settings import FolderSettings, WFDBFolderError, read_settings, settings_file
+from ..errors import DatasetError
+from .settings import FolderSettings, folder_error, read_settings, settings_file
 from .signal import read_signal
 from .table import TableRow, read_label_table, record_file
 
@@ -62,11 +61,11 @@ class WFDBFolderConfig(CheckedConfig):
         """Name the cache folder as `CheckedConfig` does.
 
         Raises:
-            WFDBFolderError: if the settings or the table are faulty as a whole.
+            DatasetError: if the settings or the table are faulty as a whole.
             ValueError: if an option of `CheckedConfig` is not legal.
         """
         if self.data_dir is None:
-            raise WFDBFolderError("data_dir", None, "data_dir", "not given; expected a folder with dataset.yaml")
+            raise folder_error("data_dir", None, "data_dir", "not given; expected a folder with dataset.yaml")
         # The file instead of its folder is served from the same cache.
         config_kwargs = config_kwargs | {"data_dir": str(settings_file(self.data_dir))}
         return super().create_config_id(config_kwargs, custom_features)
@@ -102,7 +101,7 @@ class WFDBFolder(CheckedBuilder):
         on_error (`str`, *optional*, defaults to `"raise"`): See `CheckedConfig`.
 
     Raises:
-        WFDBFolderError: if the settings or the table are faulty as a whole.
+        DatasetError: if the settings or the table are faulty as a whole.
     """
 
     BUILDER_CONFIG_CLASS = WFDBFolderConfig
@@ -116,7 +115,7 @@ class WFDBFolder(CheckedBuilder):
             features=datasets.Features({**FEATURES, **{task.name: task.feature for task in tasks}}),
         )
 
-    def _read_chunks(self) -> tuple[dict[str, list[list[TableRow]]], list[WFDBFolderError]]:
+    def _read_chunks(self) -> tuple[dict[str, list[list[TableRow]]], list[DatasetError]]:
         _, rows, errors = read_label_table(read_settings(self.config.data_dir))
         splits = {
             split: in_chunks([row for row in rows if row.values["strat_fold"] in folds], CHUNK_SIZE)
@@ -128,25 +127,13 @@ class WFDBFolder(CheckedBuilder):
         settings = read_settings(self.config.data_dir)
         told: set[str] = set()
         for index, rows in enumerate(chunks):
-            errors: list[WFDBFolderError] = []
+            errors: list[DatasetError] = []
             for batch in _batches(_records(settings, rows, errors, told)):
                 table = pa.Table.from_pylist(batch, schema=self.info.features.arrow_schema)
                 yield index, table
                 if len(table) == 1:  # `datasets` would collect a thousand such, however long, before it writes
                     yield index, table.slice(0, 0)
             self._leave_out(errors, list_dir, f"{rows[0].number:08d}")
-
-
-def signal_array(row: Mapping[str, Any]) -> np.ndarray:
-    """Return a record's signal.
-
-    Args:
-        row (`Mapping[str, Any]`): A row of the dataset, with its `signal` and `lead_names`.
-
-    Returns:
-        `np.ndarray` of shape `(num_leads, num_samples)`: int16, 1 unit = 1 µV, leads as in `lead_names`, read-only.
-    """
-    return np.frombuffer(row["signal"], dtype=SAMPLE_DTYPE).reshape(len(row["lead_names"]), -1)
 
 
 def input_fingerprint(settings: FolderSettings) -> str:
@@ -170,13 +157,13 @@ def input_fingerprint(settings: FolderSettings) -> str:
 
 
 def _records(
-    settings: FolderSettings, rows: Iterable[TableRow], errors: list[WFDBFolderError], told: set[str]
+    settings: FolderSettings, rows: Iterable[TableRow], errors: list[DatasetError], told: set[str]
 ) -> Iterator[dict[str, Any]]:
     """Yield the sound records as rows of the dataset; add the faults of the others to `errors`."""
     for number, values in rows:
         try:
             signal = read_signal(settings, values["ecg_id"], number)
-        except WFDBFolderError as error:
+        except DatasetError as error:
             errors.append(error)
             continue
         if not told.issuperset(signal.other_leads):

@@ -26,16 +26,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from .metadata import (
-    OLDEST,
-    SCHEMA,
-    MIMICError,
-    folds,
-    metadata_table,
-    plausible_rr,
-    record_path,
-    without_codes,
-)
+from ..errors import DatasetError
+from .metadata import OLDEST, SCHEMA, folds, metadata_table, mimic_error, plausible_rr, record_path, without_codes
 from .rhythm import ARRHYTHMIA_CLASSES
 
 RECORD_PATH = re.compile(r"(?:^|/)files/p\d+/p(\d+)/s(\d+)/\d+$")
@@ -59,19 +51,19 @@ LABELS = (
 )
 
 
-def read_jsonl(file: str | Path) -> tuple[pa.Table, list[MIMICError]]:
+def read_jsonl(file: str | Path) -> tuple[pa.Table, list[DatasetError]]:
     """Read the records and labels of an EnECG file.
 
     Args:
         file (`str` or `Path`): The `.jsonl` file.
 
     Returns:
-        `tuple[pa.Table, list[MIMICError]]`: The sound records with the columns of `METADATA_FEATURES`, in file order,
+        `tuple[pa.Table, list[DatasetError]]`: The sound records, with the columns of `METADATA_FEATURES`,
         None for what the file does not have; and the fault of each other line. Where a record is given twice, the
         first sound line counts.
 
     Raises:
-        MIMICError: if the file cannot be read.
+        DatasetError: if the file cannot be read.
     """
     rows: dict[int, dict[str, Any]] = {}
     errors = []
@@ -79,8 +71,8 @@ def read_jsonl(file: str | Path) -> tuple[pa.Table, list[MIMICError]]:
         try:
             row = _read_line(line, f"in line {number}")
             if row["ecg_id"] in rows:
-                raise MIMICError(row["ecg_id"], "ecg_path", f"given twice, again in line {number}; expected once")
-        except MIMICError as error:
+                raise mimic_error(row["ecg_id"], "ecg_path", f"given twice, again in line {number}; expected once")
+        except DatasetError as error:
             errors.append(error)
         else:
             rows[row["ecg_id"]] = row
@@ -100,7 +92,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         with open(file, encoding="utf-8") as stream:
             yield from ((number, line) for number, line in enumerate(stream, start=1) if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise MIMICError(None, file.name, f"cannot be read ({error}); expected one JSON object a line") from error
+        raise mimic_error(None, file.name, f"cannot be read ({error}); expected one JSON object a line") from error
 
 
 def _parse(line: str, place: str) -> dict[str, Any]:
@@ -109,7 +101,7 @@ def _parse(line: str, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
-        raise MIMICError(place, "line", f"got {line[:60].strip()!r}; expected a JSON object")
+        raise mimic_error(place, "line", f"got {line[:60].strip()!r}; expected a JSON object")
     return record
 
 
@@ -119,10 +111,10 @@ def _read_line(line: str, place: str) -> dict[str, Any]:
     path = RECORD_PATH.search(str(record.get("ecg_path")))
     if path is None:
         expected = f"a path that ends like {record_path(10000032, 40689238)}"
-        raise MIMICError(place, "ecg_path", f"got {record.get('ecg_path')!r}; expected {expected}")
+        raise mimic_error(place, "ecg_path", f"got {record.get('ecg_path')!r}; expected {expected}")
     patient_id, ecg_id = int(path.group(1)), int(path.group(2))
     if str(record.get("subject_id", patient_id)) != str(patient_id):
-        raise MIMICError(ecg_id, "subject_id", f"got {record['subject_id']!r}; its ecg_path says {patient_id}")
+        raise mimic_error(ecg_id, "subject_id", f"got {record['subject_id']!r}; its ecg_path says {patient_id}")
     labels = {label.column: _label(record, label, ecg_id) for label in LABELS}
     age = labels["age"]
     return labels | {
@@ -148,7 +140,7 @@ def _label(record: dict[str, Any], label: Label, ecg_id: int) -> float | int | N
             if label.is_class
             else f"a number from 0 to {label.highest:g}"
         )
-        raise MIMICError(ecg_id, label.key, f"got {value!r}; expected {kind}")
+        raise mimic_error(ecg_id, label.key, f"got {value!r}; expected {kind}")
     return int(number) if label.is_class else number
 
 

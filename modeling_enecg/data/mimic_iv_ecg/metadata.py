@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Features, Value
-from datasets.exceptions import DatasetGenerationError
 from pyarrow import csv
 
+from ..errors import DatasetError
 from ..rr_interval import MAX_RR, MIN_RR
 from .potassium import nearest_potassium
 from .rhythm import ARRHYTHMIA_CLASSES, arrhythmia_class
@@ -63,25 +63,9 @@ METADATA_FEATURES = Features(
 SCHEMA: pa.Schema = METADATA_FEATURES.arrow_schema
 
 
-class MIMICError(DatasetGenerationError, ValueError):
-    """Something in a copy of MIMIC-IV-ECG or MIMIC-IV that is not as the release documents it.
-
-    It is a `DatasetGenerationError` because `datasets` lets only those through unwrapped, also from worker processes.
-
-    Attributes:
-        ecg_id (`int` or `str`, *optional*): The `study_id` of the record at fault, or the row of its file where it has
-            no usable one; None where the fault is not one record's.
-        field (`str`): A column, or what is wrong in a record's files, for instance `"checksum"`.
-        reason (`str`): What was seen and what would be right.
-    """
-
-    def __init__(self, ecg_id: int | str | None, field: str, reason: str):
-        super().__init__(ecg_id, field, reason)  # all three, so that the error survives pickling between processes
-        self.ecg_id, self.field, self.reason = ecg_id, field, reason
-
-    def __str__(self) -> str:
-        where = "MIMIC-IV-ECG" if self.ecg_id is None else f"MIMIC-IV-ECG, ecg_id {self.ecg_id}"
-        return f"{where}: {self.field}: {self.reason}"
+def mimic_error(ecg_id: int | str | None, field: str, reason: str) -> DatasetError:
+    """Return the error of a record, or of a whole file where `ecg_id` is None."""
+    return DatasetError("MIMIC-IV-ECG", None if ecg_id is None else f"ecg_id {ecg_id}", field, reason)
 
 
 def find_file(name: str, data_dir: str | Path, mimic_iv_dir: str | Path | None = None) -> Path | None:
@@ -113,7 +97,7 @@ def record_path(patient_id: int | str, ecg_id: int | str) -> str:
 
 def read_metadata(
     data_dir: str | Path, mimic_iv_dir: str | Path | None, potassium_window: float
-) -> tuple[pa.Table, list[MIMICError]]:
+) -> tuple[pa.Table, list[DatasetError]]:
     """Read and check the CSV files, and find each record's labels.
 
     Args:
@@ -122,15 +106,15 @@ def read_metadata(
         potassium_window (`float`): How far from the ECG a potassium value may be, before or after, in hours.
 
     Returns:
-        `tuple[pa.Table, list[MIMICError]]`: The sound records with the columns of `METADATA_FEATURES`, in file order;
+        `tuple[pa.Table, list[DatasetError]]`: The sound records, with the columns of `METADATA_FEATURES`;
         and the first fault of each other record. Where a `study_id` is given twice, the first row counts.
 
     Raises:
-        MIMICError: if `record_list.csv` or a column of a file is missing, or a file cannot be read.
+        DatasetError: if `record_list.csv` or a column of a file is missing, or a file cannot be read.
     """
     file = find_file(RECORDS, data_dir)
     if file is None:
-        raise MIMICError(None, "data_dir", f"{str(data_dir)!r} has no {RECORDS}; expected the folder of MIMIC-IV-ECG")
+        raise mimic_error(None, "data_dir", f"{str(data_dir)!r} has no {RECORDS}; expected the folder of MIMIC-IV-ECG")
     records = _Rows(read_csv(file, ["subject_id", "study_id", "ecg_time", "path"]))
     columns = _identity(records)
     if (file := find_file(MACHINE, data_dir)) is not None:
@@ -141,7 +125,7 @@ def read_metadata(
         try:
             columns |= nearest_potassium(file, columns["patient_id"], records.times(), potassium_window)
         except (OSError, pa.ArrowException) as error:
-            raise MIMICError(None, file.name, f"cannot be read ({error}); expected MIMIC-IV's CSV file") from error
+            raise mimic_error(None, file.name, f"cannot be read ({error}); expected MIMIC-IV's CSV file") from error
     table = metadata_table(columns, len(records))
     return table.filter(records.sound()), records.errors()
 
@@ -156,7 +140,7 @@ def read_csv(file: Path, columns: Sequence[str]) -> pa.Table:
     """Read columns of a plain or compressed CSV file as text, with None for what is empty.
 
     Raises:
-        MIMICError: if the file cannot be read or has no such column.
+        DatasetError: if the file cannot be read or has no such column.
     """
     options = csv.ConvertOptions(
         include_columns=list(columns),
@@ -167,9 +151,9 @@ def read_csv(file: Path, columns: Sequence[str]) -> pa.Table:
     try:
         return csv.read_csv(file, convert_options=options).combine_chunks()
     except KeyError as error:  # pyarrow's own, which names the column
-        raise MIMICError(None, file.name, f"{error.args[0]}; expected the columns of the release") from error
+        raise mimic_error(None, file.name, f"{error.args[0]}; expected the columns of the release") from error
     except (OSError, pa.ArrowException) as error:
-        raise MIMICError(None, file.name, f"cannot be read ({error}); expected the release's CSV file") from error
+        raise mimic_error(None, file.name, f"cannot be read ({error}); expected the release's CSV file") from error
 
 
 def input_fingerprint(files: Sequence[Path | None], data_dir: str | Path, paths: Sequence[str]) -> str:
@@ -206,7 +190,7 @@ class _Rows:
 
     def __init__(self, table: pa.Table):
         self.table = table
-        self.faults: dict[int, MIMICError] = {}
+        self.faults: dict[int, DatasetError] = {}
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -216,7 +200,7 @@ class _Rows:
         for row in np.flatnonzero(~_to_numpy(pc.fill_null(right, False))):
             ecg_id = self.table["study_id"][row].as_py()
             name = int(ecg_id) if ecg_id and ecg_id.isdecimal() else f"in row {row + 1}"
-            fault = MIMICError(name, field, f"got {values[row].as_py()!r}; expected {expected}")
+            fault = mimic_error(name, field, f"got {values[row].as_py()!r}; expected {expected}")
             self.faults.setdefault(int(row), fault)
 
     def numbers(self, field: str, texts: pa.Array, whole: bool = False, required: bool = False) -> pa.Array:
@@ -238,7 +222,7 @@ class _Rows:
         mask[list(self.faults)] = False
         return pa.array(mask)
 
-    def errors(self) -> list[MIMICError]:
+    def errors(self) -> list[DatasetError]:
         """Return the faults in file order."""
         return [self.faults[row] for row in sorted(self.faults)]
 

@@ -3,7 +3,7 @@
     builder = MIMICIVECG(data_dir="mimic-iv-ecg-1.0", mimic_iv_dir="mimiciv-3.1")
     builder.download_and_prepare(num_proc=4)
     record = builder.as_dataset(split="train")[0]
-    signal_in_mv = signal_array(record) / 1000  # as of PTB-XL, from modeling_enecg.data.ptbxl.ptbxl
+    signal_in_mv = signal_array(record) / 1000  # from modeling_enecg.data.rows
 
 As a script it writes the same as Parquet files with a dataset card, which `load_dataset(folder)` reads:
 
@@ -33,8 +33,9 @@ from ..builder import (
     CheckedBuilder,
     CheckedConfig,
     in_chunks,
-    signal_column,
 )
+from ..errors import DatasetError
+from ..rows import signal_column
 from ..wfdb16 import read_records
 from .jsonl import labelled_tasks, read_jsonl
 from .metadata import (
@@ -44,9 +45,9 @@ from .metadata import (
     PATIENTS,
     RECORDS,
     TASK_FILES,
-    MIMICError,
     find_file,
     input_fingerprint,
+    mimic_error,
     read_csv,
     read_metadata,
 )
@@ -167,9 +168,9 @@ class MIMICIVECG(CheckedBuilder):
             citation=CITATION,
         )
 
-    def _read_chunks(self) -> tuple[dict[str, list[pa.Table]], list[MIMICError]]:
+    def _read_chunks(self) -> tuple[dict[str, list[pa.Table]], list[DatasetError]]:
         if self.config.data_dir is None:
-            raise MIMICError(None, "data_dir", "not given; expected the folder of MIMIC-IV-ECG")
+            raise mimic_error(None, "data_dir", "not given; expected the folder of MIMIC-IV-ECG")
         self._log_missing_tasks()
         table, errors = self._read_rows()
         splits = {}
@@ -179,7 +180,7 @@ class MIMICIVECG(CheckedBuilder):
             splits[split] = [table.take(chunk) for chunk in in_chunks(rows, CHUNK_SIZE)]
         return splits, errors
 
-    def _read_rows(self) -> tuple[pa.Table, list[MIMICError]]:
+    def _read_rows(self) -> tuple[pa.Table, list[DatasetError]]:
         if self.config.jsonl is not None:
             return read_jsonl(self.config.jsonl)
         return read_metadata(self.config.data_dir, self.config.mimic_iv_dir, self.config.potassium_window)
@@ -197,7 +198,7 @@ class MIMICIVECG(CheckedBuilder):
         for index, chunk in enumerate(chunks):
             paths = [os.path.join(self.config.data_dir, path) for path in chunk["path"].to_pylist()]
             batch = read_records(paths, SAMPLING_RATE, NUM_SAMPLES)
-            sound, signals = self._leave_out_faulty(batch, chunk["ecg_id"].to_pylist(), MIMICError, list_dir)
+            sound, signals = self._leave_out_faulty(batch, chunk["ecg_id"].to_pylist(), mimic_error, list_dir)
             rates = pa.array(np.full(len(sound), float(SAMPLING_RATE)))
             table = chunk.take(pa.array(sound, pa.int64())).append_column("signal", signal_column(signals))
             yield index, table.append_column("sampling_rate", rates)

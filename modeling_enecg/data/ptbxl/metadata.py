@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import ClassLabel, Features, List, Value
-from datasets.exceptions import DatasetGenerationError
 
+from ..errors import DatasetError
 from .labels import SCP_STATEMENTS, TASK_LABELS, TASK_NAMES, task_labels
 
 DATABASE_CSV = "ptbxl_database.csv"
@@ -30,25 +30,9 @@ OLDEST = 120.0
 Row = dict[str, Any]
 
 
-class PTBXLError(DatasetGenerationError, ValueError):
-    """Something in a copy of PTB-XL that is not as the release documents it.
-
-    It is a `DatasetGenerationError` because `datasets` lets only those through unwrapped, also from worker processes.
-
-    Attributes:
-        ecg_id (`int` or `str`, *optional*): The record at fault, or the line of its CSV file where it has no usable
-            `ecg_id`; None where the fault is not one record's.
-        field (`str`): A CSV column, or what is wrong in a record's files, for instance `"checksum"`.
-        reason (`str`): What was seen and what would be right.
-    """
-
-    def __init__(self, ecg_id: int | str | None, field: str, reason: str):
-        super().__init__(ecg_id, field, reason)  # all three, so that the error survives pickling between processes
-        self.ecg_id, self.field, self.reason = ecg_id, field, reason
-
-    def __str__(self) -> str:
-        where = "PTB-XL" if self.ecg_id is None else f"PTB-XL, ecg_id {self.ecg_id}"
-        return f"{where}: {self.field}: {self.reason}"
+def ptbxl_error(ecg_id: int | str | None, field: str, reason: str) -> DatasetError:
+    """Return the error of a record, or of a whole file where `ecg_id` is None."""
+    return DatasetError("PTB-XL", None if ecg_id is None else f"ecg_id {ecg_id}", field, reason)
 
 
 class Column(NamedTuple):
@@ -169,38 +153,38 @@ METADATA_FEATURES = Features(
 )
 
 
-def read_metadata(data_dir: str | Path) -> tuple[list[Row], list[PTBXLError]]:
+def read_metadata(data_dir: str | Path) -> tuple[list[Row], list[DatasetError]]:
     """Read and check `ptbxl_database.csv` and `scp_statements.csv`.
 
     Args:
         data_dir (`str` or `Path`): PTB-XL's folder.
 
     Returns:
-        `tuple[list[Row], list[PTBXLError]]`: One dict of `METADATA_FEATURES` for each sound record, in file order,
+        `tuple[list[Row], list[DatasetError]]`: One dict of `METADATA_FEATURES` for each sound record, in file order,
         with class labels as integers; and the first fault of each other record. Where an `ecg_id` is given twice, the
         first sound row counts.
 
     Raises:
-        PTBXLError: if the folder, a CSV file or a column of it is missing, or `scp_statements.csv` and
+        DatasetError: if the folder, a CSV file or a column of it is missing, or `scp_statements.csv` and
             `modeling_enecg.data.ptbxl.labels` disagree.
     """
     folder = Path(data_dir)
     if not folder.is_dir():
-        raise PTBXLError(None, "data_dir", f"{str(folder)!r} is no folder; expected the one with {DATABASE_CSV}")
+        raise ptbxl_error(None, "data_dir", f"{str(folder)!r} is no folder; expected the one with {DATABASE_CSV}")
     _check_statements(_read_csv(folder / STATEMENTS_CSV, STATEMENT_COLUMNS))
     real_path = lru_cache(maxsize=None)(os.path.realpath)
     rows: dict[int, Row] = {}
-    errors: list[PTBXLError] = []
+    errors: list[DatasetError] = []
     for line, texts in enumerate(_read_csv(folder / DATABASE_CSV, COLUMNS), start=1):
         try:
             row = _parse_row(texts, line)
             if row["ecg_id"] in rows:
-                raise PTBXLError(
+                raise ptbxl_error(
                     row["ecg_id"], "ecg_id", f"given twice, again in row {line}; expected one row a record"
                 )
             for column in RECORD_FOLDERS:
                 _check_filename(folder, row, column, real_path)
-        except PTBXLError as error:
+        except DatasetError as error:
             errors.append(error)
         else:
             rows[row["ecg_id"]] = row
@@ -234,10 +218,10 @@ def _read_csv(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             reader = csv.DictReader(stream, restval="")
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PTBXLError(None, file.name, f"cannot be read ({error}); expected the release's CSV file") from error
+        raise ptbxl_error(None, file.name, f"cannot be read ({error}); expected the release's CSV file") from error
     missing = [repr(column) for column in columns if column not in (reader.fieldnames or ())]
     if missing:
-        raise PTBXLError(None, file.name, f"has no column {', '.join(missing)}; expected the columns of PTB-XL 1.0.3")
+        raise ptbxl_error(None, file.name, f"has no column {', '.join(missing)}; expected the columns of PTB-XL 1.0.3")
     return rows
 
 
@@ -247,12 +231,12 @@ def _check_statements(rows: list[dict[str, str]]) -> None:
     for row in rows:
         code = row[""]
         if code not in statements:
-            raise PTBXLError(None, STATEMENTS_CSV, f"unknown SCP code {code!r}; PTB-XL 1.0.3 has {len(statements)}")
+            raise ptbxl_error(None, STATEMENTS_CSV, f"unknown SCP code {code!r}; PTB-XL 1.0.3 has {len(statements)}")
         kinds = tuple(kind for kind in ("diagnostic", "form", "rhythm") if row[kind])
         seen = (kinds, row["diagnostic_class"] or None, row["diagnostic_subclass"] or None)
         expected = (statements[code].kinds, statements[code].superclass, statements[code].subclass)
         if seen != expected:
-            raise PTBXLError(None, STATEMENTS_CSV, f"SCP code {code!r}: got {seen}; expected {expected}")
+            raise ptbxl_error(None, STATEMENTS_CSV, f"SCP code {code!r}: got {seen}; expected {expected}")
 
 
 def _parse_row(texts: dict[str, str], line: int) -> Row:
@@ -279,14 +263,14 @@ def _parse_field(texts: dict[str, str], name: str, ecg_id: int | str) -> Any:
             raise ValueError("expected a value")
         return column.parse(text)
     except ValueError as error:
-        raise PTBXLError(ecg_id, name, f"got {text!r}; {error}") from error
+        raise ptbxl_error(ecg_id, name, f"got {text!r}; {error}") from error
 
 
 def _labels(codes: tuple[str, ...], task: str, ecg_id: int | str) -> list[int]:
     try:
         return _label_numbers(codes, task)
     except ValueError as error:
-        raise PTBXLError(ecg_id, "scp_codes", str(error)) from error
+        raise ptbxl_error(ecg_id, "scp_codes", str(error)) from error
 
 
 @cache
@@ -303,4 +287,4 @@ def _check_filename(folder: Path, row: Row, column: str, real_path: Callable[[st
         target = os.path.realpath(file) if os.path.islink(file) else file
         if not target.startswith(root + os.sep):
             reason = f"got {row[column]!r}, which leads to {target}; expected a path inside {RECORD_FOLDERS[column]}/"
-            raise PTBXLError(row["ecg_id"], column, reason)
+            raise ptbxl_error(row["ecg_id"], column, reason)

@@ -14,12 +14,10 @@ dataset", version 1.0.3, PhysioNet, 2022, doi 10.13026/kfzx-aw45; Scientific Dat
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
 from ..builder import (
@@ -28,11 +26,12 @@ from ..builder import (
     CheckedBuilder,
     CheckedConfig,
     in_chunks,
-    signal_column,
 )
+from ..errors import DatasetError
+from ..rows import signal_column
 from ..rr_interval import rr_interval
-from ..wfdb16 import NUM_LEADS, SAMPLE_DTYPE, read_records
-from .metadata import METADATA_FEATURES, PTBXLError, Row, input_fingerprint, read_metadata
+from ..wfdb16 import read_records
+from .metadata import METADATA_FEATURES, Row, input_fingerprint, ptbxl_error, read_metadata
 
 SECONDS = 10
 
@@ -126,9 +125,9 @@ class PTBXL(CheckedBuilder):
             citation=CITATION,
         )
 
-    def _read_chunks(self) -> tuple[dict[str, list[list[Row]]], list[PTBXLError]]:
+    def _read_chunks(self) -> tuple[dict[str, list[list[Row]]], list[DatasetError]]:
         if self.config.data_dir is None:
-            raise PTBXLError(None, "data_dir", "not given; expected the folder of PTB-XL")
+            raise ptbxl_error(None, "data_dir", "not given; expected the folder of PTB-XL")
         rows, errors = read_metadata(self.config.data_dir)
         splits = {
             split: in_chunks([row for row in rows if row["strat_fold"] in folds], CHUNK_SIZE)
@@ -140,23 +139,10 @@ class PTBXL(CheckedBuilder):
         for index, rows in enumerate(chunks):
             paths = [os.path.join(self.config.data_dir, row[self.config.filename_column]) for row in rows]
             batch = read_records(paths, self.config.sampling_rate, self.config.num_samples)
-            sound, signals = self._leave_out_faulty(batch, [row["ecg_id"] for row in rows], PTBXLError, list_dir)
+            sound, signals = self._leave_out_faulty(batch, [row["ecg_id"] for row in rows], ptbxl_error, list_dir)
             table = pa.Table.from_pylist([rows[position] for position in sound], METADATA_FEATURES.arrow_schema)
             table = table.append_column("signal", signal_column(signals))
             if self.config.rr_interval:
                 intervals = [rr_interval(signal, self.config.sampling_rate) for signal in signals]
                 table = table.append_column("rr_interval", pa.array(intervals, pa.float64()))
             yield index, table
-
-
-def signal_array(row: Mapping[str, Any]) -> np.ndarray:
-    """Return a record's signal.
-
-    Args:
-        row (`Mapping[str, Any]`): A row of the dataset, with its `signal`.
-
-    Returns:
-        `np.ndarray` of shape `(12, 1000)` at 100 Hz or `(12, 5000)` at 500 Hz: int16, 1 unit = 1 µV, leads in the
-        order of `STANDARD_LEADS`, read-only.
-    """
-    return np.frombuffer(row["signal"], dtype=SAMPLE_DTYPE).reshape(NUM_LEADS, -1)
