@@ -1,11 +1,18 @@
 """Settings that cannot be meant are refused by name, in one line, before anything runs."""
 
+import typing
+from dataclasses import fields
+
 import pytest
 
+from modeling_enecg.settings import fits
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.limits import UNUSABLE, Range
 from modeling_enecg.training.stages import STAGES
 from tests.helpers.training import recipe_fields, write_recipe
+
+
+VALUES = {"true": True, "1": 1, "epoch": "epoch", "[loss]": ["loss"]}  # one of each type, as written and as read
 
 
 @pytest.fixture
@@ -13,9 +20,9 @@ def refused(tmp_path):
     """A function that returns with what a small recipe and an override are refused."""
 
     def refused(key, value):
-        fields = recipe_fields(tmp_path / "ptbxl", tmp_path / "run", tmp_path / "cache")
+        content = recipe_fields(tmp_path / "ptbxl", tmp_path / "run", tmp_path / "cache")
         with pytest.raises(RecipeError) as caught:
-            load_recipe(write_recipe(tmp_path / "recipe.yaml", fields), [f"--{key}", str(value)])
+            load_recipe(write_recipe(tmp_path / "recipe.yaml", content), [f"--{key}", str(value)])
         message = str(caught.value)
         assert "\n" not in message
         assert message.startswith(key)
@@ -62,10 +69,10 @@ def test_a_recipes_illegal_number_is_refused(refused, field, value):
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_a_field_of_transformers_that_cannot_be_meant_is_refused_with_the_reason(refused, name):
-    hints = {field.name: field.type for field in STAGES["fine_tuning"].arguments.__dataclass_fields__.values()}
-    assert name in hints, "transformers has no such field any more"
-    value = "0.5" if "float" in str(hints[name]) else "1" if "int" in str(hints[name]) else "true"
-    value = "epoch" if "str" in str(hints[name]) and "bool" not in str(hints[name]) else value
+    known = {field.name for field in fields(STAGES["fine_tuning"].arguments)}
+    assert name in known, "transformers has no such field any more"
+    hint = typing.get_type_hints(STAGES["fine_tuning"].arguments)[name]
+    value = next(text for text, read in VALUES.items() if fits(read, hint))
     assert "leave it out" in refused(f"stages.post_training.{name}", value)
 
 

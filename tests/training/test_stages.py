@@ -15,6 +15,7 @@ from tests.ecg_folder import noise, write_folder, write_record
 from tests.helpers.training import ROOT, read_json, recipe_fields, write_recipe
 
 PROBE = {"num_train_epochs": 2, "global_batch_size": 16}
+GOOD = {"num_train_epochs": 6, "global_batch_size": 16, "learning_rate": 1e-2}
 RUINOUS = {"num_train_epochs": 2, "global_batch_size": 16, "learning_rate": 0.5, "lr_scheduler_type": "constant"}
 RUINOUS["lr_scheduler_kwargs"] = {}
 
@@ -40,26 +41,27 @@ def silent_folder(tmp_path):
         fold = index % 10 + 1
         label = "AFIB" if index % 3 == 0 and fold < 9 else "none"
         rows.append({"file": f"ecg/{index:02d}", "patient": f"p{index}", "fold": fold, "diagnosis": label})
-    folder = write_folder(tmp_path / "own", rows)
+    folder = write_folder(tmp_path / "own", rows, labels={"diagnosis": "multi_label"})
     for index, row in enumerate(rows):
         write_record(folder / row["file"], noise(seed=index, num_samples=1000))
     return folder
 
 
 def test_a_stage_that_ends_worse_than_the_one_before_it_is_not_the_result(follow):
-    run = follow(stages={"linear_probing": PROBE, "fine_tuning": RUINOUS})
+    run = follow(stages={"fine_tuning": GOOD, "post_training": RUINOUS})
     stages = run.info.stages
-    assert stages["fine_tuning"].best_score < stages["linear_probing"].best_score
-    assert run.info.kept_stage == "linear_probing"
-    kept, probed, tuned = (
+    assert stages["post_training"].best_score < stages["fine_tuning"].best_score
+    assert run.info.kept_stage == "fine_tuning"
+    kept, good, ruined = (
         load_file(folder / "model.safetensors")
-        for folder in (run.folder, run.stage("linear_probing"), run.stage("fine_tuning"))
+        for folder in (run.folder, run.stage("fine_tuning"), run.stage("post_training"))
     )
-    assert all((kept[name] == probed[name]).all() for name in kept)
-    assert any((kept[name] != tuned[name]).any() for name in kept)
+    assert all((kept[name] == good[name]).all() for name in kept)
+    assert any((kept[name] != ruined[name]).any() for name in kept)
+    assert run.config["experts"]["ecgfounder"]["drop_path_rate"] == 0
     score = run.metrics["validation"]["superdiagnostic"]["macro_auroc"]["point"]
-    assert score == pytest.approx(stages["linear_probing"].best_score, abs=1e-9)
-    assert "The model is that of linear probing, the best stage on validation" in run.card.read_text()
+    assert score == pytest.approx(stages["fine_tuning"].best_score, abs=1e-9)
+    assert "The model is that of fine tuning, the best stage on validation" in run.card.read_text()
 
 
 def test_of_equally_good_stages_the_first_is_the_best_and_losses_decide_without_scores():
