@@ -82,7 +82,8 @@ def plan_recipe(recipe: Recipe) -> Plan:
     """Measure a recipe by two short runs of three epochs a stage, each in a process of its own, and scale up.
 
     Args:
-        recipe (`Recipe`): Its tasks are of PTB-XL; its data are not read.
+        recipe (`Recipe`): Its tasks are of PTB-XL; its data are not read. Of a cross-validated one a single training
+            is measured.
 
     Raises:
         RecipeError: if the recipe cannot be followed.
@@ -157,6 +158,8 @@ def _short_run(recipe: Recipe, folder: Path, num_records: int, batch_size: int) 
         train_fraction=1.0,
         streaming=False,
         lead_sets=[],
+        folds=None,
+        repeats=1,
     )
     simulate_ptbxl(folder / "data", num_records)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

@@ -1,7 +1,7 @@
 """Follow a recipe from records to a trained model and its report; the same call resumes a run that was killed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,8 +152,8 @@ def _train_and_report(recipe: Recipe, name: str, training: Training) -> dict[str
         tasks = list(model.tasks.values())
         if decided_by is not None and cross_validation is not None:
             predictions = {"validation": first_repeat(decided_by, cross_validation.repeats), **predictions}
-        for task, fields in decide(tasks, decided_by or predictions["validation"]).items():
-            update_task(model, task, **fields)
+        for task, decided in decide(tasks, decided_by or predictions["validation"]).items():
+            update_task(model, task, **decided)
         write_tasks(tasks, [run.folder / CONFIG_NAME, *STAGES[outcome.kept].trainer.files_with_tasks(run)])
         info = describe_run(recipe, name, training, outcome, cross_validation)
         run.write(RUN_INFO, info.to_dict())
@@ -233,8 +233,12 @@ def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
             raise RecipeError(f"output_dir: {recipe.output_dir} holds other files; choose a new folder.")
         return {}
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    free = (*_FREE_FIELDS, *_REPORT_FIELDS)
-    changed = [key for key, value in asdict(recipe).items() if key not in free and value != before.get(key)]
+    defaults = {item.name: item.default for item in fields(Recipe)}
+    changed = [
+        key
+        for key, value in asdict(recipe).items()
+        if key not in (*_FREE_FIELDS, *_REPORT_FIELDS) and value != before.get(key, defaults[key])
+    ]
     if changed:
         raise RecipeError(
             f"output_dir: {recipe.output_dir} holds a run with another {', '.join(changed)}; "

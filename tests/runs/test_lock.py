@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from modeling_enecg.runs.files import clear_leftovers, new_file, write_text
 from modeling_enecg.runs.lock import FolderInUseError, locked
-from tests.helpers.training import ROOT, free_port
+from tests.helpers.training import ROOT, free_port, recipe_fields, start_train, write_recipe
 
 HOLD = """
 import sys, time
@@ -106,6 +107,20 @@ def test_what_the_run_wrote_stays_and_its_lock_does_not(tmp_path):
     with locked(tmp_path / "run"):
         write_text(tmp_path / "run" / "metrics.json", "{}")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.json"]
+
+
+def test_of_two_trainings_started_a_second_apart_one_is_refused(simulated, training_cache, tmp_path):
+    config = write_recipe(tmp_path / "tiny.yaml", recipe_fields(simulated, tmp_path / "run", training_cache))
+    first = start_train(config, "--seed", "1")
+    time.sleep(1)
+    second = start_train(config, "--seed", "2")
+    outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+    (done, _), (refused, message) = sorted(zip((first.returncode, second.returncode), outputs, strict=True))
+    assert (done, refused) == (0, 1), outputs
+    assert "a run is under way here, by process" in message.splitlines()[-1]
+    seed = 1 if first.returncode == 0 else 2
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["seed"] == seed
+    assert (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_leftovers_of_killed_writers_are_cleared_and_nothing_else(tmp_path):

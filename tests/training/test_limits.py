@@ -11,7 +11,6 @@ from modeling_enecg.training.limits import UNUSABLE, Range
 from modeling_enecg.training.stages import STAGES
 from tests.helpers.training import recipe_fields, write_recipe
 
-
 VALUES = {"true": True, "1": 1, "epoch": "epoch", "[loss]": ["loss"]}  # one of each type, as written and as read
 
 
