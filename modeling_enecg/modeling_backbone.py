@@ -14,6 +14,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from .leads import STANDARD_LEADS
 from .loading import StrictLoading
 
+UNKNOWN_LICENCE = "unknown"
+
 
 def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
     """Draw uniform numbers in [0, 1) for a batch of records, whoever holds them.
@@ -220,6 +222,25 @@ class ForecastingOutput(BaseModelOutputWithPooling):
     forecast: torch.FloatTensor | None = None
 
 
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Where a backbone's weights come from, and on what terms.
+
+    Args:
+        architecture (`str`): The architecture in a few words.
+        source (`str`): Address of the publication.
+        checkpoint (`str`): The published file, or what to look for.
+        licence (`str`): Of the weights, as far as it is stated.
+        licence_id (`str`): The same as the Hub names it; `UNKNOWN_LICENCE` where none is stated.
+    """
+
+    architecture: str
+    source: str
+    checkpoint: str
+    licence: str
+    licence_id: str
+
+
 class ResidualBlock(GradientCheckpointingLayer):
     """A block whose residual branches are dropped at `drop_path_rate` in training."""
 
@@ -235,23 +256,11 @@ class ECGBackboneModel(StrictLoading):
 
     Each `forward` also takes a `lead_mask` for records that lack leads and an `input_mask` for records padded at their
     end. What stands there never matters, be it NaN; a mask that lacks nothing is the same as none; and the tokens of
-    what is missing mean nothing. `pooler_output` heeds it as follows:
+    what is missing mean nothing. `mask_rule` says how `pooler_output` heeds them.
 
-    - DLinear: a missing lead has the features of a flat one; padding counts as zeros.
-    - ECGFounder: missing leads and padding count as zeros.
-    - ECG-FM: missing leads count as zeros, as in its pre-training. Tokens with padding in them are neither attended to
-      nor pooled; its convolutions see zeros.
-    - MOMENT: missing leads are not pooled. Padding is not in a lead's mean and deviation, and patches with padding in
-      them are neither attended to nor pooled.
-    - ST-MEM: missing leads, and patches of padding alone, are neither attended to nor pooled.
-    - TEMPO: missing leads are not pooled. Padding is not in a lead's mean and deviation and counts as that mean, and
-      patches of padding alone are neither attended to nor pooled.
-    - TimesNet: missing leads count as zeros. Padding is not in a lead's mean and deviation, counts as that mean and is
-      not pooled.
-    - xresnet1d: missing leads and padding count as zeros.
-
-    A subclass implements `residual_blocks` and `layer_groups`, and names in `forecast_parameters` the prefixes of
-    parameters that only a forecast needs: training on features leaves them alone.
+    A subclass implements `residual_blocks` and `layer_groups`. It says in `mask_rule` how it treats what is missing,
+    and in `published` where weights for it are published, if they are. In `forecast_parameters` it names the prefixes
+    of parameters that only a forecast needs: training on features leaves them alone.
     """
 
     main_input_name = "input_values"
@@ -261,6 +270,8 @@ class ECGBackboneModel(StrictLoading):
     _supports_sdpa = True  # a backbone without attention runs alike under any implementation
     accepts_loss_kwargs = False
     forecast_parameters: tuple[str, ...] = ()
+    published: PublishedWeights | None = None
+    mask_rule: str
 
     @property
     def residual_blocks(self) -> list[ResidualBlock]:

@@ -18,6 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    PublishedWeights,
     RecordDropout,
     ResidualBlock,
     drop_path,
@@ -173,6 +174,14 @@ class ECGFounderModel(ECGBackboneModel):
     """The ECGFounder network, from filtered and standardised ECG to a feature sequence and its mean."""
 
     config_class = ECGFounderConfig
+    published = PublishedWeights(
+        architecture="residual CNN (Net1D)",
+        source="https://huggingface.co/PKUDigitalHealth/ECGFounder",
+        checkpoint="12_lead_ECGFounder.pth",
+        licence="repository MIT; check the model page",
+        licence_id="mit",
+    )
+    mask_rule = "Missing leads and padding count as zeros."
     _no_split_modules = ["ECGFounderBlock"]
     _can_record_outputs = {"hidden_states": ECGFounderBlock}
 

@@ -4,30 +4,23 @@ Xu et al., "EnECG: Efficient Ensemble Learning for Electrocardiogram Multi-task 
 One expert is a legal ensemble: its gate is the constant 1.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
-from transformers import initialization as init
-from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import ModelOutput
 
-from .backbones import backbone_class
-from .configuration_enecg import EnECGConfig, Task
-from .expert_references import fetch_expert, load_expert, model_source, refer_to
+from .configuration_enecg import EnECGConfig
 from .gates import gate_weights, new_gate
 from .heads import FeatureNorm, TaskHead
 from .lead_dropout import masked_gate_values, random_lead_mask
-from .loading import StrictLoading
 from .losses import load_balancing_loss, task_loss
 from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate
-from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
-
-_HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
+from .pretrained_enecg import EnECGPreTrainedModel
+from .probabilities import calibrated_probabilities, in_own_unit, output_probabilities
+from .tasks import Task
 
 
 @dataclass
@@ -50,7 +43,7 @@ class EnECGOutput(ModelOutput):
     expert_logits: dict[str, torch.Tensor] | None = None
 
 
-class EnECGModel(StrictLoading):
+class EnECGModel(EnECGPreTrainedModel):
     """An ensemble of ECG backbones for one or several tasks.
 
     Args:
@@ -71,24 +64,11 @@ class EnECGModel(StrictLoading):
     ```
     """
 
-    config: EnECGConfig
-    config_class = EnECGConfig
-    base_model_prefix = "enecg"
-    main_input_name = "input_values"
-    input_modalities = ["time"]
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # the loss is a mean over the batch, not normalised by `num_items_in_batch`
-    _supports_sdpa = True
-
     def __init__(self, config: EnECGConfig, experts: Mapping[str, ECGBackboneModel] | None = None):
         super().__init__(config)
         if not config.experts or not config.tasks:
             raise ValueError("An EnECG model needs at least one expert and one task; see EnECGModel.from_experts.")
-        self.tasks: dict[str, Task] = {}
-        self.expert_sources: dict[str, dict[str, Any]] = {}  # where experts were loaded from
         self.lead_dropout = 0.0
-        if config.expert_references:
-            self._keys_to_ignore_on_load_missing = [r"^experts\."]
         self.experts = nn.ModuleDict(experts or {name: self._new_expert(name) for name in config.experts})
         self.feature_norms = nn.ModuleDict(
             {name: FeatureNorm(expert.config.feature_size) for name, expert in self.backbones.items()}
@@ -98,113 +78,11 @@ class EnECGModel(StrictLoading):
             self._add_heads(task)
         self.post_init()
 
-    @property
-    def backbones(self) -> dict[str, ECGBackboneModel]:
-        """The experts by name."""
-        return {name: cast(ECGBackboneModel, expert) for name, expert in self.experts.items()}
-
     def _add_heads(self, task: Task) -> None:
         sizes = {name: expert.config.feature_size for name, expert in self.backbones.items()}
         heads = {name: TaskHead(self.config, size, task.num_outputs) for name, size in sizes.items()}
-        self.tasks[task.name] = task
         self.heads[task.name] = nn.ModuleDict(heads)
         self.gates[task.name] = new_gate(self.config, list(sizes.values()))
-
-    def _new_expert(self, name: str) -> ECGBackboneModel:
-        fields = dict(self.config.experts[name])
-        model_class = backbone_class(fields.pop("model_type", None))
-        fields["attn_implementation"] = self.config._attn_implementation
-        return model_class(model_class.config_class(**fields))
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            module.reset_parameters()  # torch's own, or the gate's
-        elif isinstance(module, FeatureNorm):
-            init.zeros_(module.mean)
-            init.ones_(module.std)
-
-    @classmethod
-    def from_experts(
-        cls,
-        experts: Mapping[str, str | os.PathLike[str] | ECGBackboneModel],
-        tasks: Sequence[Mapping[str, Any] | Task],
-        **config_fields: Any,
-    ) -> "EnECGModel":
-        """Build an ensemble from trained backbones, with new heads and gates.
-
-        Args:
-            experts (`Mapping[str, str | ECGBackboneModel]`): From a name to a backbone: a folder, a Hub id, or the
-                model itself; a peft adapter on it is merged into its weights.
-            tasks (`Sequence[Mapping]`): The fields of each [`Task`].
-            config_fields: Further fields of [`EnECGConfig`].
-
-        Returns:
-            [`EnECGModel`] in eval mode.
-
-        Raises:
-            ValueError: if an expert is not a backbone of this package, or a task is not legal.
-            OSError: if a folder or Hub id cannot be loaded.
-        """
-        paths = {name: os.fspath(each) for name, each in experts.items() if isinstance(each, str | os.PathLike)}
-        loaded = {name: load_expert(paths[name]) if name in paths else _merged(experts[name]) for name in experts}
-        config = EnECGConfig(
-            experts={name: _own_fields(expert.config) for name, expert in loaded.items()},
-            tasks=[task.to_dict() if isinstance(task, Task) else dict(task) for task in tasks],
-            **config_fields,
-        )
-        model = cls(config, loaded).eval()
-        model.expert_sources = {name: model_source(path, loaded[name]) for name, path in paths.items()}
-        return model
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load a model as transformers does; experts that were saved by reference are fetched from where they are.
-
-        Raises:
-            ValueError: if the weights do not fit, or an expert that is referred to holds other weights by now.
-            OSError: if the model or such an expert cannot be loaded, or a download is damaged.
-        """
-        result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = result[0] if isinstance(result, tuple) else result
-        hub_options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
-        for name, reference in (model.config.expert_references or {}).items():
-            model.backbones[name].load_state_dict(fetch_expert(name, reference, **hub_options).state_dict())
-            model.expert_sources[name] = {key: reference[key] for key in ("path", "revision")}
-        return result
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, experts: str = "value", **kwargs: Any
-    ) -> None:
-        """Save the model as transformers does.
-
-        Args:
-            save_directory (`str`): The folder.
-            experts (`str`, *optional*, defaults to `"value"`): `"value"` for the whole model; `"reference"` for heads,
-                gates and config only, a few MB: loading then fetches each expert from the folder or Hub revision it
-                came from, and checks that its weights are the same.
-            args: As in transformers.
-            kwargs: As in transformers.
-
-        Raises:
-            ValueError: if an expert cannot be saved by reference: it came from nowhere, or was trained since.
-        """
-        if experts not in ("value", "reference"):
-            raise ValueError(f'experts must be "value" or "reference"; got {experts!r}.')
-        self.config.expert_references = None
-        if experts == "reference":
-            self.config.expert_references = {
-                name: refer_to(name, expert, self.expert_sources.get(name)) for name, expert in self.backbones.items()
-            }
-            own = kwargs.get("state_dict") or self.state_dict()
-            kwargs["state_dict"] = {name: each for name, each in own.items() if not name.startswith("experts.")}
-        travels = self._auto_class is not None  # its code is saved with it, and so is the pipeline's
-        if travels:
-            implementation = f"{ECGClassificationPipeline.__module__.rpartition('.')[2]}.ECGClassificationPipeline"
-            self.config.custom_pipelines = {PIPELINE_TASK: {"impl": implementation, "pt": ["AutoModel"]}}
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if travels:
-            custom_object_save(ECGClassificationPipeline, save_directory)
 
     def add_task(self, task: Mapping[str, Any] | Task, like: str | None = None) -> None:
         """Add a task with new heads and a new gate.
@@ -223,7 +101,7 @@ class EnECGModel(StrictLoading):
         if like is not None and like not in self.tasks:
             raise ValueError(f"There is no task {like!r} to be like; there are {', '.join(self.tasks)}.")
         self._add_heads(task)
-        self.config.tasks = [*self.config.tasks, task.to_dict()]
+        self._set_tasks([*self.tasks.values(), task])
         if like is not None:
             self.gates[task.name].load_state_dict(self.gates[like].state_dict())
             for new, old in zip(self.task_heads(task.name), self.task_heads(like), strict=True):
@@ -239,13 +117,8 @@ class EnECGModel(StrictLoading):
         """
         if name not in self.tasks or len(self.tasks) == 1:
             raise ValueError(f"Cannot remove the task {name!r} of {', '.join(self.tasks)}: a model needs one task.")
-        del self.tasks[name], self.heads[name], self.gates[name]
-        self.config.tasks = [task for task in self.config.tasks if task["name"] != name]
-
-    def set_thresholds(self, name: str, thresholds: Sequence[float] | None) -> None:
-        """Set from which probabilities on a multi-label task's labels count as present."""
-        self.tasks[name].thresholds = None if thresholds is None else list(thresholds)
-        self.config.tasks = [task.to_dict() for task in self.tasks.values()]
+        del self.heads[name], self.gates[name]
+        self._set_tasks([task for task in self.tasks.values() if task.name != name])
 
     def task_heads(self, name: str) -> list[TaskHead]:
         """Return each expert's head for a task."""
@@ -432,7 +305,7 @@ class EnECGModel(StrictLoading):
 
     def _expert_logits(self, task: Task, features: Sequence[torch.Tensor]) -> torch.Tensor:
         outputs = [head(each) for head, each in zip(self.task_heads(task.name), features, strict=True)]
-        return _in_own_unit(task, torch.stack(outputs, dim=1))  # (batch, experts, outputs)
+        return in_own_unit(task, torch.stack(outputs, dim=1))  # (batch, experts, outputs)
 
     def _imbalance(self, scores: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         probabilities = {name: gate_weights(each, self.config.gate_temperature) for name, each in scores.items()}
@@ -457,15 +330,15 @@ class EnECGModel(StrictLoading):
         return torch.stack(losses).sum()
 
     def probabilities(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Turn each task's logits into probabilities; a regression's values stay as they are."""
+        """Turn each task's logits into the model's own probabilities; a regression's values stay as they are."""
         return {name: output_probabilities(self.tasks[name], logits[name]) for name in logits}
 
+    def calibrated(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Turn each task's logits into calibrated probabilities, where the task has a calibration.
 
-def output_probabilities(task: Task, logits: torch.Tensor) -> torch.Tensor:
-    """Apply a task's output activation: sigmoid, softmax over the last axis, or nothing for a regression."""
-    if task.problem_type == "multi_label_classification":
-        return logits.sigmoid()
-    return logits if task.is_regression else logits.softmax(dim=-1)
+        Thresholds are on these. The values of a regression stay as they are.
+        """
+        return {name: calibrated_probabilities(self.tasks[name], logits[name]) for name in logits}
 
 
 def _features_of_some(
@@ -477,24 +350,6 @@ def _features_of_some(
         return features
     wanted = expert(**{name: None if view is None else view[is_wanted] for name, view in views.items()}).pooler_output
     return features.to(wanted.dtype).masked_scatter(is_wanted[:, None], wanted)
-
-
-def _in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:
-    """Bring a regression's standardised outputs into the target's unit."""
-    if not task.is_regression:
-        return outputs
-    return outputs * outputs.new_tensor(task.target_std) + outputs.new_tensor(task.target_mean)
-
-
-def _merged(expert: Any) -> ECGBackboneModel:
-    """Merge a peft adapter into an expert: nested adapters would be trained, saved and switched together."""
-    return expert.merge_and_unload().requires_grad_(True) if hasattr(expert, "merge_and_unload") else expert
-
-
-def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:
-    """Return what a backbone's config says beyond defaults, without notes on how and where it was saved."""
-    notes = {"architectures", "auto_map", "dtype", "transformers_version"}
-    return {key: value for key, value in config.to_diff_dict().items() if key not in notes}
 
 
 __all__ = ["EnECGModel", "EnECGOutput"]

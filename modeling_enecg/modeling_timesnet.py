@@ -20,9 +20,11 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .modeling_backbone import (
+    UNKNOWN_LICENCE,
     ECGBackboneConfig,
     ECGBackboneModel,
     ForecastingOutput,
+    PublishedWeights,
     RecordDropout,
     ResidualBlock,
     drop_path,
@@ -208,6 +210,17 @@ class TimesNetModel(ECGBackboneModel):
     """The TimesNet network, from standardised ECG to one token a sample, their mean and a forecast."""
 
     config_class = TimesNetConfig
+    published = PublishedWeights(
+        architecture="convolutions over periods folded to images",
+        source="https://github.com/yuhaoxu99/EnECG",
+        checkpoint="checkpoint.pth",
+        licence="none stated: ask its authors",
+        licence_id=UNKNOWN_LICENCE,
+    )
+    mask_rule = (
+        "Missing leads count as zeros; padding is not in a lead's mean and deviation, counts as that mean and "
+        "is not pooled."
+    )
     forecast_parameters = ("forecast_head.",)
     _no_split_modules = ["TimesNetEmbeddings", "TimesNetBlock"]
     _can_record_outputs = {"hidden_states": TimesNetBlock}

@@ -18,7 +18,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .modeling_backbone import ECGBackboneConfig, ECGBackboneModel, ResidualBlock, drop_path, drop_path_ramp
+from .modeling_backbone import (
+    UNKNOWN_LICENCE,
+    ECGBackboneConfig,
+    ECGBackboneModel,
+    PublishedWeights,
+    ResidualBlock,
+    drop_path,
+    drop_path_ramp,
+)
 
 
 @strict
@@ -152,6 +160,14 @@ class XResNet1dModel(ECGBackboneModel):
     """
 
     config_class = XResNet1dConfig
+    published = PublishedWeights(
+        architecture="residual CNN (xresnet1d101): the supervised baseline, trained on PTB-XL alone",
+        source="https://github.com/helme/ecg_ptbxl_benchmarking",
+        checkpoint="fastai_xresnet1d101.pth",
+        licence="none stated: ask its authors; repository GPL 3",
+        licence_id=UNKNOWN_LICENCE,
+    )
+    mask_rule = "Missing leads and padding count as zeros."
     _no_split_modules = ["XResNet1dBlock"]
     _can_record_outputs = {"hidden_states": XResNet1dBlock}
 

@@ -11,10 +11,10 @@ from transformers.pipelines.base import ChunkPipeline
 
 from .io import read_ecg
 from .leads import STANDARD_LEADS
+from .probabilities import findings
 from .windows import usable_windows
 
 PIPELINE_TASK = "ecg-classification"
-DEFAULT_THRESHOLD = 0.5
 
 
 class ECGClassificationPipeline(ChunkPipeline):
@@ -25,9 +25,10 @@ class ECGClassificationPipeline(ChunkPipeline):
     `lead_names`. A list of them gives a list of results, `batch_size` at a time. A recording that is longer than what
     the model sees at once is cut into windows, and their logits are averaged.
 
-    A result is a dict from each task to a list, highest first: of `label` and `score`, with `present` where the task
-    is multi-label (the score reaches the label's threshold, chosen on the validation fold, or 0.5); of `label`,
-    `value` and `unit` for a regression.
+    A result is a dict from each task to a list, as `findings` gives it: for a classification by label, highest first,
+    `label`, `score` (the calibrated probability), `raw_score`, `threshold` (0.5 where the model has none) and the
+    decision `present`; for a regression `label`, `value` and `unit`, with `lower` and `upper` where the model has an
+    interval.
 
     Example:
     ```python
@@ -38,9 +39,9 @@ class ECGClassificationPipeline(ChunkPipeline):
     >>> task = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}
     >>> model = EnECGModel(EnECGConfig(experts={"ecgfounder": expert.to_diff_dict()}, tasks=[task]))
     >>> find = pipeline("ecg-classification", model=model, feature_extractor=ECGFeatureExtractor())
-    >>> findings = find(np.random.default_rng(0).normal(size=(12, 5000)), sampling_rate=500)
-    >>> sorted(findings["rhythm"][0])
-    ['label', 'present', 'score']
+    >>> found = find(np.random.default_rng(0).normal(size=(12, 5000)), sampling_rate=500)
+    >>> sorted(found["rhythm"][0])
+    ['label', 'present', 'raw_score', 'score', 'threshold']
 
     ```
     """
@@ -96,6 +97,7 @@ class ECGClassificationPipeline(ChunkPipeline):
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)
         is_last = inputs.pop("is_last")
+        inputs = {name: _cast(values, self.model.dtype) for name, values in inputs.items()}
         output = self.model(**_nested(inputs))
         # transformers takes batches apart only where every value is a tensor.
         tensors = {
@@ -109,12 +111,16 @@ class ECGClassificationPipeline(ChunkPipeline):
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
     ) -> dict[str, list[dict]]:
         """Turn the outputs of one recording's windows into the result."""
-        logits = {
-            task: torch.cat([outputs[f"logits.{task}"] for outputs in windows]).mean(dim=0)
-            for task in self.model.tasks
-        }
-        probabilities = self.model.probabilities(logits)
-        return {name: _findings(task, probabilities[name].tolist())[:top_k] for name, task in self.model.tasks.items()}
+        result = {}
+        for name, task in self.model.tasks.items():
+            logits = torch.cat([outputs[f"logits.{name}"] for outputs in windows]).float().mean(dim=0)
+            result[name] = findings(task, logits)[:top_k]
+        return result
+
+
+def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Bring a signal to the model's type; masks stay."""
+    return values.to(dtype) if values.is_floating_point() else values
 
 
 def _flat(inputs: BatchFeature) -> dict[str, torch.Tensor]:
@@ -139,22 +145,6 @@ def _nested(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         views = [flat[f"{kind}_{index}"] for index in indices]
         inputs[kind] = views[0] if len(views) == 1 else views
     return inputs
-
-
-def _findings(task: Any, values: Sequence[float]) -> list[dict[str, Any]]:
-    if task.is_regression:
-        return [
-            {"label": name, "value": value, "unit": task.unit}
-            for name, value in zip(task.output_names, values, strict=True)
-        ]
-    findings: list[dict[str, Any]] = [
-        {"label": label, "score": score} for label, score in zip(task.labels, values, strict=True)
-    ]
-    if task.problem_type == "multi_label_classification":
-        thresholds = task.thresholds or [DEFAULT_THRESHOLD] * len(task.labels)
-        for finding, threshold in zip(findings, thresholds, strict=True):
-            finding["present"] = finding["score"] >= threshold
-    return sorted(findings, key=lambda finding: -finding["score"])
 
 
 __all__ = ["PIPELINE_TASK", "ECGClassificationPipeline"]

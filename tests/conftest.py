@@ -38,6 +38,14 @@ def formats_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ptbxl_dir() -> Path:
+    """A copy of PTB-XL, or a part of it in the release's layout."""
+    if "PTBXL_DIR" not in os.environ:
+        pytest.skip("PTBXL_DIR is not set to a copy of PTB-XL")
+    return Path(os.environ["PTBXL_DIR"])
+
+
+@pytest.fixture(scope="session")
 def challenge_dir() -> Path:
     """The folder of real records of the PhysioNet Challenges, with their findings in the headers."""
     if "ENECG_CHALLENGE_DIR" not in os.environ:

@@ -1,4 +1,4 @@
-"""What every backbone must do; a new one needs only a tiny config in `tests/conftest.py`."""
+"""What every backbone must do; a new one needs only a tiny config and its size in `tests/tiny_models.py`."""
 
 import copy
 
@@ -10,17 +10,8 @@ from transformers import AutoConfig, AutoModel
 from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, STMEMConfig, STMEMModel
 from modeling_enecg.modeling_backbone import RecordDropout, drop_path, drop_path_ramp
 from modeling_enecg.modeling_stmem import sinusoid_positions
+from tests.tiny_models import PUBLISHED_SIZES
 
-PUBLISHED_SIZES = {
-    "enecg-dlinear": 1_002,
-    "enecg-ecgfm": 90_373_120,
-    "enecg-ecgfounder": 30_598_896,
-    "enecg-moment": 18_887_360,
-    "enecg-stmem": 85_150_614,
-    "enecg-tempo": 94_031_618,
-    "enecg-timesnet": 1_131_269,
-    "enecg-xresnet1d": 1_804_672,
-}
 WITHOUT_BLOCKS = {"enecg-dlinear"}
 
 

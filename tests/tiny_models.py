@@ -23,6 +23,18 @@ SEX = {"name": "sex", "problem_type": "single_label_classification", "labels": [
 AGE = {"name": "age", "problem_type": "regression", "target_mean": [60.0], "target_std": [15.0], "unit": "years"}
 TASKS = [RHYTHM, SEX, AGE]
 
+# Parameters of each backbone as published.
+PUBLISHED_SIZES = {
+    "enecg-dlinear": 1_002,
+    "enecg-ecgfm": 90_373_120,
+    "enecg-ecgfounder": 30_598_896,
+    "enecg-moment": 18_887_360,
+    "enecg-stmem": 85_150_614,
+    "enecg-tempo": 94_031_618,
+    "enecg-timesnet": 1_131_269,
+    "enecg-xresnet1d": 1_804_672,
+}
+
 
 def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
     """Return one config a model type, for 12 leads of `config.sequence_length` samples: 150, and 36 for TEMPO."""

@@ -20,12 +20,12 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoFeatureExtractor
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import cached_file
 
+from ..auto import AutoFeatureExtractor
 from ..expert_references import model_source, tensors_digest
-from ..loading import check_cached_files
+from ..loading import check_cached_files, place_and_revision
 from ..modeling_backbone import RecordDropout
 from ..modeling_enecg import EnECGModel
 from ..runs.files import added_files, write_text
@@ -233,7 +233,7 @@ def load_adapter(
     """Load an adapter on its base.
 
     Args:
-        path (`str` or `Path`): The adapter's folder or Hub id.
+        path (`str` or `Path`): The adapter's folder or Hub id, also as `org/name@revision`.
         base ([`EnECGModel`], *optional*): The base, changed in place; by default it is loaded from where the adapter
             says.
         name (`str`, *optional*, defaults to `"default"`): What peft is to call the adapter.
@@ -266,7 +266,7 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
     folders = {name: _local_folder(path, revision, hub_options) for name, path in paths.items()}
     for name, path in paths.items():
         if not os.path.isdir(path):
-            check_cached_files(str(path), folders[name])
+            check_cached_files(place_and_revision(path)[0], folders[name])
     contents = {name: _read_info(folder) for name, folder in folders.items()}
     _check_together(folders, contents)
     if base is None:
@@ -280,7 +280,8 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         for task in tasks:
             if task["name"] in source.like:
                 base.add_task(task, like=source.like[task["name"]])
-            base.set_thresholds(task["name"], task["thresholds"])
+            decided = ("calibration", "thresholds", "conformal", "measured")
+            base.update_task(task["name"], **{field: task.get(field) for field in decided})
     adapted: PeftModel | None = None
     for name, folder in folders.items():
         if adapted is None:
@@ -334,9 +335,11 @@ def is_adapter(path: str | Path, **hub_options: Any) -> bool:
     """Whether a folder or Hub id holds an adapter of an EnECG model."""
     if os.path.isdir(path):
         return Path(path, ENECG_FILE).is_file()
+    place, revision = place_and_revision(path, hub_options.pop("revision", None))
     found = cached_file(
-        str(path),
+        place,
         ENECG_FILE,
+        revision=revision,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_connection_errors=False,
@@ -347,9 +350,10 @@ def is_adapter(path: str | Path, **hub_options: Any) -> bool:
 
 def _local_folder(path: str | Path, revision: str | None, hub_options: Mapping[str, Any]) -> Path:
     """Return an adapter's folder, downloaded if need be."""
-    if os.path.isdir(path):
-        return Path(path)
-    return Path(snapshot_download(str(path), revision=revision, **hub_options))
+    place, revision = place_and_revision(path, revision)
+    if os.path.isdir(place):
+        return Path(place)
+    return Path(snapshot_download(place, revision=revision, **hub_options))
 
 
 def _base_place(folder: Path, source: AdapterBase) -> tuple[str, dict[str, Any]]:

@@ -3,58 +3,35 @@
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from ..backbones import BACKBONES
+from .. import backbones
+from ..backbones import *  # noqa: F403
 from ..configuration_enecg import EnECGConfig, Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
-from ..modeling_backbone import ECGBackboneModel
-from ..modeling_dlinear import DLinearConfig, DLinearModel
-from ..modeling_ecgfm import ECGFMConfig, ECGFMModel
-from ..modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
+from ..modeling_backbone import ECGBackboneConfig, ECGBackboneModel
 from ..modeling_enecg import EnECGModel, EnECGOutput
-from ..modeling_moment import MomentConfig, MomentModel
-from ..modeling_stmem import STMEMConfig, STMEMModel
-from ..modeling_tempo import TempoConfig, TempoModel
-from ..modeling_timesnet import TimesNetConfig, TimesNetModel
-from ..modeling_xresnet1d import XResNet1dConfig, XResNet1dModel
 from ..pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
 
-_MODELS: tuple[type[EnECGModel] | type[ECGBackboneModel], ...] = (EnECGModel, *BACKBONES.values())
-for _model in _MODELS:
-    AutoConfig.register(_model.config_class.model_type, _model.config_class, exist_ok=True)
-    AutoModel.register(_model.config_class, _model, exist_ok=True)
-    AutoFeatureExtractor.register(_model.config_class, ECGFeatureExtractor, exist_ok=True)
-    _model.config_class.register_for_auto_class()
-    _model.register_for_auto_class("AutoModel")
+for _model in backbones.BACKBONES.values():
+    backbones.register_backbone(_model.config_class, _model)
+AutoConfig.register(EnECGConfig.model_type, EnECGConfig, exist_ok=True)
+AutoModel.register(EnECGConfig, EnECGModel, exist_ok=True)
 AutoFeatureExtractor.register(EnECGConfig, EnECGFeatureExtractor, exist_ok=True)
+EnECGConfig.register_for_auto_class()
+EnECGModel.register_for_auto_class("AutoModel")
 for _extractor in (ECGFeatureExtractor, EnECGFeatureExtractor):
     _extractor.register_for_auto_class("AutoFeatureExtractor")
 PIPELINE_REGISTRY.register_pipeline(PIPELINE_TASK, pipeline_class=ECGClassificationPipeline, pt_model=AutoModel)
 
 __all__ = [
-    "BACKBONES",
-    "DLinearConfig",
-    "DLinearModel",
+    "ECGBackboneConfig",
     "ECGBackboneModel",
     "ECGClassificationPipeline",
-    "ECGFMConfig",
-    "ECGFMModel",
     "ECGFeatureExtractor",
-    "ECGFounderConfig",
-    "ECGFounderModel",
     "EnECGConfig",
     "EnECGFeatureExtractor",
     "EnECGModel",
     "EnECGOutput",
-    "MomentConfig",
-    "MomentModel",
-    "STMEMConfig",
-    "STMEMModel",
     "Task",
-    "TempoConfig",
-    "TempoModel",
-    "TimesNetConfig",
-    "TimesNetModel",
-    "XResNet1dConfig",
-    "XResNet1dModel",
 ]
+__all__ += backbones.__all__

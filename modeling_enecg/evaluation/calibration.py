@@ -5,16 +5,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit, softmax
 
 from ..configuration_enecg import Task
+from ..probabilities import activated, calibrated_logits
+from ..tasks import CALIBRATIONS
 from .checks import probability_array
 from .metrics import MIN_POSITIVES
 from .records import label_columns, with_targets
 
-METHODS = ("temperature", "platt")
+METHODS = CALIBRATIONS
 FEW_POSITIVES, FEW_NEGATIVES = "few_positives", "few_negatives"
 SEPARABLE, NOT_INCREASING = "separable", "not_increasing"
 
@@ -54,12 +57,17 @@ class Calibration:
             ValueError: if the shape does not fit or a value is not in [0, 1].
         """
         values = _check_probabilities(probabilities, len(self.slopes))
-        slopes, intercepts = np.array(list(self.slopes.values())), np.array(list(self.intercepts.values()))
-        if self.problem_type == "single_label_classification":
-            shares: np.ndarray = softmax(slopes * _logs(values), axis=1)
-            return shares
-        calibrated: np.ndarray = expit(slopes * _logits(values) + intercepts)
-        return calibrated
+        return _apply(self.problem_type, self.for_task(), values)
+
+    def for_task(self) -> dict[str, Any]:
+        """Return the calibration as a [`Task`] keeps it."""
+        if self.method == "temperature":
+            return {"method": self.method, "temperature": 1 / next(iter(self.slopes.values()))}
+        return {
+            "method": self.method,
+            "slopes": list(self.slopes.values()),
+            "intercepts": list(self.intercepts.values()),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
@@ -105,6 +113,25 @@ def fit_calibration(
         {label: fit[1] for label, fit in zip(task.labels, fits, strict=True)},
         {label: fit[2] for label, fit in zip(task.labels, fits, strict=True) if fit[2]},
     )
+
+
+def calibrated_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
+    """Return outputs with the task's own calibration applied: as they are if it has none, or is a regression.
+
+    Args:
+        task (`Task`): The task.
+        outputs (`np.ndarray` of shape `(num_records, num_outputs)`): The model's probabilities, or values.
+    """
+    if task.calibration is None:
+        return outputs
+    return _apply(task.problem_type, task.calibration, _check_probabilities(outputs, task.num_outputs))
+
+
+def _apply(problem_type: str, calibration: Mapping[str, Any], probabilities: np.ndarray) -> np.ndarray:
+    """Calibrate as a model does, from probabilities instead of logits."""
+    is_single = problem_type == "single_label_classification"
+    scores = torch.from_numpy(_logs(probabilities) if is_single else _logits(probabilities))
+    return activated(problem_type, calibrated_logits(scores, calibration)).numpy()
 
 
 def _fit_temperature(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> Calibration:

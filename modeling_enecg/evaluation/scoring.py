@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..configuration_enecg import Task
-from ..modeling_enecg import output_probabilities
+from ..probabilities import output_probabilities
 from .metrics import MIN_POSITIVES, multilabel_scores, undefined_as_nan
 from .records import has_targets, label_columns, with_targets
 from .regression import regression_scores

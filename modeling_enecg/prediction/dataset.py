@@ -150,8 +150,8 @@ def _predict(
 
 
 def _value(found: Mapping[str, Any]) -> float:
-    """Return a label's probability, or a regression's value."""
-    return found["score"] if "score" in found else found["value"]
+    """Return the model's own probability of a label, or a regression's value."""
+    return found["raw_score"] if "raw_score" in found else found["value"]
 
 
 def _join(parts: Sequence[Path], output: Path) -> None:

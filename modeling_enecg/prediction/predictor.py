@@ -1,17 +1,18 @@
 """Predicting single recordings with a saved model."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor
 
 from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
+from ..auto import AutoFeatureExtractor
 from ..io import ECGRecord
+from ..loading import folder_or_hub, place_and_revision
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import check_place
 from ..windows import usable_windows
 
 WINDOWS_AT_ONCE = 16
@@ -21,8 +22,9 @@ class Predictor:
     """A model with its feature extractor, ready for recordings.
 
     Args:
-        path (`str` or `Path`): A folder or Hub id that holds both; or an adapter's, which names its base.
-        adapters (`Sequence[str]`, *optional*): Folders or Hub ids of adapters on that model, of different tasks.
+        path (`str` or `Path`): A folder or Hub id that holds both; or an adapter's, which names its base. A Hub id may
+            end in a revision: `org/name@revision`.
+        adapters (`Sequence[str]`, *optional*): The same of adapters on that model, of different tasks.
 
     Raises:
         OSError: if there is no model or feature extractor.
@@ -30,22 +32,23 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path, adapters: Sequence[str | Path] = ()):
-        if os.path.isabs(path) and not os.path.isdir(path):
-            raise ValueError(f"There is no folder {path}.")
+        check_place(str(path))
         if is_adapter(path):
             if adapters:
                 raise ValueError(f"{path} is an adapter itself; give its base, and it among the adapters.")
             self.extractor = load_base_extractor(path)  # before the model, whose loading checks all downloads
             self.model = load_adapter(path).merge_and_unload().eval()
             return
-        model_type = EnECGModel.config_class.get_config_dict(str(path))[0].get("model_type")
+        place, revision = place_and_revision(path)
+        with folder_or_hub(place):
+            model_type = EnECGModel.config_class.get_config_dict(place, revision=revision)[0].get("model_type")
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
                 "expected an EnECG model, as train.py writes it."
             )
-        self.extractor = AutoFeatureExtractor.from_pretrained(str(path))
-        self.model = EnECGModel.from_pretrained(str(path))
+        self.extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
+        self.model = EnECGModel.from_pretrained(place, revision=revision)
         if adapters:
             named = {f"adapter_{number}": adapter for number, adapter in enumerate(adapters)}
             self.model = load_adapters(named, self.model).merge_and_unload(adapter_names=list(named)).eval()
@@ -87,7 +90,7 @@ class Predictor:
         gate_weights: dict[str, list[torch.Tensor]] = {name: [] for name in self.model.tasks}
         for start in range(0, len(windows), WINDOWS_AT_ONCE):
             inputs = self.extractor(windows[start : start + WINDOWS_AT_ONCE], rate, lead_names, return_tensors="pt")
-            output = self.model(**inputs.to(self.model.device))
+            output = self.model(**inputs.to(self.model.device, self.model.dtype))
             for name in self.model.tasks:
                 logits[name].append(output.logits[name])
                 gate_weights[name].append(output.gate_weights[name])

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 from itertools import accumulate

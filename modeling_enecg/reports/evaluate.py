@@ -9,7 +9,7 @@ import pandas as pd
 from ..configuration_enecg import Task
 from ..data.ptbxl.labels import TASK_NAMES
 from ..evaluation.agreement import agreement
-from ..evaluation.calibration import METHODS, fit_calibration
+from ..evaluation.calibration import METHODS, calibrated_outputs, fit_calibration
 from ..evaluation.operating_points import operating_points
 from ..evaluation.records import has_targets
 from ..evaluation.reliability import calibration_scores
@@ -144,7 +144,7 @@ def _evaluate_probabilities(run: Run, task: Task, options: ReportOptions, settin
         "temperature" if is_single else options.calibration,
     )
     return {
-        "decisions": operating_points(task, targets, outputs, thresholds, **settings)
+        "decisions": operating_points(task, targets, calibrated_outputs(task, outputs), thresholds, **settings)
         if is_single or thresholds
         else None,
         "calibration": calibration.to_dict(),
@@ -154,9 +154,10 @@ def _evaluate_probabilities(run: Run, task: Task, options: ReportOptions, settin
 
 
 def _thresholds(task: Task, validation: Predictions, options: ReportOptions) -> list[float] | None:
-    """Choose thresholds by the validation records; the best F1 has the model's own, if it has any."""
+    """Choose thresholds on calibrated probabilities by the validation records; the model's own have the best F1."""
     given = has_targets(task, validation.targets[task.name])
-    targets, probabilities = validation.targets[task.name][given], validation.outputs[task.name][given]
+    targets = validation.targets[task.name][given]
+    probabilities = calibrated_outputs(task, validation.outputs[task.name][given])
     is_own = options.sensitivity is None and options.specificity is None
     if not given.any() or (is_own and task.thresholds):
         return task.thresholds if is_own else None

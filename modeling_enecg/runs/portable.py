@@ -13,7 +13,27 @@ _MACHINE_PATH = re.compile(rf"(?<![\w.:/\\~-])(?:~[/\\]|[A-Za-z]:[/\\]|\\\\|/{_P
 
 def is_hub_id(path: str) -> bool:
     """Whether a text can be the id `org/name` of a repository on the Hub, and is no folder here."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and not os.path.isdir(path)
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path) is not None and not os.path.isdir(path)
+
+
+def check_place(path: str) -> None:
+    """Refuse what is neither a folder here nor an id of the Hub, with or without `@revision`.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    if not is_hub_id(path.partition("@")[0]):
+        check_folder(path)
+
+
+def check_folder(path: str) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"There is no folder {path}.")
 
 
 def machine_paths(value: Any, field: str = "") -> Iterator[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ..settings import suggest
+
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -25,4 +27,29 @@ def template(name: str) -> str:
     return (shipped_folder("model_cards") / name).read_text(encoding="utf-8")
 
 
-__all__ = ["PACKAGE", "shipped_folder", "template"]
+def shipped_recipes() -> dict[str, Path]:
+    """Return the files of the shipped recipes by name."""
+    return {path.stem: path for path in sorted(shipped_folder("configs").glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """Return a recipe's file.
+
+    Args:
+        name (`str`): A file, or the name of a shipped recipe.
+
+    Raises:
+        FileNotFoundError: if there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    recipes = shipped_recipes()
+    if name not in recipes:
+        raise FileNotFoundError(
+            f"There is no file {name}, and no shipped recipe of that name.{suggest(name, list(recipes))} "
+            "`enecg recipes` lists them."
+        )
+    return recipes[name]
+
+
+__all__ = ["PACKAGE", "find_recipe", "shipped_folder", "shipped_recipes", "template"]

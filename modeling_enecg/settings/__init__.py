@@ -4,6 +4,7 @@ from .settings import (
     SettingsError,
     check_choice,
     check_fields,
+    describe_fields,
     fits,
     merged,
     missing_fields,
@@ -12,12 +13,15 @@ from .settings import (
     read_settings,
     suggest,
 )
+from .strict_yaml import load_yaml
 
 __all__ = [
     "SettingsError",
     "check_choice",
     "check_fields",
+    "describe_fields",
     "fits",
+    "load_yaml",
     "merged",
     "missing_fields",
     "override",

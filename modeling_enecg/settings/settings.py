@@ -1,28 +1,20 @@
 """Settings of YAML files and command lines: read, laid over each other, and checked against a dataclass."""
 
-import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .strict_yaml import load_yaml
+
 
 class SettingsError(ValueError):
     """Settings that cannot be followed as written."""
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also reads `5e-4` as the number that YAML 1.2 says it is."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def read_settings(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -32,7 +24,7 @@ def read_settings(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, A
         SettingsError: if a file cannot be read, is no mapping, or extends itself.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"Cannot read the recipe {path}: {error}") from error
     if not isinstance(content, dict):
@@ -55,8 +47,22 @@ def merged(below: Any, above: Any) -> Any:
     return below | {key: merged(below.get(key), value) for key, value in above.items()}
 
 
-def parse_overrides(arguments: Sequence[str], flags: Collection[str]) -> list[tuple[str, Any]]:
-    """Read `--key value` and `--key=value`; one of the flags may stand alone for true. Values are YAML."""
+def parse_overrides(arguments: Sequence[str], type_of: Callable[[str], Any]) -> list[tuple[str, Any]]:
+    """Read `--key value` and `--key=value`.
+
+    A text stays what was typed, also `a #1`, which YAML would cut short; all else is read as YAML. A key that is true
+    or false may stand alone for true.
+
+    Args:
+        arguments (`Sequence[str]`): What stands on the command line.
+        type_of (`Callable`): Gives the type of a key's value; `Any` where it is not known.
+
+    Returns:
+        `list[tuple[str, Any]]`: Keys without their dashes, and values, in order.
+
+    Raises:
+        SettingsError: if a key lacks its dashes or its value, or a value cannot be read.
+    """
     pairs = []
     remaining = list(arguments)
     while remaining:
@@ -65,17 +71,27 @@ def parse_overrides(arguments: Sequence[str], flags: Collection[str]) -> list[tu
             raise SettingsError(f"Expected --key value, got {key!r}.")
         if not equals:
             stands_alone = not remaining or remaining[0].startswith("--")
-            if stands_alone and key[2:] in flags:
+            if stands_alone and type_of(key[2:]) is bool:
                 text = "true"
             elif not remaining:
                 raise SettingsError(f"{key} lacks a value.")
             else:
                 text = remaining.pop(0)
-        try:
-            pairs.append((key[2:], yaml.load(text, _Loader)))
-        except yaml.YAMLError as error:
-            raise SettingsError(f"{key}: cannot read the value {text!r}: {error}") from error
+        pairs.append((key[2:], _typed_value(key, text, type_of(key[2:]))))
     return pairs
+
+
+def _typed_value(key: str, text: str, hint: Any) -> Any:
+    """Return what was typed for a key, whose value has this type."""
+    options = _options(hint)
+    if str in options and options <= {str, types.NoneType}:
+        return None if text == "null" and types.NoneType in options else text
+    try:
+        value = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{key}: cannot read the value {text!r}: {error}") from error
+    is_plain = isinstance(value, str) and text[:1] not in ("'", '"')
+    return text if is_plain else value
 
 
 def override(content: dict[str, Any], keys: Sequence[str], value: Any, full_key: str) -> None:
@@ -112,17 +128,25 @@ def check_fields(values: Any, schema: type, prefix: str, reserved: Collection[st
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value read from YAML can stand for a type hint."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, option) for option in typing.get_args(hint))
+    options = _options(hint)
+    if len(options) > 1:
+        return any(fits(value, option) for option in options)
     if hint is Any:
         return True
-    plain = origin or hint
+    plain = typing.get_origin(hint) or hint
+    if plain is list and typing.get_args(hint):
+        return isinstance(value, list) and all(fits(item, typing.get_args(hint)[0]) for item in value)
     if plain is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if plain is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, plain)
+
+
+def _options(hint: Any) -> set[Any]:
+    """Return the types of which a type hint allows any."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return set(typing.get_args(hint)) if is_union else {hint}
 
 
 def _type_name(hint: Any) -> str:
@@ -139,3 +163,16 @@ def missing_fields(values: Mapping[str, Any], schema: type) -> list[str]:
     """Return the fields of the dataclass `schema` that have no default and no value."""
     required = (item for item in fields(schema) if item.default is MISSING and item.default_factory is MISSING)
     return [item.name for item in required if item.name not in values]
+
+
+def describe_fields(items: Iterable[Field], prefix: str = "--") -> str:
+    """Return help on fields of dataclasses, a line each, with defaults; what says nothing of itself is left out."""
+    described = [item for item in items if "help" in item.metadata]
+    width = max(len(item.name) for item in described)
+    return "\n".join(f"{prefix}{item.name:{width}}  {item.metadata['help']}{_default(item)}" for item in described)
+
+
+def _default(item: Field) -> str:
+    if item.default in (MISSING, None):
+        return ""
+    return f" Default: {str(item.default).lower() if isinstance(item.default, bool) else item.default}."

@@ -38,7 +38,7 @@ class StageArguments(TrainingArguments):
     )
     layer_decay: float = setting(1.0, "Factor on the learning rate from a layer group to the one below.", SHARE)
     early_stopping_patience: int | None = setting(None, "Stop after so many epochs without a better one.", COUNT)
-    last_epoch: int | None = setting(None, "End with this epoch of the schedule, whatever the validation fold.", COUNT)
+    last_epoch: int | None = field(default=None)  # of the schedule, set by cross-validation: nothing is chosen then
     metric_for_best_model: str | None = setting(
         CRITERIA[0], "What picks the best epoch on the validation fold: score, the mean of AUROC and R², or loss."
     )
@@ -66,7 +66,7 @@ class StageArguments(TrainingArguments):
             raise ValueError(
                 f"metric_for_best_model must be one of {', '.join(CRITERIA)}; got {self.metric_for_best_model!r}."
             )
-        if self.last_epoch is not None:  # nothing is chosen, so that no record has to be held back
+        if self.last_epoch is not None:
             self.eval_strategy, self.load_best_model_at_end, self.early_stopping_patience = "no", False, None
         self.greater_is_better = self.metric_for_best_model != "loss"
         super().__post_init__()

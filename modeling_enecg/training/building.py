@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoFeatureExtractor
 
 from ..adapters import AdapterBase, adapter_base, missing_tasks
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
+from ..loading import folder_or_hub
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import check_place
 from ..settings import SettingsError, suggest
 
 Extractor = ECGFeatureExtractor | EnECGFeatureExtractor
@@ -64,8 +65,11 @@ def starting_model(source: ModelSource, tasks: Sequence[Task]) -> StartingModel:
     try:
         if source.model is not None:
             return _trained(source.model, tasks)
+        for each in source.experts.values():
+            if "path" in each:
+                check_place(each["path"])
         experts = {
-            name: str(each["path"]) if "path" in each else _new_backbone(name, each["config"])
+            name: each["path"] if "path" in each else _new_backbone(name, each["config"])
             for name, each in source.experts.items()
         }
         model = EnECGModel.from_experts(experts, tasks, **source.ensemble)
@@ -74,17 +78,20 @@ def starting_model(source: ModelSource, tasks: Sequence[Task]) -> StartingModel:
     except (StrictDataclassError, ValueError, TypeError, RuntimeError, OSError) as error:
         field_name = "experts" if source.model is None else "model"
         raise SettingsError(f"{field_name}: {' '.join(str(error).split())}") from error
-    return StartingModel(model, _joined_extractor(source.experts, model))
+    return StartingModel(model, _extractor_of(model))
 
 
 def _trained(path: str, tasks: Sequence[Task]) -> StartingModel:
-    model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
+    check_place(path)
+    with folder_or_hub(path):
+        model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
     model = EnECGModel.from_pretrained(path)
     base, trained_tasks = adapter_base(model, [task.name for task in tasks], path), frozenset(model.tasks)
+    extractor = _extractor_of(model)
     _bring_to_tasks(model, tasks)
-    return StartingModel(model, _load_extractor(path, "model"), base, trained_tasks)
+    return StartingModel(model, extractor, base, trained_tasks)
 
 
 def _bring_to_tasks(model: EnECGModel, tasks: Sequence[Task]) -> None:
@@ -120,27 +127,12 @@ def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
     return model_class(model_class.config_class(**fields))
 
 
-def _joined_extractor(sources: dict[str, Any], model: EnECGModel) -> Extractor:
-    """Return a new model's feature extractor: one for all, or one each where inputs differ, with one for a gate."""
-    settings = {}
-    for name, expert in model.backbones.items():
-        if "path" in sources[name]:
-            extractor = _load_extractor(sources[name]["path"], f"experts.{name}")
-        else:
-            extractor = ECGFeatureExtractor(**expert.config.feature_extractor_settings())
-        settings[name] = {key: value for key, value in extractor.to_dict().items() if not key.endswith("_type")}
-    gate = model.config.gate_extractor_settings() if model.config.gate_reads_signal else None
-    first = next(iter(settings.values()))
-    if gate is None and all(other == first for other in settings.values()):
-        return ECGFeatureExtractor(**first)
-    return EnECGFeatureExtractor(settings, gate=gate)
-
-
-def _load_extractor(path: str, key: str) -> Extractor:
+def _extractor_of(model: EnECGModel) -> Extractor:
     try:
-        return AutoFeatureExtractor.from_pretrained(path)
+        return model.feature_extractor()
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{key}: no feature extractor in {path}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"model: its feature extractor cannot be loaded: {reason}") from error
 
 
 __all__ = ["Extractor", "ModelSource", "StartingModel", "starting_model"]

@@ -29,23 +29,16 @@ def fit_tasks(
     Raises:
         SettingsError: if nothing can be learnt from a regression's targets.
     """
-    for task in model.tasks.values():
-        changes: dict[str, Any] = {"loss_weight": loss_weights.get(task.name, 1.0)}
-        if task.is_regression and task.name not in trained_tasks:
+    for name, task in model.tasks.items():
+        changes: dict[str, Any] = {"loss_weight": loss_weights.get(name, 1.0)}
+        if task.is_regression and name not in trained_tasks:
             try:
-                changes["target_mean"], changes["target_std"] = target_statistics(targets[task.name])
+                changes["target_mean"], changes["target_std"] = target_statistics(targets[name])
             except ValueError as error:
-                raise SettingsError(f"tasks: {task.name}: {error}") from error
+                raise SettingsError(f"tasks: {name}: {error}") from error
         elif not task.is_regression and class_weights == "balanced":
-            changes["class_weights"] = balanced_class_weights(task, targets[task.name])
-        update_task(model, task.name, **changes)
+            changes["class_weights"] = balanced_class_weights(task, targets[name])
+        model.update_task(name, **changes)
 
 
-def update_task(model: EnECGModel, name: str, **changes: Any) -> None:
-    """Change fields of a model's task, in the model and in its config."""
-    for field, value in changes.items():
-        setattr(model.tasks[name], field, value)
-    model.config.tasks = [task.to_dict() for task in model.tasks.values()]
-
-
-__all__ = ["fit_tasks", "update_task"]
+__all__ = ["fit_tasks"]

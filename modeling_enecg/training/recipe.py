@@ -1,5 +1,6 @@
 """Recipes: one YAML file and overrides in, a checked `Recipe` out."""
 
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -213,8 +214,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), changes: Mappin
         path (`str` or `Path`): A YAML file with the fields of [`Recipe`]; with `extends`, the name of another file in
             the same folder, it says only what differs from that.
         overrides (`Sequence[str]`): `--key value` or `--key=value` pairs; a key with dots reaches inside, as in
-            `--stages.post_training.learning_rate 1e-4`; a stage or expert set to `null` is left out. Values are YAML.
-            A field that is true or false may stand alone for true, as in `--streaming`.
+            `--stages.post_training.learning_rate 1e-4`; a stage or expert set to `null` is left out. A text is taken
+            as it was typed; other values are YAML. A field that is true or false may stand alone for true, as in
+            `--streaming`.
         changes (`Mapping[str, Any]`, *optional*): Fields that are laid over the file's, as those of a recipe over
             another that it extends.
 
@@ -222,7 +224,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), changes: Mappin
         RecipeError: if the file cannot be read, or a key is unknown, missing, or has the wrong type of value.
     """
     content = merged(read_settings(Path(path)), dict(changes or {}))
-    for key, value in parse_overrides(overrides, {item.name for item in fields(Recipe) if item.type is bool}):
+    for key, value in parse_overrides(overrides, _type_of):
         override(content, key.split("."), value, key)
     content = {key: value for key, value in content.items() if value is not None}
     check_fields(content, Recipe, "")
@@ -232,6 +234,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), changes: Mappin
     return Recipe(**content)
 
 
-def describe_fields() -> str:
-    """Return one line of help per recipe field."""
-    return "\n".join(f"  --{item.name:18} {item.metadata['help']}" for item in fields(Recipe))
+def _type_of(key: str) -> Any:
+    """Return the type of a field's value; of what lies inside a field, as far as it is known."""
+    match key.split("."):
+        case [name]:
+            return typing.get_type_hints(Recipe).get(name, Any)
+        case ["stages", stage, name] if stage in STAGES:
+            return typing.get_type_hints(STAGES[stage].arguments).get(name, Any)
+        case ["experts", _, "path"]:
+            return str
+    return Any

@@ -30,7 +30,7 @@ from .cross_validation import Folds, final_schedule, first_repeat, parts, repeat
 from .decide import decide, write_tasks
 from .describe import describe_run
 from .feature_store import FeatureSettings
-from .fitting import fit_tasks, update_task
+from .fitting import fit_tasks
 from .recipe import Recipe, RecipeError
 from .run_data import RunData, Selection, read_data
 from .stages import STAGES, stage_arguments
@@ -149,17 +149,15 @@ def _train_and_report(recipe: Recipe, name: str, training: Training) -> dict[str
         on_lead_sets[lead_set] = predict(outcome.trainer, test, SignalRecords(test))
     metrics: dict[str, Any] = {}
     if PartialState().is_main_process:
-        tasks = list(model.tasks.values())
         if decided_by is not None and cross_validation is not None:
             predictions = {"validation": first_repeat(decided_by, cross_validation.repeats), **predictions}
-        for task, decided in decide(tasks, decided_by or predictions["validation"]).items():
-            update_task(model, task, **decided)
-        write_tasks(tasks, [run.folder / CONFIG_NAME, *STAGES[outcome.kept].trainer.files_with_tasks(run)])
+        decide(model, decided_by or predictions["validation"])
+        write_tasks(model, [run.folder / CONFIG_NAME, *STAGES[outcome.kept].trainer.files_with_tasks(run)])
         info = describe_run(recipe, name, training, outcome, cross_validation)
         run.write(RUN_INFO, info.to_dict())
         metrics = write_report(
             Run(run.folder),  # what was read of it before may have changed
-            tasks,
+            list(model.tasks.values()),
             list(model.experts),
             predictions,
             {stage: history["log"] for stage, history in outcome.histories.items()},

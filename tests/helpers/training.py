@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from transformers import set_seed
 
-from modeling_enecg import EnECGModel
+from modeling_enecg import ECGFounderConfig, ECGFounderModel, EnECGModel
 from modeling_enecg.data.prepared import Split, labelled_rows
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
@@ -55,6 +56,13 @@ STMEM = {
 }
 LINEAR_PROBING = {"num_train_epochs": 2, "global_batch_size": 16}
 POST_TRAINING = {"num_train_epochs": 3, "global_batch_size": 16}
+
+
+def tiny_ecgfounder(seed: int = 0) -> ECGFounderModel:
+    """The expert of `recipe_fields`, with random weights."""
+    torch.manual_seed(seed)
+    fields = {key: value for key, value in ECGFOUNDER.items() if key != "model_type"}
+    return ECGFounderModel(ECGFounderConfig(**fields)).eval()
 
 
 def recipe_fields(data_dir: Path, output_dir: Path, cache_dir: Path, **changes: Any) -> dict[str, Any]:

@@ -342,7 +342,7 @@ def test_a_launcher_that_starts_fewer_processes_than_asked_is_noticed(recipe_fil
         launcher=(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
     )
     assert status != 0
-    assert "train.py: Asked for 2 processes, but running as 1." in output
+    assert "enecg train: Asked for 2 processes, but running as 1." in output
     assert not (tmp_path / "run").exists()
 
 
@@ -372,7 +372,7 @@ def test_a_damaged_record_ends_in_one_line_and_leaves_no_result(simulated, tmp_p
     assert status == 1
     assert "Traceback" not in output
     last = output.strip().splitlines()[-1]
-    assert last.startswith("train.py: ")
+    assert last.startswith("enecg train: ")
     assert "5" in last
     assert "00005_lr.dat" in last
     left = {path.name for path in (tmp_path / "run").rglob("*")} if (tmp_path / "run").exists() else set()

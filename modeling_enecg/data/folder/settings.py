@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ...configuration_enecg import check_module_name
+from ...settings import load_yaml
+from ...tasks import check_module_name
 from ..errors import DatasetError
 
 SETTINGS_FILE = "dataset.yaml"
@@ -76,7 +77,7 @@ def read_settings(data_dir: str | Path) -> FolderSettings:
     """
     path = settings_file(data_dir)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = f"cannot be read ({error}); expected YAML in UTF-8, for instance 'table: labels.csv'"
         raise folder_error(path.name, None, "file", reason) from error

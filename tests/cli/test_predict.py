@@ -10,37 +10,16 @@ import pytest
 import torch
 import wfdb
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModel
 
-from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel, Task, __version__
-from modeling_enecg.cli import main
+from modeling_enecg import ECGFeatureExtractor, EnECGModel, Task
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.helpers.training import ECGFOUNDER
+from tests.helpers.training import tiny_ecgfounder
 
 FINDINGS = list(TASK_LABELS["superdiagnostic"])
 COMMAND = Path(sys.executable).with_name("enecg")
-HYPERPARAMETERS = {
-    "in_channels": 12,
-    "base_filters": 8,
-    "ratio": 1,
-    "filter_list": [8, 16],
-    "m_blocks_list": [1, 1],
-    "kernel_size": 16,
-    "stride": 2,
-    "groups_width": 8,
-    "n_classes": 2,
-    "use_bn": False,
-    "use_do": False,
-}
-
-
-def tiny_expert(seed=0):
-    torch.manual_seed(seed)
-    fields = {key: value for key, value in ECGFOUNDER.items() if key != "model_type"}
-    return ECGFounderModel(ECGFounderConfig(**fields)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +30,9 @@ def model_dir(tmp_path_factory):
         Task("sex", "single_label_classification", ["male", "female"]),
         Task("age", "regression", unit="years", target_mean=[60.0], target_std=[15.0]),
     ]
-    model = EnECGModel.from_experts({"first": tiny_expert(0), "second": tiny_expert(1)}, tasks, head_hidden_sizes=[])
+    model = EnECGModel.from_experts(
+        {"first": tiny_ecgfounder(0), "second": tiny_ecgfounder(1)}, tasks, head_hidden_sizes=[]
+    )
     folder = tmp_path_factory.mktemp("cli") / "model"
     model.save_pretrained(folder)
     ECGFeatureExtractor(**model.backbones["first"].config.feature_extractor_settings()).save_pretrained(folder)
@@ -61,105 +42,6 @@ def model_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def record(simulated):
     return simulated / "records500" / "00000" / "00007_hr"
-
-
-@pytest.fixture
-def run(capsys):
-    """A function that runs the command in this process; it returns what was printed."""
-
-    def run(*arguments):
-        main([str(argument) for argument in arguments])
-        return capsys.readouterr().out
-
-    return run
-
-
-def upstream_weights(expert):
-    """An expert's weights under the names of ECGFounder's published file, with its head and unused batch norms."""
-    weights = {}
-    for name, tensor in expert.state_dict().items():
-        name = name.replace("stem.", "first_conv.conv.").replace("stages.", "stage_list.")
-        name = name.replace(".squeeze_excitation.squeeze.", ".se_fc1.").replace(
-            ".squeeze_excitation.excite.", ".se_fc2."
-        )
-        parts = name.split(".")
-        if parts[0] == "stage_list":
-            parts.insert(2, "block_list")
-            if parts[4].startswith("conv"):
-                parts.insert(5, "conv")
-        weights[".".join(parts)] = tensor.clone()
-    return weights | {
-        "dense.weight": torch.zeros(2, 16),
-        "dense.bias": torch.zeros(2),
-        "first_bn.weight": torch.ones(8),
-    }
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    """A published checkpoint with its hyperparameters' file."""
-    path = tmp_path / "published.safetensors"
-    save_file(upstream_weights(tiny_expert()), path)
-    (tmp_path / "architecture.json").write_text(json.dumps(HYPERPARAMETERS))
-    return path
-
-
-def test_convert_makes_a_folder_that_the_auto_classes_load(run, checkpoint, tmp_path):
-    output = run(
-        *("convert", "ecgfounder", checkpoint, tmp_path / "model"),
-        *("--hyperparameters", tmp_path / "architecture.json"),
-    )
-    model, expert = AutoModel.from_pretrained(tmp_path / "model"), tiny_expert()
-    assert isinstance(model, ECGFounderModel)
-    assert AutoFeatureExtractor.from_pretrained(tmp_path / "model").sampling_rate == 500
-    assert f"{expert.num_parameters():,} parameters" in output
-    assert "Left out 2 entries (dense." in output
-    assert "Left out 1 entries (first_bn.weight)" in output
-    for name, weight in expert.state_dict().items():
-        assert torch.equal(model.state_dict()[name], weight), name
-
-
-def test_convert_takes_a_torch_file(run, checkpoint, tmp_path):
-    torch.save({"state_dict": load_file(checkpoint), "step": 7}, tmp_path / "published.pth")
-    run(
-        *("convert", "ecgfounder", tmp_path / "published.pth", tmp_path / "model"),
-        *("--hyperparameters", tmp_path / "architecture.json"),
-    )
-    assert (tmp_path / "model" / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "architecture.json"),
-        ("{", "line 1"),
-        ('{"filter_lis": [8]}', "Did you mean 'filter_list'"),
-        ('["filter_list"]', "architecture.json"),
-        ("{}", "weights"),
-    ],
-    ids=["absent", "no_json", "unknown", "list", "other"],
-)
-def test_convert_refuses_other_hyperparameters(fail, checkpoint, tmp_path, content, message):
-    file = tmp_path / "architecture.json"
-    file.unlink()
-    if content is not None:
-        file.write_text(content)
-    assert message in fail("convert", "ecgfounder", checkpoint, tmp_path / "model", "--hyperparameters", file)
-    assert not (tmp_path / "model").exists()
-
-
-def test_convert_refuses_an_absent_checkpoint_and_a_folder_in_use(fail, checkpoint, tmp_path):
-    line = fail("convert", "ecgfounder", tmp_path / "absent.pth", tmp_path / "model")
-    assert "No checkpoint file at" in line
-    line = fail("convert", "ecgfounder", checkpoint, tmp_path, "--hyperparameters", tmp_path / "architecture.json")
-    assert "not an empty folder" in line
-
-
-def test_convert_refuses_an_unknown_backbone(checkpoint, tmp_path, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["convert", "ecgfinder", str(checkpoint), str(tmp_path / "model")])
-    assert caught.value.code == 2
-    assert "ecgfounder" in capsys.readouterr().err
 
 
 def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
@@ -316,7 +198,7 @@ def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_pat
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "model"
     if kind == "backbone":
-        tiny_expert().save_pretrained(folder)
+        tiny_ecgfounder().save_pretrained(folder)
     elif kind == "empty":
         folder.mkdir()
     elif kind not in ("absolute", "relative"):
@@ -341,27 +223,6 @@ def test_predict_plots_one_record_only(fail, model_dir, record, tmp_path):
 def test_predict_refuses_a_picture_format_that_is_none(fail, model_dir, record, tmp_path):
     fail("predict", model_dir, record, "--plot", tmp_path / "ecg.doc")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["predict", "--help"], ["convert", "--help"]])
-def test_version_and_help_are_printed(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 0
-    output = capsys.readouterr().out
-    if arguments == ["--version"]:
-        assert output == f"enecg {__version__}\n"
-    else:
-        assert output.startswith("usage: enecg")
-    if arguments == ["--help"]:
-        assert "not a medical device" in output
-
-
-def test_a_command_is_needed(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert caught.value.code == 2
-    assert "usage: enecg" in capsys.readouterr().err
 
 
 def test_the_installed_command_predicts_and_fails_with_status_1(model_dir, record):
