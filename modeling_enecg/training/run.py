@@ -19,7 +19,7 @@ from ..data.sources import SPLITS, find_source
 from ..data.targets import dataset_tasks
 from ..evaluation.scoring import predicted_outputs
 from ..reports.run_report import write_report
-from ..runs.files import clear_leftovers, write_text
+from ..runs.files import write_text
 from ..runs.info import CrossValidationInfo
 from ..runs.lock import LOCK, locked
 from ..runs.predictions import Predictions, read_predictions
@@ -69,8 +69,6 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
         return run.metrics
     with locked(run.folder):
         _check_same_run(recipe, run)
-        if state.is_main_process:
-            clear_leftovers(run.folder)
         training = prepare(recipe, run)
         state.wait_for_everyone()
         if state.is_main_process:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modeling_enecg.runs.files import clear_leftovers, new_file, write_text
+from modeling_enecg.runs.files import new_file, write_text
 from modeling_enecg.runs.lock import FolderInUseError, locked
 from tests.helpers.training import ROOT, free_port, recipe_fields, start_train, write_recipe
 
@@ -129,5 +129,5 @@ def test_leftovers_of_killed_writers_are_cleared_and_nothing_else(tmp_path):
     half.__enter__().write_text("half")
     (tmp_path / ".new.folder").mkdir()
     (tmp_path / ".new.folder" / "config.json").touch()
-    clear_leftovers(tmp_path)
+    try_to_lock(tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["figures", "curves.svg"]
