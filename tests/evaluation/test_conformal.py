@@ -2,6 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
+
+from modeling_enecg import Task
+from modeling_enecg.evaluation import Bootstrap, Scored
 from modeling_enecg.evaluation.conformal import (
     class_bound,
     conformal_quantile,
@@ -9,10 +13,6 @@ from modeling_enecg.evaluation.conformal import (
     half_widths,
     label_bounds,
 )
-from scipy.special import expit, softmax
-
-from modeling_enecg import Task
-from modeling_enecg.evaluation import Bootstrap, Scored
 
 FINDINGS = Task("findings", "multi_label_classification", ["frequent", "rare"])
 RHYTHM = Task("rhythm", "single_label_classification", ["SR", "AFIB", "STACH"])
