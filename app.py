@@ -32,11 +32,11 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dataset_scripts.ecg_simulator import SAMPLING_RATE, simulate_record
+from modeling_enecg.data.ptbxl.labels import describe
+from modeling_enecg.data.simulator.ecg import SAMPLING_RATE, simulate_record
+from modeling_enecg.figures.paper_ecg import plot_ecg
 from modeling_enecg.io import ECGFileError, ECGRecord, read_ecg
-from modeling_enecg.labels import describe
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.plotting import plot_ecg
 from modeling_enecg.prediction import Predictor
 
 logger = logging.getLogger(__name__)

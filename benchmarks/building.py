@@ -28,9 +28,9 @@ import datasets
 import psutil
 import pyarrow
 
-from dataset_scripts.ptbxl import PTBXL
-from dataset_scripts.ptbxl_metadata import DATABASE_CSV, STATEMENTS_CSV
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
+from modeling_enecg.data.ptbxl.metadata import DATABASE_CSV, STATEMENTS_CSV
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 
 TURNS = 2
 SAMPLING_PERIOD = 0.05  # s between two looks at the memory

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
-from dataset_scripts.ptbxl import CHUNK_SIZE, SECONDS
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
-from dataset_scripts.wfdb16 import read_records
+from modeling_enecg.data.ptbxl.ptbxl import CHUNK_SIZE, SECONDS
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
+from modeling_enecg.data.wfdb16 import read_records
 
 TURNS = 3
 

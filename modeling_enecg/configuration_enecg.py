@@ -1,116 +1,16 @@
 """Configuration of an EnECG model: its experts, its tasks, its heads, its gates."""
 
-import re
-from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import field
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from torch import nn
 from transformers import PreTrainedConfig
 
 from .leads import STANDARD_LEADS
+from .tasks import Task, check_module_name
 
-PROBLEM_TYPES = ("multi_label_classification", "single_label_classification", "regression")
 SIGNAL_GATES = ("leads", "encoder")
 GATES = ("features", *SIGNAL_GATES, "uniform")
-
-
-@dataclass
-class Task:
-    """What one set of outputs means.
-
-    Args:
-        name (`str`): Letters, digits, `_` and `-`.
-        problem_type (`str`): `"multi_label_classification"`, `"single_label_classification"` or `"regression"`.
-        labels (`list[str]`, *optional*): Name of each output. May be left out for a regression with one output.
-        loss_weight (`float`, *optional*, defaults to 1.0): The task's share in the summed loss.
-        class_weights (`list[float]`, *optional*): Weight of each label in the loss: of its positives
-            (multi-label), or of its records (single-label).
-        target_mean (`list[float]`, *optional*): Regression: mean of each target over the training records; 0 by
-            default.
-        target_std (`list[float]`, *optional*): Regression: standard deviation of each target; 1 by default.
-        unit (`str`, *optional*): Regression: the targets' unit, for instance `"years"`.
-        thresholds (`list[float]`, *optional*): Multi-label: the probability from which each label counts as present.
-
-    Raises:
-        ValueError: if the fields do not fit each other.
-    """
-
-    name: str
-    problem_type: str
-    labels: list[str] = field(default_factory=list)
-    loss_weight: float = 1.0
-    class_weights: list[float] | None = None
-    target_mean: list[float] | None = None
-    target_std: list[float] | None = None
-    unit: str | None = None
-    thresholds: list[float] | None = None
-
-    def __post_init__(self) -> None:
-        check_module_name(self.name, "task")
-        if self.problem_type not in PROBLEM_TYPES:
-            raise ValueError(
-                f"Task {self.name!r}: problem_type must be one of {', '.join(PROBLEM_TYPES)}; "
-                f"got {self.problem_type!r}."
-            )
-        for name in ("labels", "class_weights", "target_mean", "target_std", "thresholds"):
-            values = getattr(self, name)
-            if not isinstance(values, list | tuple) and (name == "labels" or values is not None):
-                raise ValueError(f"Task {self.name!r}: {name} must be a list; got {values!r}.")
-        self.labels = list(self.labels)
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"Task {self.name!r}: labels must differ from each other; got {self.labels}.")
-        if self.is_regression:
-            self.target_mean = self.target_mean or [0.0] * self.num_outputs
-            self.target_std = self.target_std or [1.0] * self.num_outputs
-            if min(self.target_std) <= 0:
-                raise ValueError(f"Task {self.name!r}: target_std must be positive; got {self.target_std}.")
-        elif len(self.labels) < (1 if self.problem_type == "multi_label_classification" else 2):
-            raise ValueError(f"Task {self.name!r}: a {self.problem_type} needs labels; got {self.labels}.")
-        for name in ("class_weights", "target_mean", "target_std", "thresholds"):
-            values = getattr(self, name)
-            if values is not None and len(values) != self.num_outputs:
-                raise ValueError(f"Task {self.name!r}: {name} needs {self.num_outputs} numbers; got {values}.")
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether the outputs are quantities."""
-        return self.problem_type == "regression"
-
-    @property
-    def num_outputs(self) -> int:
-        """Number of outputs: one a label, and one for a regression without labels."""
-        return max(len(self.labels), 1)
-
-    @property
-    def output_names(self) -> list[str]:
-        """Name of each output; a regression without labels has the task's name."""
-        return self.labels or [self.name]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, task: dict[str, Any]) -> "Task":
-        """Build a task from a dict of its fields.
-
-        Raises:
-            ValueError: if a field is unknown or does not fit, or `name` or `problem_type` is missing.
-        """
-        known = [item.name for item in fields(cls)]
-        for key in task:
-            if key not in known:
-                close = get_close_matches(key, known, n=1)
-                raise ValueError(
-                    f"Task {task.get('name')!r}: unknown field {key!r}; "
-                    + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}.")
-                )
-        missing = [key for key in ("name", "problem_type") if key not in task]
-        if missing:
-            raise ValueError(f"Task {task} lacks {' and '.join(missing)}.")
-        return cls(**task)
 
 
 @strict
@@ -173,6 +73,7 @@ class EnECGConfig(PreTrainedConfig):
             raise ValueError(f"expert_order {self.expert_order} does not name the experts {sorted(self.experts)}.")
         self.experts = {name: self.experts[name] for name in self.expert_order}
         self.tasks = [Task.from_dict(task).to_dict() for task in self.tasks]
+        self.check_labels()
         if self.head_hidden_sizes is None:
             self.head_hidden_sizes = [] if len(self.experts) <= 1 else [256, 256]
         if self.gate is None:
@@ -184,6 +85,25 @@ class EnECGConfig(PreTrainedConfig):
             self.gate_leads = self.gate_leads or (list(STANDARD_LEADS) if is_encoder else ["II"])
             self.gate_hidden_size = self.gate_hidden_size or (32 if is_encoder else 256)
         super().__post_init__(**kwargs)
+
+    def check_labels(self) -> None:
+        """Raise a `ValueError` where labels are given past the tasks."""
+        for name in ("id2label", "label2id", "problem_type"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} means nothing here: labels and problem types are those of the tasks.")
+
+    @property
+    def num_labels(self) -> int:
+        """Number of outputs of all tasks."""
+        return sum(task.num_outputs for task in self.get_tasks())
+
+    @num_labels.setter
+    def num_labels(self, num_labels: int) -> None:
+        if num_labels != self.num_labels:
+            raise ValueError(
+                f"num_labels cannot be {num_labels}: the tasks have {self.num_labels} outputs. These are given by the "
+                "labels of tasks; use add_task and remove_task on a model, or tasks where it is made."
+            )
 
     def validate_names(self) -> None:
         """Refuse expert names that cannot name a module, and tasks of the same name."""
@@ -237,14 +157,6 @@ class EnECGConfig(PreTrainedConfig):
     def get_tasks(self) -> list[Task]:
         """Return the tasks as objects."""
         return [Task.from_dict(task) for task in self.tasks]
-
-
-def check_module_name(name: Any, what: str) -> None:
-    """Raise a `ValueError` unless `name` can name a sub-module."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise ValueError(f"Illegal {what} name {name!r}: use letters, digits, _ and -, a letter first.")
-    if hasattr(nn.ModuleDict, name):
-        raise ValueError(f"Illegal {what} name {name!r}: torch needs it itself; choose another.")
 
 
 __all__ = ["EnECGConfig", "Task"]

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .backbones import backbone_class
+from .loading import folder_or_hub, place_and_revision
 from .modeling_backbone import ECGBackboneModel
 
 
@@ -17,18 +18,21 @@ def load_expert(path: str, **hub_options: Any) -> ECGBackboneModel:
     """Load a backbone of this package from a folder or Hub id, in float32: experts of one model share their type.
 
     Args:
-        path (`str`): The folder or Hub id.
+        path (`str`): The folder or Hub id, also as `org/name@revision`.
         hub_options: As in transformers' `from_pretrained`.
 
     Raises:
         ValueError: if `path` holds a model of another type, or weights that do not fit.
         OSError: if there is no model.
     """
-    config, _ = PreTrainedConfig.get_config_dict(path, **hub_options)
-    try:
-        return backbone_class(config.get("model_type")).from_pretrained(path, dtype=torch.float32, **hub_options)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    place, revision = place_and_revision(path, hub_options.pop("revision", None))
+    with folder_or_hub(place):
+        config, _ = PreTrainedConfig.get_config_dict(place, revision=revision, **hub_options)
+        try:
+            model_class = backbone_class(config.get("model_type"))
+            return model_class.from_pretrained(place, revision=revision, dtype=torch.float32, **hub_options)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def weights_digest(model: torch.nn.Module) -> str:
@@ -47,9 +51,10 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 def model_source(path: str, model: PreTrainedModel) -> dict[str, Any]:
     """Return where a model was loaded from: a folder as an absolute path, or a Hub id with its revision."""
-    if os.path.isdir(path):
-        return {"path": str(Path(path).absolute()), "revision": None}
-    return {"path": path, "revision": getattr(model.config, "_commit_hash", None)}
+    place, revision = place_and_revision(path)
+    if os.path.isdir(place):
+        return {"path": str(Path(place).absolute()), "revision": None}
+    return {"path": place, "revision": getattr(model.config, "_commit_hash", revision)}
 
 
 def refer_to(name: str, expert: ECGBackboneModel, source: dict[str, Any] | None) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from .reading_wfdb import find_header, read_wfdb
 from .recording import ECGRecord
 
 _LONGEST_TEXT = 500  # of a message, or of a lead's name
+_OF_SEVERAL_RECORDS = ("hdf5",)  # formats of files that a path may go on from, to a record
 
 
 def read_ecg(
@@ -45,16 +46,18 @@ def read_ecg(
 ) -> ECGRecord:
     """Read an ECG file.
 
-    WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE XML, HL7 aECG XML, Philips Sierra XML,
-    Schiller XML, SCP-ECG, ISHNE, NumPy, CSV and text exports are understood. Only leads are returned. Channels in
-    other units than volts, those that name themselves something else (EEG, RESP), and, beside channels that are named
-    as leads, those that are not, stand in the record's `left_out` with the reason.
+    WFDB, PhysioNet Challenge `.mat`, DICOM waveform, EDF and BDF, GE MUSE and CardioSoft XML, HL7 aECG XML, Mortara
+    ELI XML, Philips Sierra XML, Schiller XML, SCP-ECG, ISHNE, MFER, AliveCor ATC, HDF5, NumPy, CSV and text exports
+    are understood. Only leads are returned. Channels in other units than volts, those that name themselves something
+    else (EEG, RESP), and, beside channels that are named as leads, those that are not, stand in the record's
+    `left_out` with the reason.
 
     What the file states clearly holds, and an argument that contradicts it is refused. A name that tells no certain
     lead (`ECG`, `MLII`, `col 0`) and a unit that is none (`adu`, `counts`) are replaced by what is given.
 
     Args:
-        path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`.
+        path (`str` or `Path`): The file; a WFDB record with or without the ending `.hea` or `.dat`; a record of an
+            HDF5 file as `exams.hdf5/590673`, by its `exam_id`.
         sampling_rate (`float`, *optional*): Samples per second (Hz), where the file does not say it.
         unit (`str` or `float`, *optional*): The amplitudes' unit, where the file does not say it: nV, uV, mV or V; or
             how many mV one count of the stored numbers is.
@@ -122,9 +125,10 @@ def _read(path: str, most: int) -> FileContent:
 
 
 def _read_other(path: Path) -> FileContent:
-    """Read a file that is no WFDB record."""
+    """Read a file that is no WFDB record, or a record within it."""
+    file = path.parent if path.parent.is_file() else path
     try:
-        with path.open("rb") as stream:
+        with file.open("rb") as stream:
             head = stream.read(SNIFFED_BYTES)
     except OSError as error:
         raise ECGFileError(f"cannot be read ({error.strerror}), and there is no WFDB header {path}.hea.") from error
@@ -134,6 +138,8 @@ def _read_other(path: Path) -> FileContent:
         if other is not None:
             raise ECGFileError(f"is {other[0]}, which is not read: {other[1]}.")
         raise ECGFileError("is of no known format: no signature of one, and no WFDB header beside it.")
+    if file != path and module not in _OF_SEVERAL_RECORDS:
+        raise ECGFileError(f"names a record within {file.name}, which holds one; leave {path.name} out.")
     try:
         reader = import_module(f"{__package__}.readers.{module}")
     except ModuleNotFoundError as error:

@@ -6,7 +6,10 @@ was loaded transformers keeps to itself; here it is noted in `config._commit_has
 """
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,49 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, resolve_revision
 
 CHUNK_BYTES = 1 << 20
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def place_and_revision(place: Any, revision: str | None = None) -> tuple[str, str | None]:
+    """Tell where a model lies from which of its revisions is meant.
+
+    Args:
+        place (`str` or `os.PathLike`): A folder, or a Hub id, which may end in the revision: `org/name@revision`.
+        revision (`str`, *optional*): The revision, if it is given apart.
+
+    Returns:
+        `tuple[str, str | None]`: The folder or Hub id, and its branch, tag or commit; None where none is named.
+
+    Raises:
+        ValueError: if two revisions are named.
+    """
+    place = os.fspath(place)
+    hub_id, at, named = place.partition("@")
+    if not at or os.path.isdir(place) or not HUB_ID.fullmatch(hub_id):
+        return place, revision
+    if not named or (revision is not None and revision != named):
+        raise ValueError(
+            f"{place} must name one revision after its @" + (f"; got {revision}, too." if revision else ".")
+        )
+    return hub_id, named
+
+
+@contextmanager
+def folder_or_hub(place: str) -> Iterator[None]:
+    """Let a failure say first that there is no such folder: what is none is looked for on the Hub.
+
+    Args:
+        place (`str`): What is loaded inside: a folder or Hub id.
+
+    Raises:
+        OSError: if loading raises one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if os.path.isdir(place):
+            raise
+        raise OSError(f"There is no folder {place}, and loading it from the Hub failed: {error}") from error
 
 
 class StrictLoading(PreTrainedModel):
@@ -25,30 +71,33 @@ class StrictLoading(PreTrainedModel):
         """Load a model as transformers does.
 
         Raises:
-            ValueError: if the weights lack something the model has, hold more, or have other shapes.
+            ValueError: if the weights lack something the model has, hold more, or have other shapes; shapes are
+                forgiven with `ignore_mismatched_sizes=True`, and nothing else is.
             OSError: if there is no such model, or a downloaded file is damaged.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         may_differ = kwargs.get("ignore_mismatched_sizes", False)
-        place = str(pretrained_model_name_or_path)
+        place, wanted = place_and_revision(pretrained_model_name_or_path, kwargs.pop("revision", None))
         hub_options = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
-        revision = resolve_revision(place, kwargs.pop("revision", None), **hub_options)
+        revision = resolve_revision(place, wanted, **hub_options)
         if revision is not None:
             kwargs["revision"] = revision
-        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
         model, info = loaded
         commit = getattr(revision, "resolved", None)
         cached = commit and try_to_load_from_cache(place, CONFIG_NAME, kwargs.get("cache_dir"), commit)
         if isinstance(cached, str):
             model.config._commit_hash = commit
             check_cached_files(place, Path(cached).parent)
-        wrong = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
-        if wrong and not may_differ:
+        mismatched = {_key(entry) for entry in info.get("mismatched_keys", ())} if may_differ else set()
+        wrong = {
+            kind: sorted(map(str, left))
+            for kind, keys in info.items()
+            if (left := [entry for entry in keys or () if _key(entry) not in mismatched])
+        }
+        if wrong:
             kinds = "; ".join(f"{kind.replace('_', ' ')}: {_shorten(keys)}" for kind, keys in wrong.items())
-            raise ValueError(
-                f"The weights in {pretrained_model_name_or_path} are not those of a {cls.__name__} of its config: "
-                f"{kinds}."
-            )
+            raise ValueError(f"The weights in {place} are not those of a {cls.__name__} of its config: {kinds}.")
         return (model, info) if wants_info else model
 
 
@@ -82,6 +131,11 @@ def is_sound(blob: Path) -> bool:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest() == blob.name
+
+
+def _key(entry: Any) -> str:
+    """Return the name in an entry of transformers' report, which for other shapes holds these as well."""
+    return str(entry[0] if isinstance(entry, tuple | list) else entry)
 
 
 def _shorten(keys: list[str], limit: int = 4) -> str:

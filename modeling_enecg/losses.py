@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .configuration_enecg import Task
+from .tasks import Task
 
 MISSING = -100
 

@@ -14,6 +14,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from .leads import STANDARD_LEADS
 from .loading import StrictLoading
 
+UNKNOWN_LICENCE = "unknown"
+
+
+def needs_static_shapes() -> bool:
+    """Whether a graph is being made, by `torch.compile`, `torch.export` or tracing, which must not look at values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
 
 def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
     """Draw uniform numbers in [0, 1) for a batch of records, whoever holds them.
@@ -190,6 +197,11 @@ class ECGBackboneConfig(PreTrainedConfig):
         """Width of `pooler_output`."""
         return cast(Any, self).hidden_size
 
+    @property
+    def lead_names(self) -> list[str]:
+        """Names of the leads of `input_values`, in order."""
+        return list(STANDARD_LEADS[: self.num_leads])
+
     def preprocessing_steps(self) -> list[dict[str, Any]]:
         """Return the feature extractor's steps, as they were in pre-training."""
         raise NotImplementedError
@@ -199,7 +211,7 @@ class ECGBackboneConfig(PreTrainedConfig):
         return {
             "sampling_rate": self.sampling_rate,
             "sequence_length": self.sequence_length,
-            "lead_names": list(STANDARD_LEADS[: self.num_leads]),
+            "lead_names": self.lead_names,
             "steps": self.preprocessing_steps(),
         }
 
@@ -220,10 +232,47 @@ class ForecastingOutput(BaseModelOutputWithPooling):
     forecast: torch.FloatTensor | None = None
 
 
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Where a backbone's weights come from, and on what terms.
+
+    Args:
+        architecture (`str`): The architecture in a few words.
+        source (`str`): Address of the publication.
+        checkpoint (`str`): The published file, or what to look for.
+        licence (`str`): Of the weights, as far as it is stated.
+        licence_id (`str`): The same as the Hub names it; `UNKNOWN_LICENCE` where none is stated.
+    """
+
+    architecture: str
+    source: str
+    checkpoint: str
+    licence: str
+    licence_id: str
+
+
 class ResidualBlock(GradientCheckpointingLayer):
     """A block whose residual branches are dropped at `drop_path_rate` in training."""
 
     drop_path_rate: float
+
+
+def stage_outputs(stages: nn.ModuleList, hidden_states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Run the stages of a convolutional network, each a list of blocks.
+
+    Args:
+        stages (`nn.ModuleList`): The stages.
+        hidden_states (`torch.FloatTensor` of shape `(batch_size, channels, samples)`): What the stem gives.
+
+    Returns:
+        `tuple[torch.FloatTensor]`: The stem's output and each stage's, as `(batch_size, num_tokens, channels)`.
+    """
+    outputs = [hidden_states.transpose(1, 2)]
+    for stage in stages:
+        for block in cast(nn.ModuleList, stage):
+            hidden_states = block(hidden_states)
+        outputs.append(hidden_states.transpose(1, 2))
+    return tuple(outputs)
 
 
 class ECGBackboneModel(StrictLoading):
@@ -235,23 +284,11 @@ class ECGBackboneModel(StrictLoading):
 
     Each `forward` also takes a `lead_mask` for records that lack leads and an `input_mask` for records padded at their
     end. What stands there never matters, be it NaN; a mask that lacks nothing is the same as none; and the tokens of
-    what is missing mean nothing. `pooler_output` heeds it as follows:
+    what is missing mean nothing. `mask_rule` says how `pooler_output` heeds them.
 
-    - DLinear: a missing lead has the features of a flat one; padding counts as zeros.
-    - ECGFounder: missing leads and padding count as zeros.
-    - ECG-FM: missing leads count as zeros, as in its pre-training. Tokens with padding in them are neither attended to
-      nor pooled; its convolutions see zeros.
-    - MOMENT: missing leads are not pooled. Padding is not in a lead's mean and deviation, and patches with padding in
-      them are neither attended to nor pooled.
-    - ST-MEM: missing leads, and patches of padding alone, are neither attended to nor pooled.
-    - TEMPO: missing leads are not pooled. Padding is not in a lead's mean and deviation and counts as that mean, and
-      patches of padding alone are neither attended to nor pooled.
-    - TimesNet: missing leads count as zeros. Padding is not in a lead's mean and deviation, counts as that mean and is
-      not pooled.
-    - xresnet1d: missing leads and padding count as zeros.
-
-    A subclass implements `residual_blocks` and `layer_groups`, and names in `forecast_parameters` the prefixes of
-    parameters that only a forecast needs: training on features leaves them alone.
+    A subclass implements `residual_blocks` and `layer_groups`. It says in `mask_rule` how it treats what is missing,
+    and in `published` where weights for it are published, if they are. In `forecast_parameters` it names the prefixes
+    of parameters that only a forecast needs: training on features leaves them alone.
     """
 
     main_input_name = "input_values"
@@ -261,6 +298,8 @@ class ECGBackboneModel(StrictLoading):
     _supports_sdpa = True  # a backbone without attention runs alike under any implementation
     accepts_loss_kwargs = False
     forecast_parameters: tuple[str, ...] = ()
+    published: PublishedWeights | None = None
+    mask_rule: str
 
     @property
     def residual_blocks(self) -> list[ResidualBlock]:
@@ -298,7 +337,7 @@ class ECGBackboneModel(StrictLoading):
 
         Returns:
             `tuple`: The records with zeros in missing leads and padding, and the masks as booleans; None for a mask
-                that lacks nothing.
+                that lacks nothing. While a graph is made nothing is checked but shapes, and each mask given is kept.
 
         Raises:
             ValueError: if the records do not fit the model, a mask does not fit them or holds anything but True and
@@ -308,7 +347,7 @@ class ECGBackboneModel(StrictLoading):
         batch_size, num_leads, samples = input_values.shape
         lead_mask = _checked_mask("lead_mask", lead_mask, (batch_size, num_leads))
         input_mask = _checked_mask("input_mask", input_mask, (batch_size, samples))
-        if lead_mask is not None and not lead_mask.any(dim=1).all():
+        if lead_mask is not None and not needs_static_shapes() and not lead_mask.any(dim=1).all():
             empty = (~lead_mask.any(dim=1)).nonzero().flatten().tolist()
             raise ValueError(f"lead_mask must be True for a lead of each record; it is for none of records {empty}.")
         return zero_missing(input_values, lead_mask, input_mask), lead_mask, input_mask
@@ -323,11 +362,13 @@ class ECGBackboneModel(StrictLoading):
 
 
 def _checked_mask(name: str, mask: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor | None:
-    """Return a mask as booleans, or None where it lacks nothing."""
+    """Return a mask as booleans, or None where it lacks nothing; in a graph its values are not looked at."""
     if mask is None:
         return None
     if mask.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {tuple(mask.shape)}.")
+    if needs_static_shapes():
+        return mask.bool()
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError(f"{name} must hold True and False or 1 and 0, got {mask.unique().tolist()}.")
     return None if mask.all() else mask.bool()

@@ -16,7 +16,14 @@ from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .modeling_backbone import ECGBackboneConfig, ECGBackboneModel, ForecastingOutput, ResidualBlock
+from .modeling_backbone import (
+    UNKNOWN_LICENCE,
+    ECGBackboneConfig,
+    ECGBackboneModel,
+    ForecastingOutput,
+    PublishedWeights,
+    ResidualBlock,
+)
 
 
 @strict
@@ -123,6 +130,14 @@ class DLinearModel(ECGBackboneModel):
     """The DLinear network, from standardised ECG to two linear forecasts a lead."""
 
     config_class = DLinearConfig
+    published = PublishedWeights(
+        architecture="two linear layers on trend and remainder",
+        source="https://github.com/yuhaoxu99/EnECG",
+        checkpoint="checkpoint.pth",
+        licence="none stated: ask its authors",
+        licence_id=UNKNOWN_LICENCE,
+    )
+    mask_rule = "A missing lead has the features of a flat one, and padding counts as zeros."
     supports_gradient_checkpointing = False  # there is no block to run again
     _can_record_outputs = {"hidden_states": LeadLinear}
 

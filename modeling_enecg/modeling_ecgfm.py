@@ -21,6 +21,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    PublishedWeights,
     RecordDropout,
     ResidualBlock,
     drop_path,
@@ -253,6 +254,17 @@ class ECGFMModel(ECGBackboneModel):
     """The ECG-FM encoder, from standardised ECG to tokens and their mean."""
 
     config_class = ECGFMConfig
+    published = PublishedWeights(
+        architecture="convolutions and transformer (wav2vec 2.0)",
+        source="https://huggingface.co/wanglab/ecg-fm",
+        checkpoint="mimic_iv_ecg_physionet_pretrained.pt",
+        licence="repository MIT; check the model page",
+        licence_id="mit",
+    )
+    mask_rule = (
+        "Missing leads count as zeros, as in its pre-training; tokens with padding in them are neither "
+        "attended to nor pooled, and its convolutions see zeros there."
+    )
     _no_split_modules = ["ECGFMEmbeddings", "ECGFMBlock"]
     _can_record_outputs = {"hidden_states": ECGFMBlock, "attentions": ECGFMAttention}
 

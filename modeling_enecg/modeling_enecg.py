@@ -4,35 +4,28 @@ Xu et al., "EnECG: Efficient Ensemble Learning for Electrocardiogram Multi-task 
 One expert is a legal ensemble: its gate is the constant 1.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
-from transformers import initialization as init
-from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import ModelOutput
 
-from .backbones import backbone_class
-from .configuration_enecg import EnECGConfig, Task
-from .expert_references import fetch_expert, load_expert, model_source, refer_to
+from .configuration_enecg import EnECGConfig
 from .gates import gate_weights, new_gate
 from .heads import FeatureNorm, TaskHead
-from .lead_dropout import masked_gate_values, random_lead_mask
-from .loading import StrictLoading
+from .lead_dropout import expert_lead_mask, masked_gate_values, random_lead_mask
 from .losses import load_balancing_loss, task_loss
-from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate
-from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
-
-_HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
+from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate, needs_static_shapes
+from .pretrained_enecg import EnECGPreTrainedModel
+from .probabilities import calibrated_probabilities, in_own_unit, output_probabilities
+from .tasks import Task
 
 
 @dataclass
 class EnECGOutput(ModelOutput):
-    """Output of an [`EnECGModel`]; every dict is keyed by task name.
+    """Output of an [`EnECGModel`]; dicts are keyed by task name where nothing else is said.
 
     Args:
         loss (`torch.FloatTensor` of shape `()`): Weighted sum of the tasks' losses, where labels were given.
@@ -42,15 +35,19 @@ class EnECGOutput(ModelOutput):
             sum to 1.
         expert_logits (`dict[str, torch.FloatTensor]`): Each expert's own outputs,
             `(batch_size, num_experts, num_outputs)`; NaN where `top_k` left an expert uncomputed.
+        hidden_states (`dict[str, tuple]`, *optional*): By expert, what its layers give, where asked for.
+        attentions (`dict[str, tuple]`, *optional*): By expert that has attention, its weights, where asked for.
     """
 
     loss: torch.Tensor | None = None
     logits: dict[str, torch.Tensor] | None = None
     gate_weights: dict[str, torch.Tensor] | None = None
     expert_logits: dict[str, torch.Tensor] | None = None
+    hidden_states: dict[str, tuple[torch.Tensor, ...]] | None = None
+    attentions: dict[str, tuple[torch.Tensor, ...]] | None = None
 
 
-class EnECGModel(StrictLoading):
+class EnECGModel(EnECGPreTrainedModel):
     """An ensemble of ECG backbones for one or several tasks.
 
     Args:
@@ -71,24 +68,11 @@ class EnECGModel(StrictLoading):
     ```
     """
 
-    config: EnECGConfig
-    config_class = EnECGConfig
-    base_model_prefix = "enecg"
-    main_input_name = "input_values"
-    input_modalities = ["time"]
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # the loss is a mean over the batch, not normalised by `num_items_in_batch`
-    _supports_sdpa = True
-
     def __init__(self, config: EnECGConfig, experts: Mapping[str, ECGBackboneModel] | None = None):
         super().__init__(config)
         if not config.experts or not config.tasks:
             raise ValueError("An EnECG model needs at least one expert and one task; see EnECGModel.from_experts.")
-        self.tasks: dict[str, Task] = {}
-        self.expert_sources: dict[str, dict[str, Any]] = {}  # where experts were loaded from
         self.lead_dropout = 0.0
-        if config.expert_references:
-            self._keys_to_ignore_on_load_missing = [r"^experts\."]
         self.experts = nn.ModuleDict(experts or {name: self._new_expert(name) for name in config.experts})
         self.feature_norms = nn.ModuleDict(
             {name: FeatureNorm(expert.config.feature_size) for name, expert in self.backbones.items()}
@@ -98,113 +82,11 @@ class EnECGModel(StrictLoading):
             self._add_heads(task)
         self.post_init()
 
-    @property
-    def backbones(self) -> dict[str, ECGBackboneModel]:
-        """The experts by name."""
-        return {name: cast(ECGBackboneModel, expert) for name, expert in self.experts.items()}
-
     def _add_heads(self, task: Task) -> None:
         sizes = {name: expert.config.feature_size for name, expert in self.backbones.items()}
         heads = {name: TaskHead(self.config, size, task.num_outputs) for name, size in sizes.items()}
-        self.tasks[task.name] = task
         self.heads[task.name] = nn.ModuleDict(heads)
         self.gates[task.name] = new_gate(self.config, list(sizes.values()))
-
-    def _new_expert(self, name: str) -> ECGBackboneModel:
-        fields = dict(self.config.experts[name])
-        model_class = backbone_class(fields.pop("model_type", None))
-        fields["attn_implementation"] = self.config._attn_implementation
-        return model_class(model_class.config_class(**fields))
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            module.reset_parameters()  # torch's own, or the gate's
-        elif isinstance(module, FeatureNorm):
-            init.zeros_(module.mean)
-            init.ones_(module.std)
-
-    @classmethod
-    def from_experts(
-        cls,
-        experts: Mapping[str, str | os.PathLike[str] | ECGBackboneModel],
-        tasks: Sequence[Mapping[str, Any] | Task],
-        **config_fields: Any,
-    ) -> "EnECGModel":
-        """Build an ensemble from trained backbones, with new heads and gates.
-
-        Args:
-            experts (`Mapping[str, str | ECGBackboneModel]`): From a name to a backbone: a folder, a Hub id, or the
-                model itself; a peft adapter on it is merged into its weights.
-            tasks (`Sequence[Mapping]`): The fields of each [`Task`].
-            config_fields: Further fields of [`EnECGConfig`].
-
-        Returns:
-            [`EnECGModel`] in eval mode.
-
-        Raises:
-            ValueError: if an expert is not a backbone of this package, or a task is not legal.
-            OSError: if a folder or Hub id cannot be loaded.
-        """
-        paths = {name: os.fspath(each) for name, each in experts.items() if isinstance(each, str | os.PathLike)}
-        loaded = {name: load_expert(paths[name]) if name in paths else _merged(experts[name]) for name in experts}
-        config = EnECGConfig(
-            experts={name: _own_fields(expert.config) for name, expert in loaded.items()},
-            tasks=[task.to_dict() if isinstance(task, Task) else dict(task) for task in tasks],
-            **config_fields,
-        )
-        model = cls(config, loaded).eval()
-        model.expert_sources = {name: model_source(path, loaded[name]) for name, path in paths.items()}
-        return model
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load a model as transformers does; experts that were saved by reference are fetched from where they are.
-
-        Raises:
-            ValueError: if the weights do not fit, or an expert that is referred to holds other weights by now.
-            OSError: if the model or such an expert cannot be loaded, or a download is damaged.
-        """
-        result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = result[0] if isinstance(result, tuple) else result
-        hub_options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
-        for name, reference in (model.config.expert_references or {}).items():
-            model.backbones[name].load_state_dict(fetch_expert(name, reference, **hub_options).state_dict())
-            model.expert_sources[name] = {key: reference[key] for key in ("path", "revision")}
-        return result
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, experts: str = "value", **kwargs: Any
-    ) -> None:
-        """Save the model as transformers does.
-
-        Args:
-            save_directory (`str`): The folder.
-            experts (`str`, *optional*, defaults to `"value"`): `"value"` for the whole model; `"reference"` for heads,
-                gates and config only, a few MB: loading then fetches each expert from the folder or Hub revision it
-                came from, and checks that its weights are the same.
-            args: As in transformers.
-            kwargs: As in transformers.
-
-        Raises:
-            ValueError: if an expert cannot be saved by reference: it came from nowhere, or was trained since.
-        """
-        if experts not in ("value", "reference"):
-            raise ValueError(f'experts must be "value" or "reference"; got {experts!r}.')
-        self.config.expert_references = None
-        if experts == "reference":
-            self.config.expert_references = {
-                name: refer_to(name, expert, self.expert_sources.get(name)) for name, expert in self.backbones.items()
-            }
-            own = kwargs.get("state_dict") or self.state_dict()
-            kwargs["state_dict"] = {name: each for name, each in own.items() if not name.startswith("experts.")}
-        travels = self._auto_class is not None  # its code is saved with it, and so is the pipeline's
-        if travels:
-            implementation = f"{ECGClassificationPipeline.__module__.rpartition('.')[2]}.ECGClassificationPipeline"
-            self.config.custom_pipelines = {PIPELINE_TASK: {"impl": implementation, "pt": ["AutoModel"]}}
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if travels:
-            custom_object_save(ECGClassificationPipeline, save_directory)
 
     def add_task(self, task: Mapping[str, Any] | Task, like: str | None = None) -> None:
         """Add a task with new heads and a new gate.
@@ -223,7 +105,7 @@ class EnECGModel(StrictLoading):
         if like is not None and like not in self.tasks:
             raise ValueError(f"There is no task {like!r} to be like; there are {', '.join(self.tasks)}.")
         self._add_heads(task)
-        self.config.tasks = [*self.config.tasks, task.to_dict()]
+        self._set_tasks([*self.tasks.values(), task])
         if like is not None:
             self.gates[task.name].load_state_dict(self.gates[like].state_dict())
             for new, old in zip(self.task_heads(task.name), self.task_heads(like), strict=True):
@@ -239,13 +121,8 @@ class EnECGModel(StrictLoading):
         """
         if name not in self.tasks or len(self.tasks) == 1:
             raise ValueError(f"Cannot remove the task {name!r} of {', '.join(self.tasks)}: a model needs one task.")
-        del self.tasks[name], self.heads[name], self.gates[name]
-        self.config.tasks = [task for task in self.config.tasks if task["name"] != name]
-
-    def set_thresholds(self, name: str, thresholds: Sequence[float] | None) -> None:
-        """Set from which probabilities on a multi-label task's labels count as present."""
-        self.tasks[name].thresholds = None if thresholds is None else list(thresholds)
-        self.config.tasks = [task.to_dict() for task in self.tasks.values()]
+        del self.heads[name], self.gates[name]
+        self._set_tasks([task for task in self.tasks.values() if task.name != name])
 
     def task_heads(self, name: str) -> list[TaskHead]:
         """Return each expert's head for a task."""
@@ -327,20 +204,27 @@ class EnECGModel(StrictLoading):
         Raises:
             ValueError: if a list has not one entry an expert.
         """
-        values = self._of_experts("input tensors", input_values)
-        masks = self._of_experts("input masks", input_mask)
         features = {}
-        for index, (name, expert) in enumerate(self.backbones.items()):
-            views = {
-                "input_values": values[index],
-                "lead_mask": None if lead_mask is None else lead_mask[:, : expert.config.num_leads],
-                "input_mask": masks[index],
-            }
+        for index, (name, views) in enumerate(self._views(input_values, lead_mask, input_mask).items()):
+            expert = self.backbones[name]
             wanted = None if is_wanted is None else is_wanted[:, index]
             features[name] = (
                 expert(**views).pooler_output if wanted is None else _features_of_some(expert, views, wanted)
             )
         return features
+
+    def _views(self, input_values: Any, lead_mask: torch.Tensor | None, input_mask: Any) -> dict[str, dict[str, Any]]:
+        """Return what each expert's `forward` takes."""
+        values = self._of_experts("input tensors", input_values)
+        masks = self._of_experts("input masks", input_mask)
+        return {
+            name: {
+                "input_values": values[index],
+                "lead_mask": expert_lead_mask(lead_mask, expert),
+                "input_mask": masks[index],
+            }
+            for index, (name, expert) in enumerate(self.backbones.items())
+        }
 
     def _of_experts(self, what: str, given: Any) -> Sequence[Any]:
         """Return a list with one entry an expert."""
@@ -361,6 +245,8 @@ class EnECGModel(StrictLoading):
         gate_values: torch.Tensor | None = None,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> EnECGOutput | tuple[Any, ...]:
         """Predict all tasks.
@@ -375,11 +261,14 @@ class EnECGModel(StrictLoading):
                 before; the experts are then not run.
             gate_values (`torch.FloatTensor`, *optional*): What a gate on the signal reads, of shape
                 `(batch_size, num_gate_leads, gate_sequence_length)`; the feature extractor gives it.
-            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): True for the leads that a
-                record has; by default all. Each expert follows its own rule for missing ones. With experts of one
-                lead, which is the first, the mask is still over the standard leads.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, 12)`, *optional*): True for the standard leads that a
+                record has, by default all; over the experts' leads where all take the same fewer. Each expert follows
+                its own rule for missing ones.
             input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True for recorded
                 samples, False for padding; a list where `input_values` is one. By default all were recorded.
+            output_hidden_states (`bool`, *optional*): Whether to return what the experts' layers give; with `top_k`,
+                all experts are then computed. By default as the config says.
+            output_attentions (`bool`, *optional*): The same for their attention weights, of experts that have any.
             return_dict (`bool`, *optional*): `False` for a plain tuple.
 
         Returns:
@@ -393,13 +282,20 @@ class EnECGModel(StrictLoading):
             lead_mask = random_lead_mask(self.lead_dropout, input_values, lead_mask, self.backbones.values())
             gate_values = masked_gate_values(gate_values, lead_mask, self.config.gate_leads)
         scores = self._scores_of_signal(gate_values) if self.config.gate_reads_signal else None
-        is_wanted = None
+        is_wanted, inside = None, {}
         if expert_features is None:
             if input_values is None:
                 raise ValueError("Pass input_values, or expert_features computed before.")
-            if scores is not None and self._is_sparse and not self.training:
-                is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
-            expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
+            recorded = self._recorded(output_hidden_states, output_attentions)
+            if recorded:
+                views = self._views(input_values, lead_mask, input_mask)
+                outputs = {name: self.experts[name](**views[name], **recorded) for name in views}
+                expert_features = {name: each.pooler_output for name, each in outputs.items()}
+                inside = {kind.removeprefix("output_"): _by_expert(outputs, kind) for kind in recorded}
+            else:
+                if scores is not None and self._is_sparse and not self.training and not needs_static_shapes():
+                    is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
+                expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
         features = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
         if scores is None:
             scores = {name: self.gates[name](features) for name in self.tasks}
@@ -412,8 +308,16 @@ class EnECGModel(StrictLoading):
         loss = None if labels is None else self._loss(logits, labels)
         if loss is not None and self._is_sparse and self.training:
             loss = loss + self.config.load_balancing_weight * self._imbalance(scores, weights)
-        output = EnECGOutput(loss=loss, logits=logits, gate_weights=weights, expert_logits=expert_logits)
+        output = EnECGOutput(loss=loss, logits=logits, gate_weights=weights, expert_logits=expert_logits, **inside)
         return output.to_tuple() if return_dict is False else output
+
+    def _recorded(self, hidden_states: bool | None, attentions: bool | None) -> dict[str, bool]:
+        """Return what the experts are asked for besides their features."""
+        wanted = {
+            "output_hidden_states": self.config.output_hidden_states if hidden_states is None else hidden_states,
+            "output_attentions": self.config.output_attentions if attentions is None else attentions,
+        }
+        return {name: True for name, is_wanted in wanted.items() if is_wanted}
 
     @property
     def _is_sparse(self) -> bool:
@@ -432,7 +336,7 @@ class EnECGModel(StrictLoading):
 
     def _expert_logits(self, task: Task, features: Sequence[torch.Tensor]) -> torch.Tensor:
         outputs = [head(each) for head, each in zip(self.task_heads(task.name), features, strict=True)]
-        return _in_own_unit(task, torch.stack(outputs, dim=1))  # (batch, experts, outputs)
+        return in_own_unit(task, torch.stack(outputs, dim=1))  # (batch, experts, outputs)
 
     def _imbalance(self, scores: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         probabilities = {name: gate_weights(each, self.config.gate_temperature) for name, each in scores.items()}
@@ -457,15 +361,21 @@ class EnECGModel(StrictLoading):
         return torch.stack(losses).sum()
 
     def probabilities(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Turn each task's logits into probabilities; a regression's values stay as they are."""
+        """Turn each task's logits into the model's own probabilities; a regression's values stay as they are."""
         return {name: output_probabilities(self.tasks[name], logits[name]) for name in logits}
 
+    def calibrated(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Turn each task's logits into calibrated probabilities, where the task has a calibration.
 
-def output_probabilities(task: Task, logits: torch.Tensor) -> torch.Tensor:
-    """Apply a task's output activation: sigmoid, softmax over the last axis, or nothing for a regression."""
-    if task.problem_type == "multi_label_classification":
-        return logits.sigmoid()
-    return logits if task.is_regression else logits.softmax(dim=-1)
+        Thresholds are on these. The values of a regression stay as they are.
+        """
+        return {name: calibrated_probabilities(self.tasks[name], logits[name]) for name in logits}
+
+
+def _by_expert(outputs: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return one kind of what was recorded inside the experts that have it."""
+    name = kind.removeprefix("output_")
+    return {expert: output[name] for expert, output in outputs.items() if output.get(name) is not None}
 
 
 def _features_of_some(
@@ -477,24 +387,6 @@ def _features_of_some(
         return features
     wanted = expert(**{name: None if view is None else view[is_wanted] for name, view in views.items()}).pooler_output
     return features.to(wanted.dtype).masked_scatter(is_wanted[:, None], wanted)
-
-
-def _in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:
-    """Bring a regression's standardised outputs into the target's unit."""
-    if not task.is_regression:
-        return outputs
-    return outputs * outputs.new_tensor(task.target_std) + outputs.new_tensor(task.target_mean)
-
-
-def _merged(expert: Any) -> ECGBackboneModel:
-    """Merge a peft adapter into an expert: nested adapters would be trained, saved and switched together."""
-    return expert.merge_and_unload().requires_grad_(True) if hasattr(expert, "merge_and_unload") else expert
-
-
-def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:
-    """Return what a backbone's config says beyond defaults, without notes on how and where it was saved."""
-    notes = {"architectures", "auto_map", "dtype", "transformers_version"}
-    return {key: value for key, value in config.to_diff_dict().items() if key not in notes}
 
 
 __all__ = ["EnECGModel", "EnECGOutput"]

@@ -21,6 +21,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    PublishedWeights,
     RecordDropout,
     ResidualBlock,
     drop_path,
@@ -213,6 +214,17 @@ class MomentModel(ECGBackboneModel):
     """The MOMENT encoder, from ECG of any unit to tokens and their mean over leads and time."""
 
     config_class = MomentConfig
+    published = PublishedWeights(
+        architecture="T5 encoder over patches (small, base, large)",
+        source="https://huggingface.co/AutonLab/MOMENT-1-small",
+        checkpoint="model.safetensors",
+        licence="MIT",
+        licence_id="mit",
+    )
+    mask_rule = (
+        "Missing leads are not pooled; padding is not in a lead's mean and deviation, and patches with "
+        "padding in them are neither attended to nor pooled."
+    )
     _no_split_modules = ["MomentEmbeddings", "MomentBlock"]
     _can_record_outputs = {"hidden_states": MomentBlock, "attentions": OutputRecorder(T5Attention, index=2)}
 

@@ -19,6 +19,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    PublishedWeights,
     RecordDropout,
     ResidualBlock,
     drop_path,
@@ -195,6 +196,14 @@ class STMEMModel(ECGBackboneModel):
     """The ST-MEM encoder, from standardised ECG to tokens and a pooled feature vector."""
 
     config_class = STMEMConfig
+    published = PublishedWeights(
+        architecture="ViT-B over patches of each lead",
+        source="https://github.com/bakqui/ST-MEM",
+        checkpoint="encoder.pth",
+        licence="CC BY-NC 4.0: not for commercial use",
+        licence_id="cc-by-nc-4.0",
+    )
+    mask_rule = "Missing leads, and patches of padding alone, are neither attended to nor pooled."
     _no_split_modules = ["STMEMEmbeddings", "STMEMBlock"]
     _can_record_outputs = {"hidden_states": STMEMBlock, "attentions": STMEMAttention}
 

@@ -23,6 +23,7 @@ from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
     ForecastingOutput,
+    PublishedWeights,
     RecordDropout,
     ResidualBlock,
     drop_path,
@@ -327,6 +328,17 @@ class TempoModel(ECGBackboneModel):
     """The TEMPO network, from ECG to the tokens of its components, features and a forecast."""
 
     config_class = TempoConfig
+    published = PublishedWeights(
+        architecture="GPT-2 over trend, season and remainder",
+        source="https://github.com/DC-research/TEMPO",
+        checkpoint="TEMPO-80M_v1.pth",
+        licence="repository MIT; check the model page",
+        licence_id="mit",
+    )
+    mask_rule = (
+        "Missing leads are not pooled; padding is not in a lead's mean and deviation and counts as that mean, "
+        "and patches of padding alone are neither attended to nor pooled."
+    )
     forecast_parameters = ("forecaster.",)
     _no_split_modules = ["TempoBlock"]
     _can_record_outputs = {"hidden_states": TempoBlock, "attentions": GPT2Attention}

@@ -25,7 +25,7 @@ def num_windows(duration: float, window_seconds: float) -> int:
 def cut_windows(signal: np.ndarray, sampling_rate: float, window_seconds: float) -> list[np.ndarray]:
     """Cut a signal into windows that are spread evenly from its beginning to its end, and may overlap.
 
-    A signal below one and a half windows stays whole: a feature extractor takes its middle or pads it.
+    A signal below one and a half windows stays whole: a feature extractor takes a part of it or pads it.
 
     Args:
         signal (`np.ndarray` of shape `(num_leads, num_samples)`): In any unit.

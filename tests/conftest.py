@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import PreTrainedConfig
 
-from dataset_scripts.ptbxl import PTBXL
-from dataset_scripts.ptbxl_metadata import COLUMNS
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg import BACKBONES, ECGBackboneModel, EnECGModel
 from modeling_enecg.cli import main
-from modeling_enecg.labels import SCP_STATEMENTS
+from modeling_enecg.data.ptbxl.labels import SCP_STATEMENTS
+from modeling_enecg.data.ptbxl.metadata import COLUMNS
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.tiny_models import TASKS, tiny_backbone_configs
 
@@ -35,6 +35,22 @@ def formats_dir() -> Path:
     if "ENECG_FORMATS_DIR" not in os.environ:
         pytest.skip("ENECG_FORMATS_DIR is not set")
     return Path(os.environ["ENECG_FORMATS_DIR"])
+
+
+@pytest.fixture(scope="session")
+def ptbxl_dir() -> Path:
+    """A copy of PTB-XL, or a part of it in the release's layout."""
+    if "PTBXL_DIR" not in os.environ:
+        pytest.skip("PTBXL_DIR is not set to a copy of PTB-XL")
+    return Path(os.environ["PTBXL_DIR"])
+
+
+@pytest.fixture(scope="session")
+def challenge_dir() -> Path:
+    """The folder of real records of the PhysioNet Challenges, with their findings in the headers."""
+    if "ENECG_CHALLENGE_DIR" not in os.environ:
+        pytest.skip("ENECG_CHALLENGE_DIR is not set")
+    return Path(os.environ["ENECG_CHALLENGE_DIR"])
 
 
 @pytest.fixture

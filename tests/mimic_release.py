@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_scripts.mimic_metadata import MEASUREMENTS, REPORT_LINES
+from modeling_enecg.data.mimic_iv_ecg.metadata import MEASUREMENTS, REPORT_LINES
 
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")  # aVF before aVL
 UNITS_PER_MV = 200

@@ -1,4 +1,4 @@
-"""What every backbone must do; a new one needs only a tiny config in `tests/conftest.py`."""
+"""What every backbone must do; a new one needs only a tiny config and its size in `tests/tiny_models.py`."""
 
 import copy
 
@@ -10,29 +10,22 @@ from transformers import AutoConfig, AutoModel
 from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, STMEMConfig, STMEMModel
 from modeling_enecg.modeling_backbone import RecordDropout, drop_path, drop_path_ramp
 from modeling_enecg.modeling_stmem import sinusoid_positions
+from tests.tiny_models import PUBLISHED_SIZES
 
-PUBLISHED_SIZES = {
-    "enecg-dlinear": 1_002,
-    "enecg-ecgfm": 90_373_120,
-    "enecg-ecgfounder": 30_598_896,
-    "enecg-moment": 18_887_360,
-    "enecg-stmem": 85_150_614,
-    "enecg-tempo": 94_031_618,
-    "enecg-timesnet": 1_131_269,
-    "enecg-xresnet1d": 1_804_672,
-}
 WITHOUT_BLOCKS = {"enecg-dlinear"}
 
 
 @pytest.fixture(params=sorted(BACKBONES))
 def model(request, tiny_configs):
     """A tiny model of each backbone in eval mode, with every parameter at work."""
+    torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
 @pytest.fixture(params=sorted(BACKBONES.keys() - WITHOUT_BLOCKS))
 def residual_model(request, tiny_configs):
     """The same for the backbones that have residual blocks."""
+    torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
@@ -89,7 +82,10 @@ def test_outputs_have_the_contracts_shapes(model):
     assert output.last_hidden_state.ndim == 3
     assert output.last_hidden_state.shape[::2] == (3, model.config.hidden_size)
     assert output.pooler_output.shape == (3, model.config.feature_size)
-    assert len(output.hidden_states) >= len(model.residual_blocks)
+    stages = getattr(model, "stages", None)
+    assert len(output.hidden_states) >= (len(model.residual_blocks) if stages is None else len(stages) + 1)
+    if stages is not None:
+        assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
 @torch.inference_mode()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from modeling_enecg.evaluation.card import adapter_card, base_sentence, model_card, rebased_card
+from modeling_enecg.hub.card import adapter_card, base_sentence, model_card, rebased_card
 from modeling_enecg.hub.licences import expert_weights, licence_metadata
-from modeling_enecg.training.provenance import source_commit, with_provenance
+from modeling_enecg.runs.info import RunInfo, source_commit
 
 FINDINGS = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}
 AGE = {"name": "age", "problem_type": "regression", "unit": "years"}
@@ -43,9 +43,9 @@ def config(licences=("mit", None), references=None) -> dict:
     return {"model_type": "enecg", "experts": experts, "tasks": [FINDINGS, AGE], "expert_references": references}
 
 
-def run_info(dataset="PTB-XL", stages=("lora_heads",), **recipe) -> dict:
+def run_info(dataset="PTB-XL", stages=("lora_heads",), **recipe) -> RunInfo:
     counts = {"train": 300, "validation": 40, "test": 40}
-    return {
+    content = {
         "name": "made up",
         "experts": {"cnn": "cnn", "vit": "random weights"},
         "dataset": {
@@ -65,6 +65,7 @@ def run_info(dataset="PTB-XL", stages=("lora_heads",), **recipe) -> dict:
         "recipe": {"stages": {stage: {} for stage in stages}, "experts": {}, "model": None, "seed": 7} | recipe,
         "commit": "0123abc with changes",
     }
+    return RunInfo.from_dict(content)
 
 
 def card_of(*arguments, **options) -> ModelCard:
@@ -74,7 +75,7 @@ def card_of(*arguments, **options) -> ModelCard:
 
 
 def full_card(**changes) -> ModelCard:
-    parts = {"config": config(), "name": "made up", "run_info": run_info(), "metrics": METRICS, "experts": INSIDE}
+    parts = {"config": config(), "name": "made up", "info": run_info(), "metrics": METRICS, "experts": INSIDE}
     return card_of(**parts | {"figures": ["figures/a.png"]} | changes)
 
 
@@ -117,7 +118,7 @@ def test_the_card_says_how_to_use_and_to_reproduce_the_model():
     for line in (
         'find = pipeline("ecg-classification", model="path/or/hub-id", trust_remote_code=True)',
         'model = AutoModel.from_pretrained("path/or/hub-id")',
-        "accelerate launch train.py recipe.yaml --data_dir PTB-XL",
+        "enecg train recipe.yaml --data_dir PTB-XL",
         "seed 7; commit 0123abc with changes",
         "not a medical device",
         "chosen on the validation fold",
@@ -127,7 +128,7 @@ def test_the_card_says_how_to_use_and_to_reproduce_the_model():
 
 
 def test_what_is_said_of_ptbxl_is_said_of_nothing_else():
-    card, simulated = full_card(), full_card(run_info=run_info("simulated records"))
+    card, simulated = full_card(), full_card(info=run_info("simulated records"))
     assert "between October 1989 and June 1996" in card.text
     assert "Schiller" not in simulated.text
     assert "Trained on simulated records; how it does on others was not measured." in simulated.text
@@ -189,8 +190,8 @@ def test_base_models_are_the_hub_ids_that_weights_come_from(tmp_path, monkeypatc
     paths = {"cnn": {"path": "org/cnn"}, "vit": {"path": "checkpoints/vit"}}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "checkpoints" / "vit").mkdir(parents=True)
-    assert full_card(run_info=run_info(experts=paths)).data.base_model == ["org/cnn"]
-    assert full_card(run_info=run_info(model="org/trained")).data.base_model == ["org/trained"]
+    assert full_card(info=run_info(experts=paths)).data.base_model == ["org/cnn"]
+    assert full_card(info=run_info(model="org/trained")).data.base_model == ["org/trained"]
     references = {"cnn": {"path": "org/a"}, "vit": {"path": "/home/me/vit"}}
     card = full_card(config=config(references=references))
     assert card.data.base_model == ["org/a"]
@@ -256,13 +257,10 @@ def test_an_adapters_card_is_brought_to_a_base_on_the_hub(adapter):
 
 
 def test_a_runs_description_keeps_no_absolute_path(tmp_path):
-    info = {"recipe": {"experts": {"cnn": {"path": str(tmp_path)}, "vit": {"path": "checkpoints/vit"}}, "seed": 1}}
-    described = with_provenance(info)
-    assert described["recipe"] == {
-        "experts": {"cnn": {"path": tmp_path.name}, "vit": {"path": "checkpoints/vit"}},
-        "seed": 1,
-    }
-    assert str(tmp_path) in json.dumps(info)
+    info = run_info(experts={"cnn": {"path": str(tmp_path)}, "vit": {"path": "checkpoints/vit"}})
+    experts = info.to_dict()["recipe"]["experts"]
+    assert experts == {"cnn": {"path": tmp_path.name}, "vit": {"path": "checkpoints/vit"}}
+    assert info.recipe["experts"]["cnn"]["path"] == str(tmp_path)
 
 
 GIT = """#!/bin/sh

@@ -8,8 +8,13 @@ from typing import NamedTuple
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import mimic_iv_ecg, mimic_parquet, ptbxl, ptbxl_parquet, wfdb_folder, wfdb_folder_report
-from dataset_scripts.checked_builder import CheckedBuilder
+from modeling_enecg.data.builder import CheckedBuilder
+from modeling_enecg.data.folder import parquet as wfdb_folder_report
+from modeling_enecg.data.folder import wfdb_folder
+from modeling_enecg.data.mimic_iv_ecg import mimic_iv_ecg
+from modeling_enecg.data.mimic_iv_ecg import parquet as mimic_parquet
+from modeling_enecg.data.ptbxl import parquet as ptbxl_parquet
+from modeling_enecg.data.ptbxl import ptbxl
 from tests.ecg_folder import patients, write_folder
 from tests.mimic_release import write_release
 

@@ -10,7 +10,6 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoFeatureExtractor, AutoModel
 
-from dataset_scripts.ecg_simulator import simulate_record
 from modeling_enecg import (
     BACKBONES,
     ECGFeatureExtractor,
@@ -20,6 +19,7 @@ from modeling_enecg import (
     EnECGFeatureExtractor,
     EnECGModel,
 )
+from modeling_enecg.data.simulator.ecg import simulate_record
 from modeling_enecg.gates import gate_weights, new_gate
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.losses import load_balancing_loss

@@ -1,6 +1,6 @@
 import pytest
 
-from modeling_enecg.labels import (
+from modeling_enecg.data.ptbxl.labels import (
     SCP_STATEMENTS,
     SUPERCLASS_DESCRIPTIONS,
     TASK_LABELS,

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts import mimic_iv_ecg, mimic_potassium
-from dataset_scripts.mimic_iv_ecg import FEATURES, MIMICIVECG
-from dataset_scripts.mimic_metadata import MEASUREMENTS, MIMICError, patient_fold
-from dataset_scripts.ptbxl import signal_array
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.mimic_iv_ecg import mimic_iv_ecg
+from modeling_enecg.data.mimic_iv_ecg import potassium as mimic_potassium
+from modeling_enecg.data.mimic_iv_ecg.metadata import MEASUREMENTS, patient_fold
+from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import FEATURES, MIMICIVECG
+from modeling_enecg.data.rows import signal_array
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.mimic_release import (
     MEASURED,
@@ -264,7 +266,7 @@ FAULTS = {
 @pytest.mark.parametrize(("column", "value", "field", "fragment"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_the_record_list_stops_the_build_or_skips_the_record(mimic, build, column, value, field, fragment):
     set_field(mimic / "ecg/record_list.csv", column, value)
-    with pytest.raises(MIMICError) as caught:
+    with pytest.raises(DatasetError) as caught:
         build(mimic)
     assert caught.value.field == field
     assert fragment in str(caught.value)
@@ -285,13 +287,13 @@ OTHER_FAULTS = {
 @pytest.mark.parametrize(("file", "column", "value", "fragment"), OTHER_FAULTS.values(), ids=OTHER_FAULTS)
 def test_a_fault_of_a_label_names_record_and_column(mimic, build, file, column, value, fragment):
     set_field(mimic / file, column, value)
-    with pytest.raises(MIMICError, match=f"ecg_id {FIRST}: {column}: {fragment}"):
+    with pytest.raises(DatasetError, match=f"ecg_id {FIRST}: {column}: {fragment}"):
         build(mimic)
 
 
 def test_an_age_before_birth_is_a_fault(mimic, build):
     set_field(mimic / "iv/hosp/patients.csv", "anchor_year", 2300)
-    with pytest.raises(MIMICError, match=r"age: got -70\.0; expected 0 to 120 years at the ECG"):
+    with pytest.raises(DatasetError, match=r"age: got -70\.0; expected 0 to 120 years at the ECG"):
         build(mimic)
 
 
@@ -299,7 +301,7 @@ def test_a_study_given_twice_counts_once(mimic, build):
     file = mimic / "ecg/record_list.csv"
     again = file.read_text().splitlines(True)[1].replace("08:44:00", "09:00:00")
     file.write_text(file.read_text() + again)
-    with pytest.raises(MIMICError, match=f"ecg_id {FIRST}: study_id: .*given twice"):
+    with pytest.raises(DatasetError, match=f"ecg_id {FIRST}: study_id: .*given twice"):
         build(mimic)
     rows = rows_of(build(mimic, on_error="skip"))
     assert list(rows) == list(range(FIRST, FIRST + 20))
@@ -318,14 +320,14 @@ def test_a_study_given_twice_counts_once(mimic, build):
 )
 def test_a_faulty_record_stops_the_build_or_is_skipped_and_listed(mimic, build, caplog, put_fault, field, fragment):
     put_fault(mimic)
-    with pytest.raises(MIMICError) as caught:
+    with pytest.raises(DatasetError) as caught:
         build(mimic, num_proc=2)
-    assert (caught.value.ecg_id, caught.value.field) == (FIRST, field)
+    assert (caught.value.record, caught.value.field) == (f"ecg_id {FIRST}", field)
     assert fragment in str(caught.value)
     with caplog.at_level(logging.WARNING):
         builder = build(mimic, on_error="skip")
     (skipped,) = builder.skipped_records()
-    assert (skipped["ecg_id"], skipped["field"]) == (FIRST, field)
+    assert (skipped["record"], skipped["field"]) == (f"ecg_id {FIRST}", field)
     assert any(f"ecg_id {FIRST}: {field}" in message for message in caplog.messages)
     assert list(rows_of(builder)) == list(range(FIRST + 1, FIRST + 20))
 
@@ -344,15 +346,15 @@ def test_a_missing_column_is_named_with_its_file(mimic, build, file, column):
     labs.write_bytes(gzip.decompress((mimic / "iv/hosp/labevents.csv.gz").read_bytes()))
     text = (mimic / file).read_text()
     (mimic / file).write_text(text.replace(column, "renamed", 1))
-    with pytest.raises(MIMICError, match=rf"{Path(file).name}: .*'?{column}'?.*expected"):
+    with pytest.raises(DatasetError, match=rf"{Path(file).name}: .*'?{column}'?.*expected"):
         build(mimic)
 
 
 def test_a_missing_folder_or_record_list_is_named(mimic, build, tmp_path):
     (mimic / "ecg/record_list.csv").unlink()
-    with pytest.raises(MIMICError, match=r"ecg' has no record_list.csv"):
+    with pytest.raises(DatasetError, match=r"ecg' has no record_list.csv"):
         build(mimic)
-    with pytest.raises(MIMICError, match="data_dir: not given"):
+    with pytest.raises(DatasetError, match="data_dir: not given"):
         MIMICIVECG(cache_dir=str(tmp_path)).download_and_prepare()
 
 
@@ -408,8 +410,8 @@ def test_report_lines_join_in_order_whatever_their_blanks(mimic, build):
 
 def test_a_labs_file_that_is_no_csv_is_named(mimic, build):
     (mimic / "iv/hosp/labevents.csv.gz").write_bytes(b"not compressed")
-    with pytest.raises(MIMICError, match=r"labevents\.csv\.gz: cannot be read"):
+    with pytest.raises(DatasetError, match=r"labevents\.csv\.gz: cannot be read"):
         build(mimic)
     write_csv(mimic / "iv/hosp/labevents.csv", [lab(PATIENTS[0], "yesterday", 4.0)])
-    with pytest.raises(MIMICError, match=r"labevents.csv: cannot be read .*yesterday"):
+    with pytest.raises(DatasetError, match=r"labevents.csv: cannot be read .*yesterday"):
         build(mimic)

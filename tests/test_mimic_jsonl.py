@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts.mimic_iv_ecg import FEATURES, MIMICIVECG
-from dataset_scripts.mimic_jsonl import read_jsonl
-from dataset_scripts.mimic_metadata import MIMICError, patient_fold
-from dataset_scripts.ptbxl import signal_array
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.mimic_iv_ecg.jsonl import read_jsonl
+from modeling_enecg.data.mimic_iv_ecg.metadata import patient_fold
+from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import FEATURES, MIMICIVECG
+from modeling_enecg.data.rows import signal_array
 from tests.mimic_release import signal_of, write_release
 
 PATH = "files/p1000/p10000032/s40000000/40000000"
@@ -117,7 +118,7 @@ def test_a_fault_names_its_line_or_record_and_leaves_the_others(write, line, mes
     other = RECORD | {"ecg_path": "files/p1000/p10000032/s40000001/40000001"}
     table, (error,) = read_jsonl(write(other, line))
     assert table["ecg_id"].to_pylist() == [40000001]
-    with pytest.raises(MIMICError, match=message):
+    with pytest.raises(DatasetError, match=message):
         raise error
 
 
@@ -128,5 +129,5 @@ def test_a_record_given_twice_counts_once(write):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MIMICError, match=r"nowhere\.jsonl: cannot be read"):
+    with pytest.raises(DatasetError, match=r"nowhere\.jsonl: cannot be read"):
         read_jsonl(tmp_path / "nowhere.jsonl")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import mimic_iv_ecg
-from dataset_scripts.mimic_iv_ecg import MIMICIVECG
-from dataset_scripts.mimic_parquet import main, write_parquet
+from modeling_enecg.data.mimic_iv_ecg import mimic_iv_ecg
+from modeling_enecg.data.mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
+from modeling_enecg.data.mimic_iv_ecg.parquet import main, write_parquet
 from tests.mimic_release import write_mimic_iv, write_release
 
 
@@ -62,7 +62,7 @@ def test_an_output_folder_with_files_is_refused_and_left_alone(mimic, tmp_path):
 
 
 def test_the_script_runs_with_several_processes(mimic, tmp_path):
-    root = Path(mimic_iv_ecg.__file__).parents[1]
+    root = Path(mimic_iv_ecg.__file__).parents[3]
     folders = ["--data_dir", str(mimic / "ecg"), "--output_dir", str(tmp_path / "out")]
     subprocess.run(
         [sys.executable, root / "dataset_scripts" / "mimic_iv_ecg.py", *folders, "--num_proc", "2"],

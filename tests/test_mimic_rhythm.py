@@ -1,6 +1,6 @@
 import pytest
 
-from dataset_scripts.mimic_rhythm import ARRHYTHMIA_CLASSES, arrhythmia_class
+from modeling_enecg.data.mimic_iv_ecg.rhythm import ARRHYTHMIA_CLASSES, arrhythmia_class
 
 LINES = {
     "Sinus rhythm": "sinus rhythm",

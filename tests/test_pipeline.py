@@ -3,13 +3,15 @@ import pytest
 import torch
 from transformers import pipeline
 
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.io import read_ecg
 from modeling_enecg.windows import cut_windows
 from tests.tiny_models import AGE, RHYTHM, SEX
 
 THRESHOLDS = [0.0, 1.0, 0.5]
+PLATT = {"method": "platt", "slopes": [1.0, 2.0, 0.5], "intercepts": [0.0, 1.0, -1.0]}
+COOLER = {"method": "temperature", "temperature": 0.5}
 
 
 @pytest.fixture(params=["one", "two"])
@@ -18,7 +20,7 @@ def find(request, tiny_experts):
     torch.manual_seed(0)
     names = ["ecgfounder"] if request.param == "one" else ["ecgfounder", "stmem"]
     experts = {name: tiny_experts[name] for name in names}
-    tasks = [RHYTHM | {"thresholds": THRESHOLDS}, SEX, AGE]
+    tasks = [RHYTHM | {"thresholds": THRESHOLDS, "calibration": PLATT}, SEX | {"calibration": COOLER}, AGE]
     model = EnECGModel.from_experts(experts, tasks, gate="encoder")
     settings = {name: expert.config.feature_extractor_settings() for name, expert in experts.items()}
     extractor = ECGFeatureExtractor(**settings["ecgfounder"])
@@ -29,7 +31,7 @@ def find(request, tiny_experts):
 
 @pytest.fixture
 def signal():
-    return np.random.default_rng(0).normal(size=(12, 5000))
+    return np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4
 
 
 def assert_near(ours, theirs):
@@ -45,12 +47,15 @@ def test_scores_are_the_models_probabilities_highest_first(find, signal):
     inputs = find.feature_extractor(windows, 500, return_tensors="pt")
     with torch.inference_mode():
         logits = {task: values.mean(dim=0, keepdim=True) for task, values in find.model(**inputs).logits.items()}
-    wanted = find.model.probabilities(logits)
+    wanted = find.model.calibrated(logits)
     for task, labels in (("rhythm", RHYTHM["labels"]), ("sex", SEX["labels"])):
         scores = dict(zip(labels, wanted[task][0].tolist(), strict=True))
         assert {each["label"]: each["score"] for each in findings[task]} == pytest.approx(scores, abs=1e-6)
         ranked = [each["score"] for each in findings[task]]
         assert ranked == sorted(ranked, reverse=True)
+        raw = dict(zip(labels, find.model.probabilities(logits)[task][0].tolist(), strict=True))
+        assert {each["label"]: each["raw_score"] for each in findings[task]} == pytest.approx(raw, abs=1e-6)
+        assert raw != pytest.approx(scores, abs=1e-3)
     assert findings["age"] == [{"label": "age", "value": pytest.approx(wanted["age"].item()), "unit": "years"}]
 
 
@@ -58,6 +63,27 @@ def test_a_label_is_present_from_its_own_threshold_on(find, signal):
     present = {each["label"]: each["present"] for each in find(signal, sampling_rate=500)["rhythm"]}
     scores = {each["label"]: each["score"] for each in find(signal, sampling_rate=500)["rhythm"]}
     assert present == {"AFIB": True, "SR": False, "PACE": scores["PACE"] >= 0.5}
+
+
+def test_of_a_single_label_task_the_most_probable_class_is_present(find, signal):
+    first, second = find(signal, sampling_rate=500)["sex"]
+    assert (first["present"], second["present"]) == (True, False)
+    assert first["threshold"] is second["threshold"] is None
+
+
+def test_a_regression_with_a_conformal_interval_gives_its_ends(find, signal):
+    find.model.update_task("age", conformal={"coverage": 0.9, "half_widths": [7.5]})
+    (found,) = find(signal, sampling_rate=500)["age"]
+    assert (found["lower"], found["upper"]) == pytest.approx((found["value"] - 7.5, found["value"] + 7.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision_is_given_its_inputs_so(find, signal, dtype):
+    whole = find(signal, sampling_rate=500)
+    find.model.to(dtype)
+    half = find(signal, sampling_rate=500)
+    scores = [{each["label"]: each["score"] for each in found["rhythm"]} for found in (whole, half)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.05)
 
 
 def test_top_k_keeps_the_highest(find, signal):

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl import PTBXL, signal_array
-from dataset_scripts.ptbxl_metadata import PTBXLError
-from modeling_enecg.labels import TASK_LABELS
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
+from modeling_enecg.data.rows import signal_array
 
 FAULTY_SIGNALS = "records100/00000/00003_lr.dat"
 
@@ -80,7 +81,7 @@ def test_a_changed_csv_file_or_record_file_is_built_anew(release, build):
     set_age(release, 3, "50.0")
     assert all_rows(build(release))[2]["age"] == 50.0
     (release / FAULTY_SIGNALS).write_bytes(bytes(24_000))
-    with pytest.raises(PTBXLError, match="initial value"):
+    with pytest.raises(DatasetError, match="initial value"):
         build(release)
 
 
@@ -105,7 +106,7 @@ def test_an_interrupted_build_leaves_nothing_that_a_later_one_trusts(release, bu
     (killed / "skipped-00001.jsonl").write_text('{"ecg_id": 7}\n')
     (killed / "ptbxl-train.arrow").write_bytes(b"half a file")
     builder.download_and_prepare()
-    assert [skipped["ecg_id"] for skipped in builder.skipped_records()] == [3]
+    assert [skipped["record"] for skipped in builder.skipped_records()] == ["ecg_id 3"]
     assert len(all_rows(builder)) == 11
 
 

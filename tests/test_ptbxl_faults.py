@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl import PTBXL
-from dataset_scripts.ptbxl_metadata import PTBXLError
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 
 FAULTY = 3  # the ecg_id of the record into which the faults are put
 
@@ -114,9 +114,9 @@ def faulty_release(request, release) -> tuple[Path, str, str]:
 
 def test_a_fault_stops_the_build_with_one_clear_error(faulty_release, build):
     folder, field, fragment = faulty_release
-    with pytest.raises(PTBXLError) as caught:
+    with pytest.raises(DatasetError) as caught:
         build(folder)
-    assert (caught.value.ecg_id, caught.value.field) == (FAULTY, field)
+    assert (caught.value.record, caught.value.field) == (f"ecg_id {FAULTY}", field)
     assert f"ecg_id {FAULTY}: {field}: " in str(caught.value)
     assert fragment in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_with_skip_a_faulty_record_is_left_out_logged_and_listed(faulty_release,
     with caplog.at_level(logging.WARNING):
         builder = build(folder, on_error="skip")
     (skipped,) = builder.skipped_records()
-    assert (skipped["ecg_id"], skipped["field"]) == (FAULTY, field)
+    assert (skipped["record"], skipped["field"]) == (f"ecg_id {FAULTY}", field)
     assert fragment in skipped["reason"]
     assert any(f"ecg_id {FAULTY}: {field}" in message for message in caplog.messages)
     assert builder.as_dataset(split="train")["ecg_id"][:] == [1, 2, 4, 5, 6, 7, 8, 11, 12]
@@ -134,7 +134,7 @@ def test_with_skip_a_faulty_record_is_left_out_logged_and_listed(faulty_release,
 
 def test_an_ecg_id_given_twice_is_refused_and_with_skip_counts_once(release, build):
     set_field("ecg_id", str(FAULTY), ecg_id=FAULTY + 1)(release)
-    with pytest.raises(PTBXLError, match="ecg_id 3: ecg_id: given twice"):
+    with pytest.raises(DatasetError, match="ecg_id 3: ecg_id: given twice"):
         build(release)
     builder = build(release, on_error="skip")
     assert [skipped["field"] for skipped in builder.skipped_records()] == ["ecg_id"]
@@ -143,7 +143,7 @@ def test_an_ecg_id_given_twice_is_refused_and_with_skip_counts_once(release, bui
 
 def test_a_record_without_a_usable_ecg_id_is_named_by_its_row(release, build):
     set_field("ecg_id", "abc")(release)
-    with pytest.raises(PTBXLError, match="in row 3: ecg_id: got 'abc'; expected a whole number"):
+    with pytest.raises(DatasetError, match="in row 3: ecg_id: got 'abc'; expected a whole number"):
         build(release)
 
 
@@ -151,7 +151,7 @@ def test_a_record_without_a_usable_ecg_id_is_named_by_its_row(release, build):
 @pytest.mark.parametrize("name", ["ptbxl_database.csv", "scp_statements.csv"])
 def test_a_missing_csv_file_is_named(release, build, name, on_error):
     (release / name).unlink()
-    with pytest.raises(PTBXLError, match=f"{name}: cannot be read"):
+    with pytest.raises(DatasetError, match=f"{name}: cannot be read"):
         build(release, on_error=on_error)
 
 
@@ -163,26 +163,26 @@ def test_a_missing_csv_column_is_named(release, build, name, column):
     pd.read_csv(release / name).rename(columns={"Unnamed: 0": ""}).drop(columns=column).to_csv(
         release / name, index=False
     )
-    with pytest.raises(PTBXLError, match=f"{name}: has no column '{column}'"):
+    with pytest.raises(DatasetError, match=f"{name}: has no column '{column}'"):
         build(release)
 
 
 def test_a_missing_data_dir_is_named(tmp_path, build):
-    with pytest.raises(PTBXLError, match="nowhere' is no folder"):
+    with pytest.raises(DatasetError, match="nowhere' is no folder"):
         build(tmp_path / "nowhere")
-    with pytest.raises(PTBXLError, match="data_dir: not given"):
+    with pytest.raises(DatasetError, match="data_dir: not given"):
         PTBXL(config_name="100hz", cache_dir=str(tmp_path)).download_and_prepare()
 
 
 def test_statements_that_disagree_with_our_label_tables_are_refused(release, build):
     edit(release / "scp_statements.csv", "IMI,,1.0,,,MI,IMI", "IMI,,1.0,,,MI,AMI")
-    with pytest.raises(PTBXLError, match=r"'IMI': got .*'AMI'.*; expected .*'IMI'"):
+    with pytest.raises(DatasetError, match=r"'IMI': got .*'AMI'.*; expected .*'IMI'"):
         build(release)
 
 
 def test_a_clear_error_also_comes_out_of_a_worker_process(release, build, monkeypatch):
     monkeypatch.setattr(ptbxl, "CHUNK_SIZE", 3)
     remove(".dat")(release)
-    with pytest.raises(PTBXLError, match="ecg_id 3: file: cannot be read") as caught:
+    with pytest.raises(DatasetError, match="ecg_id 3: file: cannot be read") as caught:
         build(release, num_proc=2)
-    assert (caught.value.ecg_id, caught.value.field) == (FAULTY, "file")
+    assert (caught.value.record, caught.value.field) == (f"ecg_id {FAULTY}", "file")

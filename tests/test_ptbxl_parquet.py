@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl_parquet import main, write_parquet
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.parquet import main, write_parquet
 
 
 def test_the_parquet_folder_loads_without_a_script_and_equals_the_builder(sound_release, build, tmp_path):
@@ -40,7 +40,7 @@ def test_the_dataset_card_lists_what_was_left_out(release, tmp_path):
     folder = write_parquet(release, tmp_path / "parquet", ["100hz"], on_error="skip")
     card = (folder / "README.md").read_text()
     assert "| `100hz` | 100 Hz | 1000 | 9 | 1 | 1 | 1 |" in card
-    assert "| 3 | file | cannot be read" in card
+    assert "| ecg_id 3 | file | cannot be read" in card
     assert len(load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "loaded"))) == 9
 
 
@@ -60,7 +60,7 @@ def test_an_output_folder_with_files_is_refused_and_left_alone(release, tmp_path
 
 
 def test_the_script_runs_with_several_processes(sound_release, tmp_path):
-    root = Path(ptbxl.__file__).parents[1]
+    root = Path(ptbxl.__file__).parents[3]
     folders = ["--data_dir", str(sound_release), "--output_dir", str(tmp_path / "out")]
     subprocess.run(
         [sys.executable, root / "dataset_scripts" / "ptbxl.py", *folders, "--config_name", "100hz", "--num_proc", "2"],

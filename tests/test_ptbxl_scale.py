@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ptbxl import PTBXL
-from dataset_scripts.ptbxl_metadata import COLUMNS, PTBXLError
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.metadata import COLUMNS
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from tests.conftest import describe_record, write_csv
 
 FEW, MANY = 500, 4_000
@@ -20,7 +21,7 @@ METADATA_BYTES = 10_000  # what may be held of a record until the build ends; it
 
 BUILD_AND_PRINT_PEAKS = """
 import resource, sys
-from dataset_scripts.ptbxl import PTBXL
+from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 for folder in sys.argv[2:]:
     PTBXL(data_dir=folder, cache_dir=sys.argv[1]).download_and_prepare()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -65,7 +66,7 @@ def test_memory_grows_with_the_metadata_and_not_with_the_signals(sound_release, 
     folders = [repeat_records(sound_release, tmp_path / str(number), number) for number in (FEW, MANY)]
     built = subprocess.run(
         [sys.executable, "-c", BUILD_AND_PRINT_PEAKS, tmp_path / "cache", *folders],
-        env=os.environ | {"PYTHONPATH": str(Path(ptbxl.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(ptbxl.__file__).parents[3])},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -79,7 +80,7 @@ def test_a_second_build_reads_no_record_and_leaves_the_files_alone(release, buil
     files, rows = prepared_files(first), all_rows(first)
     with zeroed(list(release.glob("records100/*/*"))):
         second = build(release)
-        with pytest.raises(PTBXLError):  # as it would be if the records were read
+        with pytest.raises(DatasetError):  # as it would be if the records were read
             build(release, cache_dir=str(tmp_path / "another cache"))
     assert prepared_files(second) == files
     assert all_rows(second) == rows
@@ -87,7 +88,7 @@ def test_a_second_build_reads_no_record_and_leaves_the_files_alone(release, buil
 
 def test_a_build_that_failed_in_the_middle_is_done_anew(release, build, tmp_path, monkeypatch):
     monkeypatch.setattr(ptbxl, "CHUNK_SIZE", 4)
-    with zeroed([release / "records100/00000/00007_lr.dat"]), pytest.raises(PTBXLError, match="ecg_id 7"):
+    with zeroed([release / "records100/00000/00007_lr.dat"]), pytest.raises(DatasetError, match="ecg_id 7"):
         build(release)
     assert not list(tmp_path.glob("cache/**/*.arrow"))
     assert all_rows(build(release)) == all_rows(build(release, cache_dir=str(tmp_path / "another cache")))

@@ -5,7 +5,7 @@ from pathlib import Path
 from modeling_enecg import BACKBONES
 from modeling_enecg.cli import main
 from modeling_enecg.conversion import CONVERTERS
-from modeling_enecg.conversion.published import PUBLISHED, published_table
+from modeling_enecg.conversion.published import PUBLISHED, mask_rule_table, published_table
 
 
 def test_every_backbone_and_converter_is_listed_once():
@@ -15,6 +15,10 @@ def test_every_backbone_and_converter_is_listed_once():
 
 def test_the_readme_shows_the_table():
     assert published_table() in (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_docs_show_every_backbones_rule_for_what_is_missing():
+    assert mask_rule_table() in (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
 
 
 def test_the_experts_command_names_size_input_licence_and_command(capsys):

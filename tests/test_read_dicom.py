@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     AmbulatoryECGWaveformStorage,
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     GeneralECGWaveformStorage,
@@ -262,12 +261,6 @@ def test_a_bare_dataset_is_read(write, samples, tmp_path, first):
 def test_a_file_without_waveform_is_refused_by_its_class(write):
     with pytest.raises(ECGFileError, match="holds no waveform: CT Image Storage"):
         read_ecg(write([], sop_class=CTImageStorage))
-
-
-def test_a_compressed_file_is_refused(write, samples):
-    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])], syntax=DeflatedExplicitVRLittleEndian)
-    with pytest.raises(ECGFileError, match="compressed"):
-        read_ecg(path)
 
 
 @pytest.mark.parametrize(

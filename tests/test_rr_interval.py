@@ -6,14 +6,15 @@ import pytest
 from datasets import load_dataset
 from scipy.signal import resample_poly
 
-from dataset_scripts import ptbxl
-from dataset_scripts.ecg_simulator import NUM_SAMPLES, RHYTHMS, SAMPLING_RATE, _beat_times, simulate_record
-from dataset_scripts.ptbxl import FEATURES, PTBXL, signal_array
-from dataset_scripts.ptbxl_metadata import read_metadata
-from dataset_scripts.ptbxl_parquet import main, write_parquet
-from dataset_scripts.rr_interval import LEAD, rr_interval
-from dataset_scripts.simulate_ptbxl import _write_signal, simulate_ptbxl
-from dataset_scripts.wfdb16 import read_records
+from modeling_enecg.data.ptbxl import ptbxl
+from modeling_enecg.data.ptbxl.metadata import read_metadata
+from modeling_enecg.data.ptbxl.parquet import main, write_parquet
+from modeling_enecg.data.ptbxl.ptbxl import FEATURES, PTBXL
+from modeling_enecg.data.rows import signal_array
+from modeling_enecg.data.rr_interval import LEAD, rr_interval
+from modeling_enecg.data.simulator.ecg import NUM_SAMPLES, RHYTHMS, SAMPLING_RATE, _beat_times, simulate_record
+from modeling_enecg.data.simulator.ptbxl_layout import _write_signal, simulate_ptbxl
+from modeling_enecg.data.wfdb16 import read_records
 
 RATES = {"100hz": 100, "500hz": 500}
 SEEDS = range(4)

@@ -8,9 +8,9 @@ import pytest
 import wfdb
 from scipy.signal import find_peaks
 
-from dataset_scripts.ecg_simulator import RHYTHMS, simulate_record
-from dataset_scripts.simulate_ptbxl import DIAGNOSES, scp_codes, simulate_ptbxl
-from modeling_enecg.labels import SCP_STATEMENTS, task_labels
+from modeling_enecg.data.ptbxl.labels import SCP_STATEMENTS, task_labels
+from modeling_enecg.data.simulator.ecg import RHYTHMS, simulate_record
+from modeling_enecg.data.simulator.ptbxl_layout import DIAGNOSES, scp_codes, simulate_ptbxl
 from modeling_enecg.leads import STANDARD_LEADS
 
 RATE = 500
@@ -239,7 +239,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataset_scripts.simulate_ptbxl.SCP_STATEMENTS", (None,))
+    monkeypatch.setattr("modeling_enecg.data.simulator.ptbxl_layout.SCP_STATEMENTS", (None,))
     with pytest.raises((TypeError, AttributeError)):
         simulate_ptbxl(tmp_path / "ptbxl", num_records=1)
     assert list(tmp_path.iterdir()) == []

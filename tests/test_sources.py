@@ -6,16 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset_scripts.ptbxl_parquet import write_parquet
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.preparing import load_splits, mean_over_windows
+from modeling_enecg.data.ptbxl.parquet import write_parquet
+from modeling_enecg.data.sources import DatasetOptions, find_source
+from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.training import Recipe, RecipeError, run_recipe
-from modeling_enecg.training.preparing import load_splits, mean_over_windows
-from modeling_enecg.training.run_data import RunData
-from modeling_enecg.training.sources import DatasetOptions, find_source
-from modeling_enecg.training.tasks import dataset_tasks
+from modeling_enecg.training import Recipe, run_recipe
+from modeling_enecg.training.building import ModelSource, starting_model
+from modeling_enecg.training.run_data import Selection, read_data
 from tests.ecg_folder import noise, write_folder, write_record
+from tests.helpers.training import ECGFOUNDER, recipe_fields
 from tests.mimic_release import write_mimic_iv, write_release
-from tests.training_helpers import ECGFOUNDER, recipe_fields
 
 LENGTHS = (1000, 2500, 700)  # samples at 100 Hz: one window, three (of 10 s), one that is padded
 FEW_LEADS = ("I", "II", "V1")
@@ -43,11 +45,10 @@ def recipe(data_dir, tmp_path, **changes):
 
 
 def prepared(recipe):
-    from modeling_enecg.training.building import build_extractor, build_model
-
     source = find_source(DatasetOptions(recipe.data_dir, cache_dir=recipe.cache_dir))
     tasks = dataset_tasks(source.features, recipe.tasks)
-    return RunData(source, recipe, build_extractor(recipe, build_model(recipe, tasks)), tasks)
+    extractor = starting_model(recipe.part(ModelSource), tasks).extractor
+    return read_data(source, recipe.part(Selection), extractor, tasks)
 
 
 def test_each_kind_of_folder_is_told_by_what_lies_in_it(simulated, folder, tmp_path):
@@ -74,14 +75,14 @@ def test_further_options_reach_the_builder(tmp_path):
     options = {"mimic_iv_dir": str(tables)}
     source = find_source(DatasetOptions(str(release), builder_options=options, cache_dir=str(tmp_path / "cache")))
     assert any(age is not None for age in source.read(["train"])["train"]["age"])
-    with pytest.raises(RecipeError, match="dataset_options: MIMICIVECG has no option 'mimic_folder'"):
+    with pytest.raises(DatasetError, match="dataset_options: MIMICIVECG has no option 'mimic_folder'"):
         find_source(DatasetOptions(str(release), builder_options={"mimic_folder": "x"}))
 
 
 def test_a_folder_without_a_dataset_is_refused_with_what_could_lie_there(tmp_path):
-    with pytest.raises(RecipeError, match=r"holds neither ptbxl_database\.csv .*dataset\.yaml .*nor Parquet"):
+    with pytest.raises(DatasetError, match=r"holds neither ptbxl_database\.csv .*dataset\.yaml .*nor Parquet"):
         find_source(DatasetOptions(str(tmp_path)))
-    with pytest.raises(RecipeError, match="there is no folder"):
+    with pytest.raises(DatasetError, match="there is no folder"):
         find_source(DatasetOptions(str(tmp_path / "absent")))
 
 
@@ -166,5 +167,5 @@ def test_loading_prepares_once(simulated, tmp_path):
     settings = recipe(simulated, tmp_path, tasks=["superdiagnostic"])
     data = prepared(settings)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")}
-    load_splits(data.source, settings, data.extractor, data.tasks)
+    load_splits(data.source, data.extractor, data.tasks)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")}

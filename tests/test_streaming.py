@@ -17,30 +17,31 @@ import pytest
 import torch
 from huggingface_hub import HfApi, constants
 
-from dataset_scripts.ptbxl_parquet import write_parquet
 from modeling_enecg import EnECGModel
-from modeling_enecg.training import RecipeError, load_recipe, run_recipe
-from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.data import Views
-from modeling_enecg.training.feature_store import feature_statistics, stored_features
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.prepared import Views
+from modeling_enecg.data.ptbxl.parquet import write_parquet
+from modeling_enecg.data.streaming import Stream, StreamedBatches
+from modeling_enecg.data.targets import dataset_tasks
+from modeling_enecg.training import load_recipe, run_recipe
+from modeling_enecg.training.feature_store import feature_statistics, stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
-from modeling_enecg.training.sources import recipe_source
-from modeling_enecg.training.streaming import Stream, StreamedBatches, stream_statistics
-from modeling_enecg.training.tasks import dataset_tasks
-from tests.local_hub import LocalHub
-from tests.training_helpers import (
+from tests.helpers.training import (
     ROOT,
     STMEM,
     free_port,
     read_json,
     recipe_fields,
+    recipe_source,
     tiny_model,
     tiny_recipe,
     tiny_splits,
+    tiny_start,
     train,
     train_and_kill,
     write_recipe,
 )
+from tests.local_hub import LocalHub
 
 pytestmark = pytest.mark.xdist_group("streaming")  # its runs are shared
 
@@ -99,7 +100,7 @@ def stream_recipe(data_dir: Path, cache_dir: Path, **changes: Any) -> Recipe:
 def open_stream(recipe: Recipe) -> Stream:
     source = recipe_source(recipe)
     tasks = dataset_tasks(source.features, recipe.tasks)
-    return Stream(source, recipe, Views(build_extractor(recipe, build_model(recipe, tasks))), tasks)
+    return Stream(source, Views(tiny_start(recipe).extractor), tasks, recipe.seed, recipe.shuffle_buffer)
 
 
 def batch_ids(batches: StreamedBatches, epoch: int) -> list[list[int | None]]:
@@ -125,7 +126,7 @@ def observe(data_dir: Path, cache_dir: Path) -> dict[str, Any]:
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from modeling_enecg.training.processes import start_processes
+from modeling_enecg.runs.processes import start_processes
 from tests.test_streaming import observe
 
 state = start_processes()
@@ -261,12 +262,12 @@ def test_a_record_is_given_as_prepared_when_held(folders, training_cache):
 
 def test_an_id_of_two_records_is_refused(written, numbered, tmp_path):
     folder = write_files(written, tmp_path / "twice", pa.concat_tables([numbered, numbered.slice(3, 1)]), [100, 62])
-    with pytest.raises(RecipeError, match=r"ecg_id: \d+ is the id of several training records"):
+    with pytest.raises(DatasetError, match=r"ecg_id: \d+ is the id of several training records"):
         open_stream(stream_recipe(folder, tmp_path))
 
 
 def test_data_without_parquet_files_are_refused_with_the_way_to_write_some(simulated, training_cache):
-    with pytest.raises(RecipeError, match=r"has no Parquet files of a training fold.*dataset_scripts/ptbxl\.py"):
+    with pytest.raises(DatasetError, match=r"has no Parquet files of a training fold.*dataset_scripts/ptbxl\.py"):
         open_stream(stream_recipe(simulated, training_cache))
 
 

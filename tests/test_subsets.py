@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modeling_enecg import Task
-from modeling_enecg.training.subsets import nested_subset, permuted
+from modeling_enecg.data.subsets import nested_subset, permuted
 
 FINDINGS = Task("findings", "multi_label_classification", ["common", "rare"])
 SEX = Task("sex", "single_label_classification", ["male", "female"])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import wfdb
 
-from dataset_scripts import wfdb16
-from dataset_scripts.wfdb16 import RecordError, read_records
+from modeling_enecg.data import wfdb16
+from modeling_enecg.data.wfdb16 import RecordError, read_records
 from modeling_enecg.leads import STANDARD_LEADS
 
 RATE, LENGTH = 100, 1000

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, List, Value, load_dataset
 
-from dataset_scripts import wfdb_folder
-from dataset_scripts.wfdb_folder import FEATURES, WFDBFolder, signal_array
-from dataset_scripts.wfdb_folder_report import main
-from dataset_scripts.wfdb_folder_settings import WFDBFolderError
+from modeling_enecg.data.errors import DatasetError
+from modeling_enecg.data.folder import wfdb_folder
+from modeling_enecg.data.folder.parquet import main
+from modeling_enecg.data.folder.wfdb_folder import FEATURES, WFDBFolder
+from modeling_enecg.data.rows import signal_array
 from modeling_enecg.leads import STANDARD_LEADS
 from tests.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
 
@@ -191,7 +192,7 @@ def test_columns_of_0_and_1_become_one_task(tmp_path, build):
     ids=["nothing known", "one class", "a typing error among numbers", "free text"],
 )
 def test_a_column_that_cannot_be_learnt_or_inferred_is_refused(tmp_path, cells, fragment):
-    with pytest.raises(WFDBFolderError, match=r"labels.csv: task: ") as caught:
+    with pytest.raises(DatasetError, match=r"labels.csv: task: ") as caught:
         WFDBFolder(data_dir=str(labelled(tmp_path, cells)), cache_dir=str(tmp_path))
     assert fragment in str(caught.value)
 
@@ -229,10 +230,10 @@ def test_without_a_column_each_record_is_its_own_patient(folder, build):
 def test_a_patient_in_two_splits_is_refused(tmp_path, build, on_error):
     rows = patients()
     rows[8]["patient"] = "p3"
-    with pytest.raises(WFDBFolderError) as caught:
+    with pytest.raises(DatasetError) as caught:
         build(write_folder(tmp_path / "ecgs", rows), on_error=on_error)
     assert str(caught.value) == (
-        "labels.csv (row 10): fold: patient 'p3' is in validation, and in train in row 4; expected one split"
+        "labels.csv, row 10: fold: patient 'p3' is in validation, and in train in row 4; expected one split"
     )
 
 
@@ -281,29 +282,29 @@ def test_the_settings_may_have_another_name(folder, build):
     ],
 )
 def test_faulty_settings_name_key_and_value(folder, tmp_path, change, field, fragment):
-    with pytest.raises(WFDBFolderError) as caught:
+    with pytest.raises(DatasetError) as caught:
         WFDBFolder(data_dir=str(write_settings(folder, **change)), cache_dir=str(tmp_path))
-    assert (caught.value.row, caught.value.field) == (None, field)
+    assert (caught.value.record, caught.value.field) == (None, field)
     assert fragment in caught.value.reason
 
 
 @pytest.mark.parametrize("text", ["table: [", "- table", "", "!!python/object/apply:os.getcwd []"])
 def test_settings_that_are_no_plain_mapping_are_refused(folder, tmp_path, text):
     (folder / "dataset.yaml").write_text(text)
-    with pytest.raises(WFDBFolderError, match=r"dataset.yaml: file: "):
+    with pytest.raises(DatasetError, match=r"dataset.yaml: file: "):
         WFDBFolder(data_dir=str(folder), cache_dir=str(tmp_path))
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(WFDBFolderError, match=r"nowhere: file: cannot be read"):
+    with pytest.raises(DatasetError, match=r"nowhere: file: cannot be read"):
         WFDBFolder(data_dir=str(tmp_path / "nowhere"), cache_dir=str(tmp_path))
-    with pytest.raises(WFDBFolderError, match="data_dir: not given"):
+    with pytest.raises(DatasetError, match="data_dir: not given"):
         WFDBFolder(cache_dir=str(tmp_path))
 
 
 def test_a_table_in_another_encoding_is_refused(folder, tmp_path):
     write_table(folder / "labels.csv", patients(sex=["männlich", "weiblich"] * 6), encoding="latin-1")
-    with pytest.raises(WFDBFolderError, match=r"labels.csv: file: cannot be read .*; expected a CSV file in UTF-8"):
+    with pytest.raises(DatasetError, match=r"labels.csv: file: cannot be read .*; expected a CSV file in UTF-8"):
         WFDBFolder(data_dir=str(folder), cache_dir=str(tmp_path))
 
 
@@ -420,10 +421,10 @@ def faulty_folder(request, folder) -> tuple[Path, str, str, str]:
 
 def test_a_fault_stops_the_build_with_one_clear_error(faulty_folder, build):
     folder, file, field, fragment = faulty_folder
-    with pytest.raises(WFDBFolderError) as caught:
+    with pytest.raises(DatasetError) as caught:
         build(folder)
-    assert (caught.value.file, caught.value.row, caught.value.field) == (file, ROW, field)
-    assert str(caught.value).startswith(f"{file} (row {ROW}): {field}: ")
+    assert (caught.value.place, caught.value.record, caught.value.field) == (file, f"row {ROW}", field)
+    assert str(caught.value).startswith(f"{file}, row {ROW}: {field}: ")
     assert fragment in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
@@ -433,26 +434,26 @@ def test_with_skip_a_faulty_record_is_left_out_logged_and_listed(faulty_folder, 
     with caplog.at_level(logging.WARNING):
         builder = build(folder, on_error="skip")
     (skipped,) = builder.skipped_records()
-    assert (skipped["file"], skipped["row"], skipped["field"]) == (file, ROW, field)
+    assert (skipped["place"], skipped["record"], skipped["field"]) == (file, f"row {ROW}", field)
     assert fragment in skipped["reason"]
-    assert any(f"{file} (row {ROW}): {field}" in message for message in caplog.messages)
+    assert any(f"{file}, row {ROW}: {field}" in message for message in caplog.messages)
     assert column(builder, "patient_id") == [f"p{number}" for number in range(1, 13) if number != 3]
 
 
 @pytest.mark.parametrize("again", ["records/02", "./records//02", "records/02.hea", "records/02.dat"])
 def test_a_record_given_twice_is_refused_and_with_skip_counts_once(folder, build, again):
     set_cells(file=again)(folder)
-    with pytest.raises(WFDBFolderError, match="row 3 gives already; expected one row a record") as caught:
+    with pytest.raises(DatasetError, match="row 3 gives already; expected one row a record") as caught:
         build(folder)
-    assert (caught.value.row, caught.value.field) == (ROW, "file")
+    assert (caught.value.record, caught.value.field) == (f"row {ROW}", "file")
     builder = build(folder, on_error="skip")
     assert len(all_rows(builder)) == 11
-    assert [skipped["row"] for skipped in builder.skipped_records()] == [ROW]
+    assert [skipped["record"] for skipped in builder.skipped_records()] == [f"row {ROW}"]
 
 
 def test_a_file_that_contradicts_the_settings_is_refused(folder, build):
     write_settings(folder, sampling_rate=500)
-    with pytest.raises(WFDBFolderError, match=r"records/01 \(row 2\): file: states a sampling_rate of 100"):
+    with pytest.raises(DatasetError, match=r"records/01, row 2: file: states a sampling_rate of 100"):
         build(folder)
 
 
@@ -496,7 +497,7 @@ def test_what_a_killed_build_left_is_not_listed(folder, build, tmp_path):
     killed.mkdir(parents=True)
     (killed / "skipped-00000007.jsonl").write_text('{"row": 7}\n')
     builder.download_and_prepare()
-    assert [skipped["row"] for skipped in builder.skipped_records()] == [ROW]
+    assert [skipped["record"] for skipped in builder.skipped_records()] == [f"row {ROW}"]
 
 
 def test_two_processes_build_what_one_builds(folder, build, tmp_path, monkeypatch):
@@ -511,9 +512,9 @@ def test_two_processes_build_what_one_builds(folder, build, tmp_path, monkeypatc
 def test_a_clear_error_also_comes_out_of_a_worker_process(folder, build, monkeypatch):
     monkeypatch.setattr(wfdb_folder, "CHUNK_SIZE", 3)
     remove(".dat")(folder)
-    with pytest.raises(WFDBFolderError, match=r"records/03 \(row 4\): file: .*03.dat") as caught:
+    with pytest.raises(DatasetError, match=r"records/03, row 4: file: .*03.dat") as caught:
         build(folder, num_proc=2)
-    assert (caught.value.row, caught.value.field) == (ROW, "file")
+    assert (caught.value.record, caught.value.field) == (f"row {ROW}", "file")
 
 
 def test_long_records_are_written_one_by_one(folder, build, monkeypatch):
@@ -561,7 +562,7 @@ def test_the_script_tells_what_is_in_the_folder(tmp_path, capsys):
         "records left out: 1",
     ):
         assert expected in told, (expected, lines)
-    assert lines[-1].startswith("records/02 (row 3): file: ")
+    assert lines[-1].startswith("records/02, row 3: file: ")
 
 
 def test_the_parquet_files_load_without_a_script_and_equal_the_builder(folder, build, tmp_path, capsys):
@@ -580,7 +581,7 @@ def test_the_card_of_the_parquet_files_tells_what_the_script_tells(folder, tmp_p
     arguments = ["--data_dir", str(folder), "--cache_dir", str(tmp_path / "cache"), "--on_error", "skip"]
     main([*arguments, "--output_dir", str(tmp_path / "parquet")])
     told = capsys.readouterr().out.partition("Wrote ")[0]
-    assert "records left out: 1\n  records/03 (row 4): file:" in told
+    assert "records left out: 1\n  records/03, row 4: file:" in told
     assert f"```text\n{told}```" in (tmp_path / "parquet" / "README.md").read_text("utf-8")
 
 
@@ -592,13 +593,13 @@ def test_the_script_ends_with_one_line_on_a_fault(folder, tmp_path):
         main([*arguments, str(tmp_path / "full")])
     assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
     remove(".dat")(folder)
-    with pytest.raises(SystemExit, match=r"error: records/03 \(row 4\): file: .*03.dat"):
+    with pytest.raises(SystemExit, match=r"error: records/03, row 4: file: .*03.dat"):
         main([*arguments, str(tmp_path / "parquet")])
     assert not (tmp_path / "parquet").exists()
 
 
 def test_the_script_runs_with_several_processes(folder, tmp_path):
-    root = Path(wfdb_folder.__file__).parents[1]
+    root = Path(wfdb_folder.__file__).parents[3]
     options = ["--data_dir", str(folder), "--cache_dir", str(tmp_path / "cache"), "--num_proc", "2"]
     done = subprocess.run(
         [sys.executable, root / "dataset_scripts" / "wfdb_folder.py", *options],

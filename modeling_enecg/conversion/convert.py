@@ -5,18 +5,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from ..feature_extraction_ecg import ECGFeatureExtractor
-from ..files import new_folder
-from ..modeling_backbone import ECGBackboneModel
-from . import dlinear, ecgfm, ecgfounder, moment, stmem, tempo, timesnet, xresnet1d
+from ..auto import ECGFeatureExtractor  # registered there: what is saved takes its code along
+from ..modeling_backbone import ECGBackboneModel, PublishedWeights
+from ..runs.files import new_folder
 from .checkpoint import ConversionError, read_checkpoint
-from .published import published_weights
+from .published import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Converter:
         hyperparameters (`dict`): Upstream's name to ours, or None for what the backbone does not need.
         renames (`tuple`): Patterns of upstream keys and our names. `name[i]` is row `i` of the parameter `name`.
         drops (`tuple`): Patterns of upstream keys that are left out where the model has no place for them, and why.
-        adapt (`Callable`): Completes our config fields, knowing the weights.
+        adapt (`Callable`): Completes our config fields, knowing the weights, from which it may cut what has no place.
         prepare (`Callable`): Brings upstream's state dict into its plain form, before anything else.
     """
 
@@ -44,17 +44,9 @@ class Converter:
     prepare: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = field(default=lambda weights: weights)
 
 
-_MODULES = {
-    "dlinear": dlinear,
-    "ecgfm": ecgfm,
-    "ecgfounder": ecgfounder,
-    "moment": moment,
-    "stmem": stmem,
-    "tempo": tempo,
-    "timesnet": timesnet,
-    "xresnet1d": xresnet1d,
+CONVERTERS = {
+    weights.name: Converter(**import_module(f".{weights.name}", __package__).CONVERTER) for weights in PUBLISHED
 }
-CONVERTERS = {name: Converter(**module.CONVERTER) for name, module in _MODULES.items()}
 
 
 def convert_checkpoint(
@@ -83,7 +75,7 @@ def convert_checkpoint(
     converter = CONVERTERS[name]
     upstream = converter.prepare(read_checkpoint(checkpoint, converter.weights_key))
     fields = converter.adapt(_translate(hyperparameters or {}, converter.hyperparameters), upstream)
-    published = published_weights(name)
+    published = cast(PublishedWeights, converter.model_class.published)
     fields |= {"weights_source": published.source, "weights_licence": published.licence_id}
     model = _build(converter.model_class, fields)
     weights, dropped = rename_weights(upstream, converter, set(model.state_dict()))

@@ -1,47 +1,43 @@
-"""What is published for each backbone: the one table behind `enecg experts` and the README."""
+"""What is published for each backbone, as its model's file says it: tables for `enecg experts` and the README."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
 from ..backbones import BACKBONES
+from ..modeling_backbone import ECGBackboneModel, PublishedWeights
 
 
-class PublishedWeights(NamedTuple):
-    """Where a backbone's weights come from, and on what terms.
+@dataclass(frozen=True)
+class PublishedBackbone(PublishedWeights):
+    """A backbone with what is published for it.
 
     Attributes:
-        name (`str`): What `enecg convert` calls the backbone.
-        architecture (`str`): In a few words.
-        source (`str`): Address of the publication.
-        checkpoint (`str`): The published file, or what to look for.
-        licence (`str`): Of the weights, as far as it is stated.
-        licence_id (`str`): The same as the Hub names it; `"unknown"` where none is stated.
+        model_class (`type[ECGBackboneModel]`): The backbone.
     """
 
-    name: str
-    architecture: str
-    source: str
-    checkpoint: str
-    licence: str
-    licence_id: str
+    model_class: type[ECGBackboneModel]
 
     @property
     def model_type(self) -> str:
         """The model type."""
-        return f"enecg-{self.name}"
+        return self.model_class.config_class.model_type
+
+    @property
+    def name(self) -> str:
+        """What `enecg convert` calls the backbone: its model type without the package's prefix."""
+        return self.model_type.removeprefix("enecg-")
 
     @property
     def num_parameters(self) -> int:
         """Number of parameters at the published size."""
-        model_class = BACKBONES[self.model_type]
         with torch.device("meta"):
-            return model_class(model_class.config_class()).num_parameters()
+            return self.model_class(self.model_class.config_class()).num_parameters()
 
     @property
     def input_size(self) -> str:
         """What the model takes by default, for instance `10 s at 500 Hz`."""
-        settings = BACKBONES[self.model_type].config_class().feature_extractor_settings()
+        settings = self.model_class.config_class().feature_extractor_settings()
         seconds = settings["sequence_length"] / settings["sampling_rate"]
         return f"{seconds:g} s at {settings['sampling_rate']:g} Hz"
 
@@ -51,80 +47,12 @@ class PublishedWeights(NamedTuple):
         return f"enecg convert {self.name} {self.checkpoint} checkpoints/{self.name}"
 
 
-UNKNOWN_LICENCE = "unknown"
-_NO_LICENCE = "none stated: ask its authors"
-
-PUBLISHED = (
-    PublishedWeights(
-        "dlinear",
-        "two linear layers on trend and remainder",
-        "https://github.com/yuhaoxu99/EnECG",
-        "checkpoint.pth",
-        _NO_LICENCE,
-        UNKNOWN_LICENCE,
-    ),
-    PublishedWeights(
-        "ecgfm",
-        "convolutions and transformer (wav2vec 2.0)",
-        "https://huggingface.co/wanglab/ecg-fm",
-        "mimic_iv_ecg_physionet_pretrained.pt",
-        "repository MIT; check the model page",
-        "mit",
-    ),
-    PublishedWeights(
-        "ecgfounder",
-        "residual CNN (Net1D)",
-        "https://huggingface.co/PKUDigitalHealth/ECGFounder",
-        "12_lead_ECGFounder.pth",
-        "repository MIT; check the model page",
-        "mit",
-    ),
-    PublishedWeights(
-        "moment",
-        "T5 encoder over patches (small, base, large)",
-        "https://huggingface.co/AutonLab/MOMENT-1-small",
-        "model.safetensors",
-        "MIT",
-        "mit",
-    ),
-    PublishedWeights(
-        "stmem",
-        "ViT-B over patches of each lead",
-        "https://github.com/bakqui/ST-MEM",
-        "encoder.pth",
-        "CC BY-NC 4.0: not for commercial use",
-        "cc-by-nc-4.0",
-    ),
-    PublishedWeights(
-        "tempo",
-        "GPT-2 over trend, season and remainder",
-        "https://github.com/DC-research/TEMPO",
-        "TEMPO-80M_v1.pth",
-        "repository MIT; check the model page",
-        "mit",
-    ),
-    PublishedWeights(
-        "timesnet",
-        "convolutions over periods folded to images",
-        "https://github.com/yuhaoxu99/EnECG",
-        "checkpoint.pth",
-        _NO_LICENCE,
-        UNKNOWN_LICENCE,
-    ),
-    PublishedWeights(
-        "xresnet1d",
-        "residual CNN (xresnet1d101): the supervised baseline, trained on PTB-XL alone",
-        "https://github.com/helme/ecg_ptbxl_benchmarking",
-        "fastai_xresnet1d101.pth",
-        f"{_NO_LICENCE}; repository GPL 3",
-        UNKNOWN_LICENCE,
-    ),
+# A registered backbone of someone's own may inherit what its parent's file says of itself, but publishes nothing here.
+PUBLISHED = tuple(
+    PublishedBackbone(**vars(model_class.published), model_class=model_class)
+    for model_class in BACKBONES.values()
+    if model_class.published is not None and "published" in vars(model_class)
 )
-
-
-def published_weights(name: str) -> PublishedWeights:
-    """Return what is published for a backbone, by its name."""
-    return next(weights for weights in PUBLISHED if weights.name == name)
 
 
 def published_table() -> str:
@@ -139,4 +67,11 @@ def published_table() -> str:
             f"| `{weights.name}` | {weights.architecture} | {weights.num_parameters / 1e6:.3g} M | "
             f"{weights.input_size} | [{page}]({weights.source}) | {weights.licence} |"
         )
+    return "\n".join(rows)
+
+
+def mask_rule_table() -> str:
+    """Return in Markdown how each backbone treats missing leads and padding."""
+    rows = ["| backbone | missing leads and padding |", "|---|---|"]
+    rows += [f"| `{weights.name}` | {weights.model_class.mask_rule} |" for weights in PUBLISHED]
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""Macro AUROC and AUPRC as an `evaluate` metric.
+"""Macro AUROC and AUPRC as a metric of Hugging Face's `evaluate`.
 
 `evaluate` copies this file elsewhere before it loads it, hence the absolute import of the package.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from modeling_enecg.evaluation.metrics import multilabel_scores
+from modeling_enecg.evaluation import multilabel_scores
 
 _DESCRIPTION = """
 Macro AUROC and macro AUPRC (average precision) of multi-label ECG predictions.
@@ -17,8 +17,8 @@ Labels with one class only are left out of the means.
 
 _INPUTS_DESCRIPTION = """
 Args:
-    predictions: one list of scores (logits or probabilities) a record, one score a label.
-    references: one list of 0 or 1 a record, one a label.
+    predictions: one list of scores (logits or probabilities) per record, one score per label.
+    references: one list of 0 or 1 per record, one per label.
 
 Returns:
     macro_auroc, macro_auprc: means over the labels with both classes; nan if there is none.
@@ -26,12 +26,13 @@ Returns:
 
 
 class MultilabelECG(evaluate.Metric):
-    """`evaluate` metric over `multilabel_scores`.
-
-    Use it directly or through `evaluate.load("modeling_enecg/evaluation/multilabel_ecg.py")`:
+    """`multilabel_scores` as a metric of `evaluate`, for loops that collect predictions batch by batch.
 
     ```python
-    metric = MultilabelECG()
+    import evaluate
+    from modeling_enecg.evaluation import multilabel_ecg
+
+    metric = evaluate.load(multilabel_ecg.__file__)
     metric.add_batch(predictions=logits, references=targets)  # both of shape (num_records, num_labels)
     metric.compute()  # {"macro_auroc": ..., "macro_auprc": ...}
     ```

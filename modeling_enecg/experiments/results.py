@@ -1,6 +1,5 @@
 """What a study's runs came to: their scores, their costs, and on what they were measured."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..run_folder import HISTORY, METRICS, RUN_INFO
+from ..runs.info import RunInfo
+from ..runs.run import Run
 from .study import TASK_AXIS, Study, StudyRun
 
 COST = "cost"  # stands for the task of what a run cost
@@ -21,13 +21,13 @@ class RunResult:
     Attributes:
         run (`StudyRun`): The run.
         metrics (`dict[str, Any]`): `metrics.json`.
-        info (`dict[str, Any]`): `run_info.json`.
+        info (`RunInfo`): What is said of it.
         history (`dict[str, Any]`): `history.json` of its last stage.
     """
 
     run: StudyRun
     metrics: dict[str, Any]
-    info: dict[str, Any]
+    info: RunInfo
     history: dict[str, Any]
 
 
@@ -71,24 +71,21 @@ def read_results(study: Study, runs: Sequence[StudyRun], folder: Path) -> StudyR
     return StudyResults(results, pd.DataFrame(rows, columns=columns).astype({"point": float}))
 
 
-def run_costs(info: dict[str, Any]) -> dict[str, float | None]:
-    """Return what a run cost, from its `run_info.json`: the share of weights that train, seconds, MB."""
-    stages = info["stages"].values()
-    gpu_peaks = [stage["gpu_peak_mb"] for stage in stages if stage["gpu_peak_mb"] is not None]
+def run_costs(info: RunInfo) -> dict[str, float | None]:
+    """Return what a run cost, the share of weights that train, seconds, MB."""
+    stages = info.stages.values()
+    gpu_peaks = [stage.gpu_peak_mb for stage in stages if stage.gpu_peak_mb is not None]
     return {
-        "trainable_share": max(stage["num_trainable"] for stage in stages) / info["num_parameters"],
-        "seconds": sum(stage["seconds"] for stage in stages),
-        "peak_mb": max(stage["peak_mb"] for stage in stages),
+        "trainable_share": max(stage.num_trainable for stage in stages) / info.num_parameters,
+        "seconds": sum(stage.seconds for stage in stages),
+        "peak_mb": max((stage.peak_mb for stage in stages if stage.peak_mb is not None), default=None),
         "gpu_peak_mb": max(gpu_peaks, default=None),
     }
 
 
 def _read_run(run: StudyRun, folder: Path) -> RunResult:
-    def read(name: str) -> dict[str, Any]:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-
-    info = read(RUN_INFO)
-    return RunResult(run, read(METRICS), info, read(f"{list(info['stages'])[-1]}/{HISTORY}"))
+    done = Run(folder)
+    return RunResult(run, done.metrics, done.info, done.history(list(done.info.stages)[-1]))
 
 
 def _score_rows(study: Study, result: RunResult) -> list[dict[str, Any]]:

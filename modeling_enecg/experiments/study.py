@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..settings import SettingsError, check_fields, merged, missing_fields, read_settings, suggest
 from ..training.recipe import Recipe, load_recipe
-from ..training.settings import RecipeError, check_fields, merged, missing_fields, read_settings, suggest
 
 STUDIES = "experiments"  # the folder of `configs` that holds them, one folder a paper
 TASK_AXIS = "task"  # its options are columns of the tables; other axes make the rows
@@ -60,7 +60,7 @@ class StudyRun:
             **settings: Further fields, such as `data_dir`.
 
         Raises:
-            RecipeError: if a field is not legal.
+            SettingsError: if a field is not legal.
         """
         given = {**settings, "output_dir": str(folder / self.name), "seed": self.seed, "subset_seed": self.seed}
         if self.starts_from is not None:
@@ -207,7 +207,7 @@ def load_study(configs: str | Path, name: str, small: bool = False, seeds: Seque
             content["title"] = f"{content.get('title')} (small form)"
             content["notes"] = [SMALL_NOTE, *content.get("notes", [])]
         check_fields(content, Study, "")
-    except RecipeError as error:
+    except SettingsError as error:
         raise StudyError(f"{path}: {error}") from error
     if missing := missing_fields(content, Study):
         raise StudyError(f"{path}: lacks {', '.join(missing)}.")

@@ -12,9 +12,8 @@ from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS
 from ..adapters import BASE_FOLDER, ENECG_FILE
 from ..backbones import BACKBONES
 from ..modeling_enecg import EnECGModel
-from ..run_folder import EXPERTS, METRICS, RUN_INFO
+from ..runs.run import CARD, EXPERTS, METRICS, RECIPE, RUN_INFO
 
-CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER = (ADAPTER_CONFIG, "adapter_model.safetensors", ENECG_FILE, CARD)
 _REPORT = (METRICS, EXPERTS, RUN_INFO, "conversion_report.json")
@@ -41,7 +40,7 @@ def model_files(folder: Path) -> Files:
     if model_type not in (EnECGModel.config_class.model_type, *BACKBONES):
         raise ValueError(f"{folder} holds a model of type {model_type!r}, which is none of this package.")
     needed = [CONFIG_NAME, FEATURE_EXTRACTOR_NAME, *_weight_files(folder), *_code_files(folder)]
-    if (folder / "recipe.yaml").exists():  # of a run, which writes these last
+    if (folder / RECIPE).exists():  # of a run, which writes these last
         needed += [CARD, METRICS]
     if (folder / CARD).exists():
         needed += re.findall(r"\]\((figures/[^)]+)\)", text_of(folder / CARD))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..conversion.published import UNKNOWN_LICENCE
+from ..modeling_backbone import UNKNOWN_LICENCE
 
 
 class ExpertWeights(NamedTuple):

@@ -12,12 +12,12 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.utils import CONFIG_NAME
 
 from ..adapters import BASE_FOLDER, ENECG_FILE, is_adapter, load_adapter
-from ..evaluation.card import PLACE, model_card, rebased_card
 from ..expert_references import model_source
 from ..modeling_enecg import EnECGModel
+from ..runs.portable import is_hub_id, machine_paths
+from .card import PLACE, model_card, rebased_card
 from .files import ADAPTER_CONFIG, CARD, OWNED, Files, adapter_files, model_files, text_of
 from .licences import ExpertWeights, expert_weights, licence_metadata
-from .portable import is_hub_id, machine_paths
 from .upload import Push
 
 

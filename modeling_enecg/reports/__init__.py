@@ -1,8 +1,8 @@
 """Reports on finished runs: everything about one or several, and how two differ."""
 
+from ..runs.run import read_run
 from .compare import ComparisonOptions, compare_runs, comparison_markdown, write_comparison
 from .evaluate import ReportOptions
-from .predicted_run import read_run
 from .report import write_full_report
 
 __all__ = [

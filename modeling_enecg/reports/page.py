@@ -3,13 +3,14 @@
 import base64
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+
+from ..runs.shipped import template
 
 FIGURES = "figures"  # the folder of the pictures, beside the Markdown
 
@@ -68,19 +69,39 @@ def render_html(title: str, notices: Sequence[str], sections: Sequence[Section],
         content = base64.b64encode((folder / FIGURES / picture.name).read_bytes()).decode("ascii")
         return f"data:image/png;base64,{content}"
 
-    template = _environment(autoescape=True, embedded=embedded).get_template("report.html")
-    return template.render(title=title, notices=notices, sections=sections)
+    page = _environment(autoescape=True, embedded=embedded).get_template("report.html")
+    return page.render(title=title, notices=notices, sections=sections)
 
 
 def render_markdown(title: str, notices: Sequence[str], sections: Sequence[Section]) -> str:
     """Return the same as Markdown, with pictures as files; see `render_html`."""
-    template = _environment(autoescape=False, figures=FIGURES).get_template("report.md")
-    return template.render(title=title, notices=notices, sections=sections)
+    page = _environment(autoescape=False, figures=FIGURES).get_template("report.md")
+    return page.render(title=title, notices=notices, sections=sections)
+
+
+def render_latex(title: str, sections: Sequence[Section]) -> str:
+    """Return the tables alone as LaTeX, each with its caption and label; see `render_html`."""
+    tables = [
+        (" – ".join([*headings, part.caption]), part) for headings, part in _walk(sections) if isinstance(part, Table)
+    ]
+    environment = _environment(autoescape=False)
+    environment.filters["tex"] = _tex
+    return environment.get_template("report.tex").render(title=title, tables=tables)
+
+
+def _walk(
+    sections: Sequence[Section], headings: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Table | Picture]]:
+    """Give every table and picture in order, with the headings that it stands under."""
+    for section in sections:
+        own = (*headings, section.title)
+        yield from ((own, part) for part in section.parts)
+        yield from _walk(section.sections, own)
 
 
 def _environment(autoescape: bool, **values: object) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files("model_cards") / name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(template),
         undefined=jinja2.StrictUndefined,
         autoescape=autoescape,
         trim_blocks=True,
@@ -95,3 +116,30 @@ def _environment(autoescape: bool, **values: object) -> jinja2.Environment:
 def _plain(text: str) -> str:
     """Return a text on one line that Markdown shows as it is."""
     return re.sub(r"[\\`*|\[\]]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "²": r"\textsuperscript{2}",
+    "→": r"$\rightarrow$",
+    "·": r"$\cdot$",
+    "★": r"$\star$",
+    "†": r"\textdagger{}",
+    "–": "--",
+    "…": r"\dots{}",
+    "µ": r"\textmu{}",
+}
+
+
+def _tex(text: str) -> str:
+    """Return a text on one line that LaTeX prints as it is."""
+    return "".join(_TEX.get(sign, sign) for sign in " ".join(text.split()))

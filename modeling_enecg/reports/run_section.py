@@ -3,55 +3,53 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..evaluation.card import cost_rows
-from ..evaluation.resampling import number_patients
+from ..evaluation.bootstrap import number_patients
 from ..evaluation.subgroups import GROUPS
+from ..hub.card import cost_rows
+from ..runs.run import Run
 from .page import Cell, Row, Section, Table
-from .predicted_run import PredictedRun
 from .task_section import Pictures, task_section
 
 
-def run_section(
-    run: PredictedRun, name: str, evaluation: Mapping[str, Any], pictures: Mapping[str, Pictures]
-) -> Section:
+def run_section(run: Run, name: str, evaluation: Mapping[str, Any], pictures: Mapping[str, Pictures]) -> Section:
     """Return everything that a report says of one run.
 
     Args:
-        run (`PredictedRun`): The run.
+        run (`Run`): The run.
         name (`str`): What the report calls it.
         evaluation (`Mapping[str, Any]`): What `evaluate_run` gives.
         pictures (`Mapping[str, Mapping[str, Picture]]`): By task and kind, what `draw_task` gives.
     """
     facts = Table("The run", ["what", "value"], [Row([Cell(what), Cell(value)]) for what, value in _facts(run)], 2)
-    note = run.info["dataset"].get("note", "")
+    note = run.info.dataset.note
     tasks = [task_section(run, task, evaluation[task.name], pictures[task.name]) for task in run.tasks]
     missing = [GROUPS[column] for column in GROUPS if column not in run.splits["test"].records]
     lacking = f"No subgroups by {', '.join(missing)}: the run's predictions do not hold them." if missing else ""
-    tables = [facts, _cost_table(run)] if run.info["stages"] else [facts]
-    return Section(name, [text for text in (note, lacking) if text], [*tables], tasks)
+    tables = [facts, _cost_table(run)] if run.info.stages else [facts]
+    return Section(name, [text for text in (note, *run.info.remarks(), lacking) if text], [*tables], tasks)
 
 
-def _facts(run: PredictedRun) -> list[tuple[str, str]]:
+def _facts(run: Run) -> list[tuple[str, str]]:
     info, test = run.info, run.splits["test"].records
-    dataset, recipe = info["dataset"], info["recipe"]
+    dataset, recipe = info.dataset, info.recipe or {}
     num_patients = number_patients(test["patient_id"], len(test)).max() + 1
     facts = [
-        ("experts", "; ".join(f"{name}: {source}" for name, source in info["experts"].items())),
-        ("parameters", f"{info['num_parameters']:,}"),
-        ("records", f"{dataset['name']}, {dataset['sampling_rate']} Hz"),
-        ("records of each split", ", ".join(f"{split} {count}" for split, count in dataset["num_records"].items())),
-        ("patients in the test fold", f"{num_patients} with {len(test)} records"),
-        ("device", f"{info['device']}, {info['num_processes']} process{'es' if info['num_processes'] > 1 else ''}"),
+        ("experts", "; ".join(f"{name}: {source}" for name, source in info.experts.items())),
+        ("parameters", f"{info.num_parameters:,}"),
+        ("records", f"{dataset.name}, {dataset.sampling_rate} Hz"),
+        ("records of each split", ", ".join(f"{split} {count}" for split, count in dataset.num_records.items())),
+        ("patients among the test records", f"{num_patients} with {len(test)} records"),
+        ("device", f"{info.device}, {info.num_processes} process{'es' if info.num_processes > 1 else ''}"),
         ("seed of the training", str(recipe.get("seed", "not known"))),
-        ("versions", ", ".join(f"{package} {version}" for package, version in info["versions"].items())),
-        ("commit", str(info.get("commit") or "not known")),
+        ("versions", ", ".join(f"{package} {version}" for package, version in info.versions.items())),
+        ("commit", str(info.commit or "not known")),
     ]
     if recipe.get("permute_labels"):
         facts.append(("labels", "permuted before training: a control, not a result"))
     return facts
 
 
-def _cost_table(run: PredictedRun) -> Table:
+def _cost_table(run: Run) -> Table:
     columns = {
         "stage": "stage",
         "num_epochs": "epochs",

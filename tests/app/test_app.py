@@ -20,10 +20,10 @@ import torch
 pytest.importorskip("gradio", reason="gradio is not installed here; `make test-app` runs these tests")
 
 import app
-from dataset_scripts.simulate_ptbxl import simulate_ptbxl
 from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.io import read_ecg
-from modeling_enecg.labels import TASK_LABELS, describe
 from modeling_enecg.prediction import Predictor
 
 ROOT = Path(__file__).parents[2]

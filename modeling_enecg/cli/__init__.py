@@ -1,0 +1,5 @@
+"""The command `enecg`."""
+
+from .main import main
+
+__all__ = ["main"]

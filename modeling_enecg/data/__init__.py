@@ -1,0 +1,1 @@
+"""Datasets: from files to what a model is trained on."""

@@ -1,0 +1,1 @@
+"""Folders of ECG files with a table of labels."""

@@ -1,0 +1,1 @@
+"""A simulator of 12-lead ECGs, in the layout of PTB-XL."""

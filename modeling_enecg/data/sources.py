@@ -1,0 +1,163 @@
+"""Where a recipe's records come from: PTB-XL, MIMIC-IV-ECG, a folder of one's own, or Parquet files of any of them.
+
+Every source gives the same columns: `ecg_id`, `patient_id`, `signal` (bytes of int16 microvolts, leads before
+samples), where they differ between records `sampling_rate` and `lead_names`, and one column a task.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+from accelerate import PartialState
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from .errors import DatasetError
+from .folder.wfdb_folder import WFDBFolder
+from .mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
+from .ptbxl.ptbxl import PTBXL
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which dataset is read, and how.
+
+    Args:
+        data_dir (`str`): The folder of PTB-XL, of MIMIC-IV-ECG, of records with a `dataset.yaml`, or of Parquet files;
+            or a dataset's Hub id.
+        sampling_rate (`int`, *optional*, defaults to 500): Of PTB-XL's records, 100 or 500 Hz.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"skip"` leaves bad records out.
+        rr_interval (`bool`, *optional*, defaults to False): Whether RR intervals are measured in PTB-XL's records.
+        builder_options (`Mapping[str, Any]`, *optional*): Further options of the dataset's builder.
+        num_proc (`int`, *optional*): Processes that read.
+        cache_dir (`str`, *optional*): Where the dataset is kept; `datasets`' cache by default.
+    """
+
+    data_dir: str
+    sampling_rate: int = 500
+    on_error: str = "raise"
+    rr_interval: bool = False
+    builder_options: Mapping[str, Any] = field(default_factory=dict)
+    num_proc: int | None = None
+    cache_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset that has been found, and not read yet.
+
+    Attributes:
+        name (`str`): What the model card calls it.
+        features (`datasets.Features`): Its columns.
+        read (`Callable`): Reads splits of these names, as far as there are such, and caches them.
+        files (`Mapping[str, list[str]]`): By split, Parquet files that can be streamed; empty where there are none.
+        options (`DatasetOptions`): How it is read.
+    """
+
+    name: str
+    features: datasets.Features
+    read: Callable[[Sequence[str]], Mapping[str, datasets.Dataset]]
+    files: Mapping[str, list[str]]
+    options: DatasetOptions
+
+
+def find_source(options: DatasetOptions) -> Source:
+    """Tell by what lies at `data_dir` which dataset it is.
+
+    Raises:
+        DatasetError: if there is no dataset of a known kind.
+    """
+    folder = Path(options.data_dir)
+    if (folder / "ptbxl_database.csv").is_file():
+        config = {"config_name": f"{options.sampling_rate}hz", "rr_interval": options.rr_interval}
+        return _built(options, PTBXL, _ptbxl_name(folder), config)
+    if (folder / "record_list.csv").is_file():
+        return _built(options, MIMICIVECG, "MIMIC-IV-ECG", {})
+    if folder.is_file() or (folder / "dataset.yaml").is_file():
+        return _built(options, WFDBFolder, folder.stem, {})
+    return _parquet(options)
+
+
+def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str, config: Mapping[str, Any]) -> Source:
+    try:
+        builder = builder_class(
+            data_dir=options.data_dir,
+            cache_dir=options.cache_dir,
+            on_error=options.on_error,
+            **config,
+            **options.builder_options,
+        )
+    except ValueError as error:
+        unknown = [name for name in options.builder_options if f"doesn't have a '{name}' key" in str(error)]
+        if not unknown:
+            raise
+        reason = f"{builder_class.__name__} has no option {unknown[0]!r}."
+        raise DatasetError(None, None, "dataset_options", reason) from error
+
+    def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
+        with PartialState().main_process_first():
+            builder.download_and_prepare(num_proc=options.num_proc)
+            prepared = builder.as_dataset()
+        return {split: prepared[split] for split in splits if split in prepared}
+
+    return Source(name, builder.info.features, read, {}, options)
+
+
+def _parquet(options: DatasetOptions) -> Source:
+    folder = Path(options.data_dir)
+    if folder.is_dir() and not any(folder.rglob("*.parquet")):
+        raise _no_dataset(
+            f"{folder} holds neither ptbxl_database.csv (PTB-XL), record_list.csv (MIMIC-IV-ECG), "
+            "dataset.yaml (records of your own) nor Parquet files."
+        )
+    if not folder.is_dir():
+        _check_repo_id(options.data_dir)
+    # Absolute, since a folder's own name might be that of a loading script of `datasets`, such as parquet.
+    path = str(folder.absolute()) if folder.is_dir() else options.data_dir
+    try:
+        configs = datasets.get_dataset_config_names(path)
+        wanted = f"{options.sampling_rate}hz"
+        config = wanted if wanted in configs else None
+        builder = datasets.load_dataset_builder(path, config, cache_dir=options.cache_dir)
+    except (OSError, ValueError) as error:
+        raise _no_dataset(f"{options.data_dir}: {' '.join(str(error).split())}") from error
+    files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
+
+    def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
+        with PartialState().main_process_first():
+            return {
+                split: datasets.load_dataset(
+                    "parquet", data_files={split: files[split]}, split=split, cache_dir=options.cache_dir
+                )
+                for split in splits
+                if split in files
+            }
+
+    features = builder.info.features
+    if features is None:  # without a dataset card, the files say it
+        stream = datasets.load_dataset("parquet", data_files=next(iter(files.values())), split="train", streaming=True)
+        features = stream.features
+    return Source(folder.name, features, read, files, options)
+
+
+def _no_dataset(reason: str) -> DatasetError:
+    return DatasetError(None, None, "data_dir", reason)
+
+
+def _check_repo_id(name: str) -> None:
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise _no_dataset(f"there is no folder {name}.") from error
+
+
+def _ptbxl_name(folder: Path) -> str:
+    """Name the data, and say so where they are simulated."""
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    return "simulated records in the layout of PTB-XL" if re.search(r"\bsimulated\b", text, re.I) else "PTB-XL"

@@ -1,0 +1,97 @@
+"""Predicting a whole dataset, shared among the processes of the launcher, into one Parquet file."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from ..data.rows import row_signal
+from ..data.sources import SPLITS, DatasetOptions, find_source
+from ..expert_references import weights_digest
+from ..runs.predictions import IDS
+from .parts import write_in_parts
+from .predictor import Predictor
+from .table import finding_columns
+
+RECORDS_PER_PART = 256  # little is lost by a kill, and all processes have work
+
+
+def predict_dataset(
+    predictor: Predictor, options: DatasetOptions, output: str | Path, splits: Sequence[str] | None = None
+) -> Path:
+    """Predict every record of a dataset once, whatever its quality.
+
+    Args:
+        predictor ([`Predictor`]): The model with its feature extractor.
+        options ([`DatasetOptions`]): The dataset.
+        output (`str` or `Path`): The Parquet file: `ecg_id`, `patient_id`, `split` and `quality` of a record, and what
+            `finding_columns` gives.
+        splits (`Sequence[str]`, *optional*, defaults to all): Which.
+
+    Returns:
+        `Path`: The file.
+
+    Raises:
+        FolderInUseError: if another process predicts into the same file.
+        ValueError: if there is no such split, or no record; the output is a folder, or beside it there are parts of
+            another prediction; or a record cannot be predicted.
+    """
+    rows = _read(options, splits)
+    parts = {
+        f"{split}-{start:010d}": (split, range(start, min(start + RECORDS_PER_PART, len(records))))
+        for split, records in rows.items()
+        for start in range(0, len(records), RECORDS_PER_PART)
+    }
+
+    def make(name: str) -> pa.Table:
+        split, indices = parts[name]
+        table = _predict(predictor, rows[split].select(indices), options.sampling_rate)
+        return table.add_column(len(IDS), "split", pa.array([split] * len(table)))
+
+    return write_in_parts(output, _digest(predictor, options, rows), list(parts), make)
+
+
+def _read(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str, datasets.Dataset]:
+    """Read the wanted splits, which must be there, or those that are."""
+    source = find_source(options)
+    names = list(dict.fromkeys(wanted or SPLITS))
+    rows = source.read(names)
+    missing = [name for name in names if name not in rows]
+    if missing and (wanted or not rows):
+        known = ", ".join(source.files or source.read(SPLITS))
+        raise ValueError(f"{options.data_dir} has no split {', '.join(missing)}; there are {known}.")
+    if not any(map(len, rows.values())):
+        raise ValueError(f"{options.data_dir} has no records in {', '.join(rows)}.")
+    return rows
+
+
+def _digest(predictor: Predictor, options: DatasetOptions, rows: Mapping[str, datasets.Dataset]) -> str:
+    """Return a digest of all that determines the predictions, and how they are divided."""
+    model = predictor.model
+    parts = [model.config.to_json_string(), weights_digest(model), predictor.extractor.to_json_string()]
+    parts += [str(options.sampling_rate), str(RECORDS_PER_PART)]
+    parts += [text for split, records in rows.items() for text in (split, records._fingerprint)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _predict(predictor: Predictor, records: datasets.Dataset, sampling_rate: float) -> pa.Table:
+    """Return a row per record: its ids, the verdict on it, and every task's outputs."""
+    current: list[Any] = [None]
+
+    def signals() -> Iterator[dict[str, Any]]:
+        for row in records:
+            current[0] = row["ecg_id"]
+            yield row_signal(row, sampling_rate)._asdict()
+
+    try:
+        results = list(predictor.predict(signals(), force=True))
+    except ValueError as error:
+        raise ValueError(f"Record {current[0]}: {error}") from error
+    table = records.select_columns(list(IDS)).with_format("arrow")[:].replace_schema_metadata()
+    table = table.append_column("quality", pa.array([found.quality.verdict for found in results], pa.string()))
+    for name, column in finding_columns(list(predictor.model.tasks.values()), results).items():
+        table = table.append_column(name, column)
+    return table

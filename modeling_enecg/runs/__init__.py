@@ -1,0 +1,1 @@
+"""Run folders: what lies where, what is said of a run, and how files are written."""

@@ -1,0 +1,105 @@
+"""The command `enecg` itself: its help, its speed, and how mistakes end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modeling_enecg import __version__
+from modeling_enecg.cli import main
+from modeling_enecg.cli.main import command_names
+
+COMMAND = Path(sys.executable).with_name("enecg")
+HEAVY = ("torch", "transformers", "numpy", "scipy", "datasets", "pandas", "matplotlib")
+
+
+def printed(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def heavy_imports(*arguments):
+    """Which large libraries the installed command imports, with what it says on standard error."""
+    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    process = subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False)
+    lines = [line for line in process.stderr.splitlines() if line.startswith("import time:")]
+    modules = {line.rsplit("|", 1)[1].strip() for line in lines}
+    assert len(modules) > 50
+    said = [line for line in process.stderr.splitlines() if not line.startswith("import time:")]
+    return modules & set(HEAVY), "\n".join(said)
+
+
+def test_the_version_is_printed(capsys):
+    assert printed(capsys, "--version") == f"enecg {__version__}\n"
+
+
+def test_help_lists_every_command_and_says_what_the_project_is_not(capsys):
+    output = printed(capsys, "--help")
+    assert "not a medical device" in output
+    for name in command_names():
+        assert f"\n    {name} " in output or f"\n    {name}\n" in output
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_a_command_explains_itself_in_sentences_with_an_example(capsys, name):
+    output = printed(capsys, name, "--help")
+    assert output.startswith(f"usage: enecg {name}")
+    assert f"example:\n  enecg {name}" in output
+    description = output.split("\n\n")[1]
+    assert description[0].isupper()
+    assert description.endswith(".")
+
+
+def test_a_command_is_needed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "usage: enecg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("predict", "--help"), ("recipes",)])
+def test_what_needs_no_library_imports_none(arguments):
+    assert heavy_imports(*arguments) == (set(), "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "nowhere", "record"),
+        ("predict", "nowhere", "--dataset", "data", "--output", "out.parquet"),
+        ("evaluate", "nowhere", "--dataset", "data", "--output", "out"),
+        ("report", "nowhere"),
+        ("compare", "nowhere", "nowhere"),
+        ("push", "nowhere", "--to", "org/name"),
+        ("train", "ptbxl_smoke", "--data_dir", "nowhere", "--output_dir", "out"),
+        ("train", "ptbxl_smoke", "--data_dir=nowhere"),
+        ("experiment", "all", "--data_dir", "nowhere", "--output_dir", "out"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:3]),
+)
+def test_a_folder_that_is_not_there_is_named_at_once(arguments):
+    assert heavy_imports(*arguments) == (set(), f"enecg {arguments[0]}: There is no folder nowhere.")
+
+
+def test_a_library_that_is_missing_is_named_with_the_way_to_install_it(monkeypatch, fail):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    monkeypatch.setattr("modeling_enecg.cli.experts.run", _need_pydicom)
+    assert fail("experts") == (
+        "enecg experts: Reading this file needs the package pydicom: pip install 'enecg[formats]'."
+    )
+
+
+def _need_pydicom(options):
+    from modeling_enecg.ecg_file import need
+
+    need("pydicom")
+
+
+def test_a_fault_in_the_code_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("modeling_enecg.cli.experts.run", lambda options: {}["absent"])
+    with pytest.raises(KeyError):
+        main(["experts"])

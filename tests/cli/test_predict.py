@@ -1,0 +1,241 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+from PIL import Image
+from transformers import AutoFeatureExtractor, AutoModel
+
+from modeling_enecg import ECGFeatureExtractor, EnECGModel, Task
+from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
+from modeling_enecg.io import read_ecg
+from modeling_enecg.leads import STANDARD_LEADS
+from tests.helpers.training import tiny_ecgfounder
+
+FINDINGS = list(TASK_LABELS["superdiagnostic"])
+COMMAND = Path(sys.executable).with_name("enecg")
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """A small ensemble of two experts with a task of each type, not to be changed."""
+    tasks = [
+        Task("superdiagnostic", "multi_label_classification", FINDINGS),
+        Task("sex", "single_label_classification", ["male", "female"]),
+        Task("age", "regression", unit="years", target_mean=[60.0], target_std=[15.0]),
+    ]
+    model = EnECGModel.from_experts(
+        {"first": tiny_ecgfounder(0), "second": tiny_ecgfounder(1)}, tasks, head_hidden_sizes=[]
+    )
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    model.save_pretrained(folder)
+    ECGFeatureExtractor(**model.backbones["first"].config.feature_extractor_settings()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record(simulated):
+    return simulated / "records500" / "00000" / "00007_hr"
+
+
+def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
+    lines = run("predict", model_dir, record).splitlines()
+    assert lines[:2] == [str(record), f"  10.0 s at 500 Hz; {', '.join(STANDARD_LEADS)}"]
+    results = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    for label in FINDINGS:
+        value = results["superdiagnostic"]["outputs"][label]
+        assert [line for line in lines if f"{value:8.3f}  {label} " in line and describe(label) in line]
+    values = [float(line.split()[0]) for line in lines[lines.index("  superdiagnostic") + 1 :][: len(FINDINGS)]]
+    assert values == sorted(values, reverse=True)
+    assert f"{results['age']['outputs']['age']:8.3f} years" in "\n".join(lines)
+    assert "gate: first 0.50, second 0.50" in "\n".join(lines)
+
+
+def test_predict_json_holds_probabilities_of_all_labels(run, model_dir, record):
+    (result,) = json.loads(run("predict", model_dir, record, "--json"))
+    assert result["record"] == str(record)
+    tasks = result["tasks"]
+    assert list(tasks) == ["superdiagnostic", "sex", "age"]
+    assert list(tasks["superdiagnostic"]["outputs"]) == FINDINGS
+    assert all(0 <= value <= 1 for value in tasks["superdiagnostic"]["outputs"].values())
+    assert sum(tasks["sex"]["outputs"].values()) == pytest.approx(1)
+    assert tasks["age"]["unit"] == "years"
+    for task in tasks.values():
+        assert sum(task["gate_weights"].values()) == pytest.approx(1)
+
+
+@torch.inference_mode()
+def test_predict_gives_what_the_model_gives(run, model_dir, record):
+    content = wfdb.rdrecord(str(record))
+    model, extractor = AutoModel.from_pretrained(model_dir), AutoFeatureExtractor.from_pretrained(model_dir)
+    inputs = extractor(content.p_signal.T, content.fs, content.sig_name, return_tensors="pt")
+    logits = model(**inputs).logits
+    tasks = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    given = list(tasks["superdiagnostic"]["outputs"].values())
+    assert given == pytest.approx(logits["superdiagnostic"][0].sigmoid().tolist(), abs=1e-6)
+    assert tasks["age"]["outputs"]["age"] == pytest.approx(logits["age"].item(), abs=1e-4)
+
+
+def test_predict_takes_several_records_under_any_of_their_names(run, model_dir, record, simulated):
+    other = simulated / "records100" / "00000" / "00008_lr"
+    results = json.loads(run("predict", model_dir, record, f"{record}.hea", f"{record}.dat", other, "--json"))
+    assert [result["record"] for result in results] == [str(record), f"{record}.hea", f"{record}.dat", str(other)]
+    assert results[0]["tasks"] == results[1]["tasks"] == results[2]["tasks"] != results[3]["tasks"]
+
+
+def test_predict_knows_leads_by_name(run, model_dir, record, tmp_path):
+    content = wfdb.rdrecord(str(record), physical=False)
+    order = [5, 0, 11, 1, 6, 7, 8, 9, 10, 2, 3, 4]
+    wfdb.wrsamp(
+        *("shuffled", content.fs, content.units, [content.sig_name[lead] for lead in order]),
+        d_signal=content.d_signal[:, order],
+        fmt=content.fmt,
+        adc_gain=content.adc_gain,
+        baseline=content.baseline,
+        write_dir=str(tmp_path),
+    )
+    results = json.loads(run("predict", model_dir, record, tmp_path / "shuffled", "--json"))
+    assert results[0]["tasks"] == results[1]["tasks"]
+
+
+def test_predict_draws_the_record(run, model_dir, record, tmp_path):
+    run("predict", model_dir, record, "--plot", tmp_path / "ecg.png")
+    with Image.open(tmp_path / "ecg.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 300
+        assert len(set(image.convert("L").get_flattened_data())) > 10
+
+
+def broken_record(tmp_path, record, kind):
+    for ending in (".hea", ".dat"):
+        shutil.copy(f"{record}{ending}", tmp_path)
+    path = tmp_path / record.name
+    signal = path.with_suffix(".dat")
+    if kind == "missing":
+        return tmp_path / "absent"
+    if kind == "truncated":
+        signal.write_bytes(signal.read_bytes()[:1000])
+    elif kind == "nan":
+        signal_mv = read_ecg(record).signal_mv
+        signal_mv[:, 100:140] = np.nan
+        return write_record(tmp_path / "gap", signal_mv, STANDARD_LEADS)
+    elif kind == "header":
+        path.with_suffix(".hea").write_text("no header at all\n")
+    return path
+
+
+def write_record(path, signal_mv, leads):
+    num_leads = len(leads)
+    wfdb.wrsamp(
+        *(path.name, 500, ["mV"] * num_leads, list(leads), signal_mv.T),
+        fmt=["16"] * num_leads,
+        adc_gain=[1000.0] * num_leads,
+        baseline=[0] * num_leads,
+        write_dir=str(path.parent),
+    )
+    return path
+
+
+@pytest.mark.parametrize("kept", [["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"], ["II"]])
+def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
+    whole = read_ecg(record)
+    signal_mv, leads = whole.signal_mv, whole.lead_names
+    path = write_record(tmp_path / "few", signal_mv[[leads.index(lead) for lead in kept]], kept)
+    few, whole = json.loads(run("predict", model_dir, path, record, "--json"))
+    values, wanted = (list(result["tasks"]["superdiagnostic"]["outputs"].values()) for result in (few, whole))
+    assert np.isfinite(values).all()
+    assert few["lead_names"] == kept
+    assert few["missing_leads"] == ([] if len(kept) == 8 else [lead for lead in STANDARD_LEADS if lead != "II"])
+    assert (values == pytest.approx(wanted, abs=1e-3)) == (len(kept) == 8)
+
+
+def test_predict_averages_the_windows_of_a_long_recording(run, model_dir, record, simulated, tmp_path):
+    other = record.with_name("00008_hr")
+    joined = np.hstack([read_ecg(path).signal_mv for path in (record, other)])
+    path = write_record(tmp_path / "long", joined, STANDARD_LEADS)
+    first, second, long = (
+        result["tasks"]["age"]["outputs"]["age"]
+        for result in json.loads(run("predict", model_dir, record, other, path, "--json"))
+    )
+    assert long == pytest.approx((first + second) / 2, abs=1e-3)
+    assert first != pytest.approx(second, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no WFDB header"),
+        ("truncated", "holds at most"),
+        ("nan", "Every lead has missing samples in every window"),
+        ("header", "the WFDB header is damaged"),
+    ],
+)
+def test_predict_refuses_a_bad_record_by_name(fail, model_dir, record, tmp_path, kind, message):
+    path = broken_record(tmp_path, record, kind)
+    line = fail("predict", model_dir, record, path)
+    assert message in line
+    assert path.name in line
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No look-up on the Hub, also where the network is there."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    "kind",
+    ["absolute", "relative", "empty", "backbone", "no_extractor", "no_weights", "damaged_weights", "damaged_config"],
+)
+def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "model"
+    if kind == "backbone":
+        tiny_ecgfounder().save_pretrained(folder)
+    elif kind == "empty":
+        folder.mkdir()
+    elif kind not in ("absolute", "relative"):
+        shutil.copytree(model_dir, folder)
+        name = {"no_extractor": "preprocessor_config.json", "damaged_config": "config.json"}.get(
+            kind, "model.safetensors"
+        )
+        (folder / name).unlink()
+        if kind.startswith("damaged"):
+            (folder / name).write_text("{damaged")
+    line = fail("predict", "no/model" if kind == "relative" else folder, record)
+    if kind == "backbone":
+        assert "'enecg-ecgfounder', which has no tasks" in line
+
+
+def test_predict_plots_one_record_only(fail, model_dir, record, tmp_path):
+    line = fail("predict", model_dir, record, record, "--plot", tmp_path / "ecg.png")
+    assert "--plot draws one record" in line
+    assert not (tmp_path / "ecg.png").exists()
+
+
+def test_predict_refuses_a_picture_format_that_is_none(fail, model_dir, record, tmp_path):
+    fail("predict", model_dir, record, "--plot", tmp_path / "ecg.doc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_command_predicts_and_fails_with_status_1(model_dir, record):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    for path, status in ((record, 0), (f"{record}_absent", 1)):
+        process = subprocess.run(
+            [COMMAND, "predict", model_dir, path], env=environment, capture_output=True, text=True
+        )
+        assert process.returncode == status, process.stderr
+        if status == 0:
+            assert process.stdout.splitlines()[0] == str(record)
+            assert "medical device" in process.stderr
+        else:
+            assert process.stdout == ""
+            assert process.stderr.startswith("enecg predict: ")
+            assert len(process.stderr.splitlines()) == 1
