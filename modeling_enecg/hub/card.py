@@ -71,11 +71,11 @@ def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, m
         folder (`str` or `Path`): The adapter's folder.
         config (`Mapping[str, Any]`): The content of the `config.json` of the run's model.
         info (`RunInfo`): What is said of the run.
-        metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was the last.
+        metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was kept.
     """
     settings = json.loads(Path(folder, "adapter_config.json").read_text(encoding="utf-8"))
     made_for = json.loads(Path(folder, ENECG_FILE).read_text(encoding="utf-8"))
-    is_last = list(info.stages)[-1] == ADAPTER_STAGE
+    is_kept = (info.kept_stage or list(info.stages)[-1]) == ADAPTER_STAGE
     base = made_for["base"]["path"]
     data = {
         "library_name": "peft",
@@ -91,7 +91,7 @@ def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, m
         "experts": "attention" if "experts" in str(settings["target_modules"]) else "nothing",
     }
     values = {"lora": lora, "stage": info.stages[ADAPTER_STAGE], "base": base_sentence(made_for["base"])}
-    measured = metrics if is_last else {}
+    measured = metrics if is_kept else {}
     name = f"{info.name}, adapter"
     return _render("adapter.md", name, data, config, made_for["tasks"], info, measured, values)
 

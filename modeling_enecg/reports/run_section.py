@@ -26,7 +26,7 @@ def run_section(run: Run, name: str, evaluation: Mapping[str, Any], pictures: Ma
     missing = [GROUPS[column] for column in GROUPS if column not in run.splits["test"].records]
     lacking = f"No subgroups by {', '.join(missing)}: the run's predictions do not hold them." if missing else ""
     tables = [facts, _cost_table(run)] if run.info.stages else [facts]
-    return Section(name, [text for text in (note, lacking) if text], [*tables], tasks)
+    return Section(name, [text for text in (note, *run.info.remarks(), lacking) if text], [*tables], tasks)
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

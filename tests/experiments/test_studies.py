@@ -14,7 +14,7 @@ from modeling_enecg.experiments import StudyError, check_studies, list_studies, 
 from modeling_enecg.experiments.pictures import draw_pictures, draw_rows
 from modeling_enecg.experiments.results import read_results
 from modeling_enecg.experiments.tables import write_tables
-from tests.training_helpers import ROOT, recipe_fields, write_recipe
+from tests.helpers.training import ROOT, recipe_fields, write_recipe
 
 CONFIGS = ROOT / "configs"
 

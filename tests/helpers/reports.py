@@ -13,7 +13,7 @@ import pytest
 from modeling_enecg.cli import main
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.training import load_recipe, run_recipe
-from tests.training_helpers import ECGFOUNDER, read_json, recipe_fields, write_recipe
+from tests.helpers.training import ECGFOUNDER, read_json, recipe_fields, write_recipe
 
 TASKS = ["superdiagnostic", "sex", "age"]
 LEAD_SETS = ["8 leads", "lead I"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.reports import Page, simulated_records, train_ensemble, train_run, write_report
-from tests.training_helpers import read_json
+from tests.helpers.training import read_json
 
 
 @pytest.fixture(scope="session")

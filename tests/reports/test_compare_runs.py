@@ -29,7 +29,7 @@ from modeling_enecg.reports.compare import (
     write_comparison,
 )
 from tests.helpers.reports import TASKS, Page, change_json, changed_copy, predictions, train_run
-from tests.training_helpers import read_json
+from tests.helpers.training import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])
 STATEMENTS = list(TASK_LABELS["all"])

@@ -8,7 +8,7 @@ from modeling_enecg import EnECGModel
 from modeling_enecg.cli import main
 from tests.ecg_folder import write_folder
 from tests.helpers.reports import simulated_records, train_run
-from tests.training_helpers import near, read_json
+from tests.helpers.training import near, read_json
 
 pytestmark = pytest.mark.xdist_group("external_evaluation")  # its run is shared
 

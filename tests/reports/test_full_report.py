@@ -30,7 +30,7 @@ from tests.helpers.reports import (
     write_report,
 )
 from tests.helpers.scores import evaluate
-from tests.training_helpers import read_json
+from tests.helpers.training import read_json
 
 SUPERCLASSES = list(TASK_LABELS["superdiagnostic"])
 TARGETS = [f"superdiagnostic.{label}.target" for label in SUPERCLASSES]

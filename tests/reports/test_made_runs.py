@@ -9,7 +9,7 @@ from modeling_enecg.evaluation import bootstrap
 from modeling_enecg.reports import ComparisonOptions, ReportOptions, compare_runs, write_full_report
 from tests.helpers.made_runs import AGE, FINDINGS, SEX, make_run
 from tests.helpers.reports import Page
-from tests.training_helpers import read_json
+from tests.helpers.training import read_json
 
 QUICK = ReportOptions(num_resamples=20)
 

@@ -17,7 +17,7 @@ from tests.helpers.reports import (
     shown,
     write_report,
 )
-from tests.training_helpers import read_json
+from tests.helpers.training import read_json
 
 pytestmark = pytest.mark.xdist_group("full_report")  # its runs are shared
 

@@ -22,16 +22,16 @@ from modeling_enecg import ECGFounderConfig, ECGFounderModel, EnECGModel
 from modeling_enecg.data.prepared import Split, labelled_rows
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
+from modeling_enecg.data.sources import Source, find_source
 from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.training import Recipe
 from modeling_enecg.training.arguments import StageArguments
-from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.run_data import recipe_source
-from modeling_enecg.training.stages import _is_whole_json
+from modeling_enecg.training.building import ModelSource, StartingModel, starting_model
+from modeling_enecg.training.checkpoints import checkpoint_fault
 
 ptbxl_tasks = partial(dataset_tasks, RR_FEATURES)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "train.py"
 
 ECGFOUNDER = {
@@ -88,14 +88,24 @@ def tiny_recipe(data_dir: Path, cache_dir: Path, **changes: Any) -> Recipe:
     return Recipe(**recipe_fields(data_dir, cache_dir / "run", cache_dir, **changes))
 
 
-def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
+def tiny_start(recipe: Recipe, seed: int = 0) -> StartingModel:
+    """The model of a recipe on PTB-XL's tasks, before any stage, with its feature extractor."""
     set_seed(seed)
-    return build_model(recipe, ptbxl_tasks(recipe.tasks))
+    return starting_model(recipe.part(ModelSource), ptbxl_tasks(recipe.tasks))
+
+
+def tiny_model(recipe: Recipe, seed: int = 0) -> EnECGModel:
+    return tiny_start(recipe, seed).model
+
+
+def recipe_source(recipe: Recipe) -> Source:
+    """The dataset of a recipe."""
+    return find_source(recipe.dataset_options_in_full())
 
 
 def tiny_splits(recipe: Recipe) -> dict[str, Split]:
     """The records of a recipe that have a label, prepared for its model."""
-    splits = load_splits(recipe_source(recipe), build_extractor(tiny_model(recipe)), ptbxl_tasks(recipe.tasks))
+    splits = load_splits(recipe_source(recipe), tiny_start(recipe).extractor, ptbxl_tasks(recipe.tasks))
     return {name: split.select(labelled_rows(split.labels)) for name, split in splits.items()}
 
 
@@ -146,14 +156,14 @@ def train_and_kill(folder: Path, stage: str, step: int, config: Path, *overrides
 
     After the last checkpoint that window is short: a run that got past it is done again.
     """
-    marker = folder / stage / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    checkpoint = folder / stage / "checkpoints" / f"checkpoint-{step}"
     for _attempt in range(5):
         process = start_train(config, *overrides)
-        while not _is_whole_json(marker) and process.poll() is None:
+        while checkpoint_fault(checkpoint, 1) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         output = process.communicate()[0]
-        if _is_whole_json(marker) and not (folder / stage / "history.json").exists():
+        if checkpoint_fault(checkpoint, 1) is None and not (folder / stage / "history.json").exists():
             assert process.returncode == -signal.SIGKILL, output
             return
         assert folder.exists(), output

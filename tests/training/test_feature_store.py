@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,19 @@ import wfdb
 
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.training import feature_store, load_recipe, run_recipe
-from modeling_enecg.training.building import build_extractor
 from modeling_enecg.training.feature_store import stored_features
-from modeling_enecg.training.run_data import recipe_source
-from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
+from tests.helpers.training import (
+    ECGFOUNDER,
+    ROOT,
+    STMEM,
+    ptbxl_tasks,
+    recipe_fields,
+    recipe_source,
+    tiny_model,
+    tiny_recipe,
+    tiny_start,
+    write_recipe,
+)
 
 BOTH = {
     "ecgfounder": {"config": ECGFOUNDER | {"use_batch_norm": True, "dropout": 0.5}},
@@ -33,7 +44,7 @@ def model(recipe):
 
 def prepare(recipe, **extractor_changes):
     """All records of a recipe's training fold, those without a label as well."""
-    extractor = build_extractor(tiny_model(recipe))
+    extractor = tiny_start(recipe).extractor
     for settings in extractor.experts.values():
         settings.update(extractor_changes)
     return load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]
@@ -181,15 +192,58 @@ def test_the_parts_of_a_killed_computation_are_used(model, split, tmp_path, comp
     whole = stored_features(model, split, tmp_path / "whole")
     done = dict(computed)
     for path in files(tmp_path / "whole"):
-        parts = tmp_path / "killed" / path.stem
+        parts = tmp_path / "killed" / path.name.split(".")[0]
         parts.mkdir(parents=True)
         np.save(parts / "0000000050.npy", np.load(path)[50:100])
-        (parts / ".999.0000000100.npy").write_bytes(b"\x93NUMPY half")
+        (parts / "0000000100.npy").write_bytes(b"\x93NUMPY half")
     resumed = stored_features(model, split, tmp_path / "killed")
     assert {name: computed[name] - done[name] for name in done} == dict.fromkeys(done, len(split) - 50)
     for name in whole:
         np.testing.assert_array_equal(resumed[name], whole[name])
     assert [path.name for path in files(tmp_path / "killed")] == [path.name for path in files(tmp_path / "whole")]
+
+
+SHARE = """
+import sys
+from pathlib import Path
+from modeling_enecg.training.feature_store import stored_features
+from tests.helpers.training import tiny_model, tiny_recipe, tiny_start, recipe_source, ptbxl_tasks, load_splits
+import modeling_enecg.training.feature_store as store, numpy as np
+from tests.training.test_feature_store import BOTH
+data, cache, folder, target = map(Path, sys.argv[1:])
+recipe = tiny_recipe(data, cache, experts=BOTH)
+split = load_splits(recipe_source(recipe), tiny_start(recipe).extractor, ptbxl_tasks(recipe.tasks))["train"]
+store.RECORDS_A_PART = 16
+features = stored_features(tiny_model(recipe), split, folder)
+np.savez(target, **features)
+"""
+
+
+def test_two_runs_that_share_a_cold_store_both_have_exact_features(model, split, simulated, training_cache, tmp_path):
+    """Two real processes, started together."""
+    exact = stored_features(model, split, tmp_path / "own")
+    arguments = [str(each) for each in (simulated, training_cache, tmp_path / "shared")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", SHARE, *arguments, str(tmp_path / f"{name}.npz")], env=environment)
+        for name in ("first", "second")
+    ]
+    assert [process.wait(timeout=300) for process in started] == [0, 0]
+    for name in ("first", "second"):
+        with np.load(tmp_path / f"{name}.npz") as features:
+            for expert, values in exact.items():
+                np.testing.assert_allclose(features[expert], values, atol=1e-6)
+    assert len(files(tmp_path / "shared")) == len(BOTH), "parts or a lock were left"
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "cut"])
+def test_a_damaged_file_is_found_out_and_computed_anew(model, split, tmp_path, damage):
+    exact = {name: values.copy() for name, values in stored_features(model, split, tmp_path).items()}
+    for path in files(tmp_path):
+        content = path.read_bytes()
+        path.write_bytes(content[:-500] + (b"" if damage == "cut" else bytes(500)))
+    for name, values in stored_features(model, split, tmp_path).items():
+        np.testing.assert_array_equal(values, exact[name])
 
 
 def test_linear_probing_loses_the_same_with_and_without_the_store(simulated, training_cache, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from modeling_enecg.cli import main
 from modeling_enecg.training import RecipeError
 from modeling_enecg.training import plan as planning
 from modeling_enecg.training.plan import _scaled
-from tests.training_helpers import recipe_fields, tiny_recipe, write_recipe
+from tests.helpers.training import recipe_fields, tiny_recipe, write_recipe
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from modeling_enecg.data.targets import balanced_class_weights
 from modeling_enecg.training import FineTuningTrainer, LinearProbingTrainer
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.trainers import evaluation_scores, parameter_groups
-from tests.training_helpers import (
+from tests.helpers.training import (
     ECGFOUNDER,
     STMEM,
     first_records,

@@ -8,11 +8,11 @@ from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.settings import describe_fields
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
-from modeling_enecg.training.building import build_extractor, build_model
-from modeling_enecg.training.recipe import STAGES, Recipe
+from modeling_enecg.training.recipe import Recipe
+from modeling_enecg.training.stages import STAGES
 from modeling_enecg.training.trainers import parameter_groups
+from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
 from tests.tiny_models import RHYTHM
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, ptbxl_tasks, recipe_fields, write_recipe
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -181,7 +181,7 @@ def test_an_illegal_choice_is_refused_with_the_legal_ones(load, override, choice
         (["--seed"], "--seed lacks a value"),
         (["--tasks", "--streaming"], "tasks: '--streaming' is not of the type"),
         (["--streaming", "maybe"], "streaming: 'maybe' is not of the type bool"),
-        (["--shuffle_buffer", "0"], "shuffle_buffer: expected a positive number, got 0"),
+        (["--shuffle_buffer", "0"], "shuffle_buffer: expected a number of at least 1, got 0"),
         (["--", "7"], "Expected --key value"),
         (["--tasks", "[form"], "--tasks: cannot read the value"),
         (["--seed.inner", "7"], "seed holds 42 and has nothing inside"),
@@ -224,7 +224,7 @@ def test_a_mistake_in_an_expert_is_refused_by_name(load, expert, message):
     """Whether the recipe is loaded or the model is built from it: a `RecipeError` is one line for the user."""
     with pytest.raises(RecipeError, match=f"(?s){message}"):  # noqa: PT012
         recipe = load(experts={"ecgfounder": expert})
-        build_model(recipe, ptbxl_tasks(recipe.tasks))
+        tiny_model(recipe)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -232,12 +232,12 @@ def test_every_shipped_recipe_loads_and_its_stages_take_its_settings(config, tmp
     model = ["--model", "trained"] if config.stem == "enecg_adapt" else []
     recipe = load_recipe(config, ["--data_dir", "ptbxl", "--output_dir", "out", *model])
     for stage, settings in recipe.stages.items():
-        arguments = STAGES[stage](**settings, output_dir=str(tmp_path), use_cpu=True)
+        arguments = STAGES[stage].arguments(**settings, output_dir=str(tmp_path), use_cpu=True)
         assert arguments.num_train_epochs == settings["num_train_epochs"]
     has_ptbxl_tasks = set(recipe.tasks) <= RR_FEATURES.keys()
     if has_ptbxl_tasks and recipe.experts and all("config" in source for source in recipe.experts.values()):
-        model = build_model(recipe, ptbxl_tasks(recipe.tasks))
-        extractor = build_extractor(model)
+        start = tiny_start(recipe)
+        model, extractor = start.model, start.extractor
         each = extractor.extractors() if len(recipe.experts) > 1 else dict.fromkeys(recipe.experts, extractor)
         for name, expert in model.backbones.items():
             assert each[name].sequence_length == expert.config.sequence_length
@@ -255,10 +255,10 @@ def test_shipped_recipes_are_there():
 
 def test_experts_of_the_same_input_share_one_extractor(load):
     recipe = load(experts={"a": {"config": ECGFOUNDER}, "b": {"config": ECGFOUNDER | {"stem_size": 16}}})
-    extractor = build_extractor(build_model(recipe, ptbxl_tasks(recipe.tasks)))
+    extractor = tiny_start(recipe).extractor
     assert extractor.sequence_length == 1000
     mixed = load(experts={"a": {"config": ECGFOUNDER}, "b": {"config": STMEM}})
-    extractors = build_extractor(build_model(mixed, ptbxl_tasks(mixed.tasks))).extractors()
+    extractors = tiny_start(mixed).extractor.extractors()
     assert list(extractors) == ["a", "b"]
     assert extractors["a"].steps != extractors["b"].steps
 
