@@ -17,11 +17,11 @@ TEST_WORKERS ?= 2
 
 demo: $(VENV)/.ready
 	rm -rf $(DEMO)
-	$(BIN)/python dataset_scripts/simulate_ptbxl.py --output_dir $(DEMO)/data --num_records 600
-	$(BIN)/accelerate launch train.py configs/demo.yaml \
+	$(BIN)/enecg simulate $(DEMO)/data
+	$(BIN)/enecg train demo \
 		--data_dir $(DEMO)/data --output_dir $(DEMO)/model --cache_dir $(DEMO)/cache
 	$(BIN)/enecg predict $(DEMO)/model $(DEMO)/data/records500/00000/00001_hr --plot $(DEMO)/prediction.png
-	$(BIN)/accelerate launch train.py configs/enecg_small.yaml \
+	$(BIN)/enecg train enecg_small \
 		--data_dir $(DEMO)/data --output_dir $(DEMO)/ensemble --cache_dir $(DEMO)/cache
 	$(BIN)/enecg report $(DEMO)/model
 	@echo "Post-training: $(DEMO)/model/README.md · report: $(DEMO)/model/report/report.html · 12-lead plot: $(DEMO)/prediction.png"

@@ -12,8 +12,11 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from .feature_extraction_ecg import ECGFeatureExtractor
 from .modeling_backbone import ECGBackboneModel
 from .modeling_dlinear import DLinearConfig, DLinearModel
+from .modeling_ecgcpc import ECGCPCConfig, ECGCPCModel
 from .modeling_ecgfm import ECGFMConfig, ECGFMModel
 from .modeling_ecgfounder import ECGFounderConfig, ECGFounderModel
+from .modeling_ecgjepa import ECGJEPAConfig, ECGJEPAModel
+from .modeling_hubertecg import HuBERTECGConfig, HuBERTECGModel
 from .modeling_moment import MomentConfig, MomentModel
 from .modeling_stmem import STMEMConfig, STMEMModel
 from .modeling_tempo import TempoConfig, TempoModel
@@ -25,8 +28,11 @@ BACKBONES: dict[str, type[ECGBackboneModel]] = {
     model_class.config_class.model_type: model_class
     for model_class in (
         DLinearModel,
+        ECGCPCModel,
         ECGFMModel,
         ECGFounderModel,
+        ECGJEPAModel,
+        HuBERTECGModel,
         MomentModel,
         STMEMModel,
         TempoModel,
@@ -120,10 +126,16 @@ __all__ = [
     "BACKBONES",
     "DLinearConfig",
     "DLinearModel",
+    "ECGCPCConfig",
+    "ECGCPCModel",
     "ECGFMConfig",
     "ECGFMModel",
     "ECGFounderConfig",
     "ECGFounderModel",
+    "ECGJEPAConfig",
+    "ECGJEPAModel",
+    "HuBERTECGConfig",
+    "HuBERTECGModel",
     "MomentConfig",
     "MomentModel",
     "STMEMConfig",

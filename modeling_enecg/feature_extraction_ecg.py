@@ -7,7 +7,10 @@ needs beside the signal and its settings: `rate` (Hz), `target_rate`, `sequence_
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,8 +33,15 @@ LOWEST_HZ, HIGHEST_HZ = 10, 100_000  # beyond these no ECG is recorded, and resa
 FLAT_MV = 1e-9
 
 
-def resample(signal: np.ndarray, rate: float, target_rate: float, method: str) -> np.ndarray:
-    """Resample to the extractor's rate, by Fourier (`"fourier"`) or linear interpolation (`"linear"`)."""
+def resample(
+    signal: np.ndarray, rate: float, target_rate: float, method: str, sampling_rate: float | None = None
+) -> np.ndarray:
+    """Resample to the extractor's rate, or to one on the way there.
+
+    The methods are Fourier (`"fourier"`), resampy's filter (`"kaiser"`), linear interpolation (`"linear"`), and
+    `"decimate_end_to_end"`: a Chebyshev filter over all leads laid end to end, then every so many samples.
+    """
+    target_rate = sampling_rate or target_rate
     if rate == target_rate:
         return signal
     num_samples = round(signal.shape[-1] * target_rate / rate)
@@ -39,20 +49,70 @@ def resample(signal: np.ndarray, rate: float, target_rate: float, method: str) -
         raise ValueError("the signal is too short.")
     if method == "fourier":
         return scipy.signal.resample(signal, num_samples, axis=-1)
+    if method == "kaiser":
+        up, down = Fraction(target_rate / rate).limit_denominator(10_000).as_integer_ratio()
+        resampled = scipy.signal.resample_poly(signal, up, down, axis=-1, window=kaiser_filter(up, down))
+        return resampled[..., :num_samples]
+    if method == "decimate_end_to_end":
+        factor = int(rate // target_rate)
+        if rate % target_rate or signal.shape[-1] % factor:
+            raise ValueError(
+                f"{rate:g} Hz and {signal.shape[-1]} samples are no multiples of those at {target_rate:g} Hz."
+            )
+        shape = (*signal.shape[:-1], num_samples)
+        return scipy.signal.decimate(signal.reshape(*signal.shape[:-2], -1), factor, axis=-1).reshape(shape)
     if method != "linear":
-        raise ValueError(f"the method {method!r} is unknown; fourier or linear was expected.")
+        raise ValueError(
+            f"the method {method!r} is unknown; fourier, kaiser, linear or decimate_end_to_end was expected."
+        )
     position = np.linspace(0, signal.shape[-1] - 1, num_samples)
     left = np.minimum(position.astype(int), signal.shape[-1] - 2)
     weight = position - left
     return signal[..., left] * (1 - weight) + signal[..., left + 1] * weight
 
 
-def crop_or_pad(signal: np.ndarray, sequence_length: int, padding_value: float) -> np.ndarray:
-    """Take the middle `sequence_length` samples, or append `padding_value` up to there."""
-    surplus = signal.shape[-1] - sequence_length
+@lru_cache(maxsize=16)
+def kaiser_filter(up: int, down: int) -> np.ndarray:
+    """Return the filter with which resampy 0.4 resamples ("kaiser_best"), for scipy's polyphase resampling.
+
+    It is a sinc of 50 zero crossings a side under a Kaiser window, stretched where the rate falls. resampy reads it
+    off a table in whole steps, from the fraction of a sample at which an output lies; so does this, or models that
+    have seen its signals would see others (by some 1e-5 of the amplitude).
+
+    Args:
+        up (`int`): The new rate, with `down` in lowest terms.
+        down (`int`): The old rate.
+    """
+    num_zeros, table_size, beta, rolloff = 50, 8192, 12.9846, 0.9173473712608761
+    scale = min(1.0, up / down)
+    step = int(scale * table_size) / table_size  # zero crossings a sample
+    half_width = math.ceil((num_zeros / step + 1) * up)
+    distance = np.arange(-half_width, half_width + 1) / up  # in samples, from the input to the output
+    whole = np.maximum(np.where(distance > 0, np.floor(distance), np.ceil(-distance) - 1), 0)
+    position = scale * (np.abs(distance) - whole) + step * whole  # in zero crossings
+    window = np.i0(beta * np.sqrt(np.maximum(1 - (position / num_zeros) ** 2, 0))) / np.i0(beta)
+    return scale * rolloff / up * np.where(position <= num_zeros, window * np.sinc(rolloff * position), 0)
+
+
+def clip(signal: np.ndarray, limit_mv: float) -> np.ndarray:
+    """Limit amplitudes to `-limit_mv` ... `limit_mv`."""
+    return signal.clip(-limit_mv, limit_mv)
+
+
+def crop_or_pad(
+    signal: np.ndarray,
+    rate: float,
+    target_rate: float,
+    sequence_length: int,
+    padding_value: float,
+    position: str = "middle",
+) -> np.ndarray:
+    """Take what gives `sequence_length` samples, of the middle or the start, or append `padding_value` up to there."""
+    length = round(sequence_length * rate / target_rate)
+    surplus = signal.shape[-1] - length
     if surplus >= 0:
-        start = surplus // 2
-        return signal[..., start : start + sequence_length]
+        start = {"middle": surplus // 2, "start": 0}[position]
+        return signal[..., start : start + length]
     padding = [(0, 0)] * (signal.ndim - 1) + [(0, -surplus)]
     return np.pad(signal, padding, constant_values=padding_value)
 
@@ -64,6 +124,17 @@ def butterworth(
     if form == "sos":
         return scipy.signal.sosfiltfilt(scipy.signal.butter(order, cutoff_hz, kind, fs=rate, output="sos"), signal)
     return scipy.signal.filtfilt(*scipy.signal.butter(order, cutoff_hz, kind, fs=rate), signal)
+
+
+def fir_bandpass(
+    signal: np.ndarray,
+    rate: float,
+    cutoff_hz: Sequence[float],
+    duration_s: float,
+) -> np.ndarray:
+    """Filter forward and backward by a windowed sinc (Hamming) as long as `duration_s`, with an odd number of taps."""
+    taps = scipy.signal.firwin(int(duration_s * rate) | 1, cutoff_hz, pass_zero=False, fs=rate)
+    return scipy.signal.filtfilt(taps, 1.0, signal)
 
 
 def notch(signal: np.ndarray, rate: float, frequency_hz: float, quality: float) -> np.ndarray:
@@ -85,13 +156,22 @@ def standardize(signal: np.ndarray, scope: str, epsilon: float = 0.0) -> np.ndar
     return np.divide(centred, deviation + epsilon, out=np.zeros_like(centred), where=deviation > FLAT_MV)
 
 
+def scale_to_range(signal: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
+    """Scale each lead so that its smallest value is -1 and its largest 1; `epsilon` is added to its range."""
+    smallest = signal.min(axis=-1, keepdims=True)
+    return 2 * (signal - smallest) / (np.ptp(signal, axis=-1, keepdims=True) + epsilon) - 1
+
+
 STEPS: dict[str, Callable[..., np.ndarray]] = {
     "resample": resample,
+    "clip": clip,
     "crop_or_pad": crop_or_pad,
     "butterworth": butterworth,
+    "fir_bandpass": fir_bandpass,
     "notch": notch,
     "remove_baseline": remove_baseline,
     "standardize": standardize,
+    "scale_to_range": scale_to_range,
 }
 _ARGUMENTS = {name: frozenset(inspect.signature(step).parameters) for name, step in STEPS.items()}
 
@@ -164,7 +244,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             sampling_rate (`float`, *optional*): Samples per second (Hz) of the signals. Without it the extractor's own
                 rate is taken, with a warning.
             lead_names (`Sequence[str]`, *optional*): The signals' leads, row by row, in any order; some may be left
-                out. Without it the rows must be the extractor's leads in its order.
+                out. Without it the rows must be the extractor's leads in its order, or the 12 standard leads.
             return_tensors (`str`, *optional*): `"pt"` for torch tensors, `"np"` for arrays.
 
         Returns:
@@ -195,6 +275,21 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         """Return how long a recording the model sees at once."""
         return self.sequence_length / self.sampling_rate
 
+    def names_of_rows(self, num_leads: int, name: str = "The signal") -> Sequence[str]:
+        """Return what the rows of a signal without lead names are: the extractor's leads, or the 12 standard ones.
+
+        Raises:
+            ValueError: if it has another number of rows.
+        """
+        if num_leads == len(self.lead_names):
+            return self.lead_names
+        if num_leads == len(STANDARD_LEADS):
+            return STANDARD_LEADS
+        raise ValueError(
+            f"{name} has {num_leads} leads; this extractor expects {len(self.lead_names)}: "
+            f"{', '.join(self.lead_names)}. Pass lead_names to have them picked and ordered by name."
+        )
+
     def _checked_rate(self, sampling_rate: float | None) -> float:
         if sampling_rate is None:
             logger.warning_once(
@@ -213,14 +308,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     ) -> "PreparedRecord":
         check_shape(signal, name)
         signal = without_calibration(signal, rate)
-        if lead_names is None and len(signal) != len(self.lead_names):
-            raise ValueError(
-                f"{name} has {len(signal)} leads; this extractor expects {len(self.lead_names)}: "
-                f"{', '.join(self.lead_names)}. Pass lead_names to have them picked and ordered by name."
-            )
-        leads, is_there = recorded_leads(
-            signal, self.lead_names if lead_names is None else lead_names, self.lead_names
-        )
+        if lead_names is None:
+            lead_names = self.names_of_rows(len(signal), name)
+        leads, is_there = recorded_leads(signal, lead_names, self.lead_names)
         if not changes(signal):
             raise ValueError(f"{name} holds no ECG: every lead is constant.")
         if not len(leads):
@@ -251,9 +341,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                     f"{name} of {signal.shape[-1]} samples at {rate:g} Hz fails in the step {step}: {error}"
                 ) from error
             if step["name"] == "resample":
-                rate, num_recorded = self.sampling_rate, changed.shape[-1]
+                rate = step.get("sampling_rate") or self.sampling_rate
+                num_recorded = math.ceil(num_recorded * changed.shape[-1] / signal.shape[-1])
             elif step["name"] == "crop_or_pad":
-                num_recorded = min(signal.shape[-1], changed.shape[-1])
+                num_recorded = min(num_recorded, changed.shape[-1])
             signal = changed
         return signal, num_recorded
 

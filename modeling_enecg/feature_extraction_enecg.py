@@ -74,7 +74,8 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
             shared["lead_mask"] = _standard_lead_mask(prepared)
         if gate is not None:
             # Signals without names are in the experts' order, from which the gate picks its leads.
-            names = experts[0].lead_names if lead_names is None else lead_names
+            num_rows = len(signals if np.ndim(signals[0]) == 1 else signals[0])
+            names = experts[0].names_of_rows(num_rows) if lead_names is None else lead_names
             shared["gate_values"] = np.stack([record.values for record in gate.prepare(signals, sampling_rate, names)])
         if any("input_mask" in batch for batch in batches):
             views["input_mask"] = [

@@ -1,5 +1,6 @@
 """Telling the format of a file by its first bytes."""
 
+import re
 from collections.abc import Callable
 
 SNIFFED_BYTES = 4096
@@ -10,6 +11,9 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "dicom": lambda head: head[128:132] == b"DICM" or _looks_like_dicom(head),
     "edf": lambda head: head[:8] in (b"0       ", b"\xffBIOSEMI") and b"\n" not in head[:256],
     "ishne": lambda head: head[:8] in (b"ISHNE1.0", b"ANN  1.0"),
+    "atc": lambda head: head[:8] == b"ALIVE\0\0\0",
+    "mfer": lambda head: re.match(rb"@.\s?MFE?R ", head, re.DOTALL) is not None or _looks_like_mfer(head),
+    "hdf5": lambda head: head[:8] == b"\x89HDF\r\n\x1a\n",
     "scp": lambda head: head[16:22] == b"SCPECG" or _looks_like_scp(head),
     "matlab": lambda head: head.startswith((b"MATLAB 5.0", b"MATLAB 7.3")) or _looks_like_matlab_4(head),
     "numpy": lambda head: head[:6] == b"\x93NUMPY" or head[:4] == b"PK\x03\x04",
@@ -18,7 +22,6 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
 }
 # Files that are known and not read: how they begin, what they are, and the way on.
 _OTHERS = (
-    (b"\x89HDF\r\n", "HDF5 (or MATLAB 7.3)", "save the signal as .npz or, in MATLAB, with '-v7'"),
     (b"PAR1", "Parquet", "save the recording as .npz or CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook or Office document", "save the sheet as CSV"),
     (b"%PDF", "a PDF, a picture of an ECG", "export the recording itself"),
@@ -46,6 +49,11 @@ def _looks_like_dicom(head: bytes) -> bool:
     """Whether the first element is one that DICOM begins with where the preamble of 128 bytes is left out."""
     is_group_8 = head[:2] == b"\x08\0" and head[3:4] == b"\0" and head[2:3] in _FIRST_OF_GROUP_8
     return head[:6] == b"\2\0\0\0UL" or is_group_8
+
+
+def _looks_like_mfer(head: bytes) -> bool:
+    """Whether the byte order is defined first, and a number of 1 to 4 bytes, a version or a character set after it."""
+    return head[:3] in (b"\1\1\0", b"\1\1\1") and head[3:4] in b"\2\3\4\5\6" and 0 < int.from_bytes(head[4:5]) < 128
 
 
 def _looks_like_scp(head: bytes) -> bool:

@@ -9,9 +9,12 @@ import torch
 from transformers import BatchFeature
 from transformers.pipelines.base import ChunkPipeline
 
+from .findings import Findings, read_note, write_note
 from .io import read_ecg
 from .leads import STANDARD_LEADS
 from .probabilities import findings
+from .recording import ECGRecord
+from .signal_quality import UNUSABLE, assess_quality
 from .windows import usable_windows
 
 PIPELINE_TASK = "ecg-classification"
@@ -25,10 +28,12 @@ class ECGClassificationPipeline(ChunkPipeline):
     `lead_names`. A list of them gives a list of results, `batch_size` at a time. A recording that is longer than what
     the model sees at once is cut into windows, and their logits are averaged.
 
-    A result is a dict from each task to a list, as `findings` gives it: for a classification by label, highest first,
-    `label`, `score` (the calibrated probability), `raw_score`, `threshold` (0.5 where the model has none) and the
-    decision `present`; for a regression `label`, `value` and `unit`, with `lower` and `upper` where the model has an
-    interval.
+    The signal is judged first: what is unusable (flat, off, noise, too short) is not scored, unless `force` is true.
+
+    A result is [`Findings`]: the verdict, the leads that were used, and, as a dict, each task's list as `findings`
+    gives it: for a classification by label, highest first, `label`, `score` (the calibrated probability), `raw_score`,
+    `threshold` (0.5 where the model has none) and the decision `present`; for a regression `label`, `value` and
+    `unit`, with `lower` and `upper` where the model has an interval.
 
     Example:
     ```python
@@ -39,7 +44,7 @@ class ECGClassificationPipeline(ChunkPipeline):
     >>> task = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}
     >>> model = EnECGModel(EnECGConfig(experts={"ecgfounder": expert.to_diff_dict()}, tasks=[task]))
     >>> find = pipeline("ecg-classification", model=model, feature_extractor=ECGFeatureExtractor())
-    >>> found = find(np.random.default_rng(0).normal(size=(12, 5000)), sampling_rate=500)
+    >>> found = find(np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4, sampling_rate=500)
     >>> sorted(found["rhythm"][0])
     ['label', 'present', 'raw_score', 'score', 'threshold']
 
@@ -58,11 +63,12 @@ class ECGClassificationPipeline(ChunkPipeline):
         sampling_rate: float | None = None,
         lead_names: Sequence[str] | None = None,
         top_k: int | None = None,
+        force: bool | None = None,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if kwargs:
-            raise TypeError(f"Unknown parameters {', '.join(kwargs)}; known: sampling_rate, lead_names, top_k.")
-        preprocess = {"sampling_rate": sampling_rate, "lead_names": lead_names}
+            raise TypeError(f"Unknown parameters {', '.join(kwargs)}; known: sampling_rate, lead_names, top_k, force.")
+        preprocess = {"sampling_rate": sampling_rate, "lead_names": lead_names, "force": force}
         given = {name: value for name, value in preprocess.items() if value is not None}
         return given, {}, {} if top_k is None else {"top_k": top_k}
 
@@ -71,32 +77,36 @@ class ECGClassificationPipeline(ChunkPipeline):
         recording: str | os.PathLike[str] | np.ndarray | Mapping[str, Any],
         sampling_rate: float | None = None,
         lead_names: Sequence[str] | None = None,
+        force: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Read a recording and prepare it for the model, window by window.
+        """Read a recording, judge it, and prepare it for the model, window by window.
 
         Raises:
             ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
         """
-        if isinstance(recording, str | os.PathLike):
-            record = read_ecg(recording)
-            signal, sampling_rate, lead_names = record.signal_mv, record.sampling_rate, record.lead_names
-        elif isinstance(recording, Mapping):
-            signal = recording["signal"]
-            sampling_rate = recording.get("sampling_rate", sampling_rate)
-            lead_names = recording.get("lead_names", lead_names)
-        else:
-            signal = recording
-        if sampling_rate is None:
-            raise ValueError("An array needs its sampling_rate in Hz.")
+        record = _as_record(recording, sampling_rate, lead_names)
         seconds = self.feature_extractor.window_seconds()
-        windows = usable_windows(np.asarray(signal), sampling_rate, lead_names, seconds)
-        for index, window in enumerate(windows.signals):
-            inputs = self.feature_extractor(window, sampling_rate, windows.lead_names, return_tensors="pt")
-            yield {**_flat(inputs), "is_last": index == len(windows.signals) - 1}
+        windows = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names or None, seconds)
+        quality = assess_quality(record.signal_mv, record.sampling_rate, _row_names(record))
+        signals, names = windows.signals, windows.lead_names
+        is_scored = force or quality.verdict != UNUSABLE
+        if not is_scored:  # a stand-in keeps the batch whole; what the model makes of it is dropped
+            signals, names = [_stand_in(seconds, record.sampling_rate)], list(STANDARD_LEADS)
+        missing = [lead for lead in STANDARD_LEADS if lead not in windows.used_leads] if windows.lead_names else []
+        left_out = {
+            **dict.fromkeys(windows.other_leads, "no standard lead"),
+            **record.left_out,
+            **record.damaged_leads,
+        }
+        note = write_note(quality, windows.used_leads, missing, left_out)
+        for index, window in enumerate(signals):
+            inputs = self.feature_extractor(window, record.sampling_rate, names, return_tensors="pt")
+            flat = _flat(inputs) | {"note": note, "is_scored": torch.tensor([[is_scored]])}
+            yield {**flat, "is_last": index == len(signals) - 1}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)
-        is_last = inputs.pop("is_last")
+        is_last, kept = inputs.pop("is_last"), {name: inputs.pop(name) for name in ("note", "is_scored")}
         inputs = {name: _cast(values, self.model.dtype) for name, values in inputs.items()}
         output = self.model(**_nested(inputs))
         # transformers takes batches apart only where every value is a tensor.
@@ -105,17 +115,53 @@ class ECGClassificationPipeline(ChunkPipeline):
             for kind, by_task in (("logits", output.logits), ("gate_weights", output.gate_weights))
             for task, values in by_task.items()
         }
-        return {**tensors, "is_last": is_last}
+        return {**tensors, **kept, "is_last": is_last}
 
     def postprocess(  # type: ignore[override]
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
-    ) -> dict[str, list[dict]]:
+    ) -> Findings:
         """Turn the outputs of one recording's windows into the result."""
-        result = {}
+        quality, used_leads, missing_leads, left_out = read_note(windows[0]["note"])
+        is_scored = bool(windows[0]["is_scored"])
+        tasks: dict[str, list[dict[str, Any]]] = {}
+        gate_weights: dict[str, dict[str, float]] = {}
         for name, task in self.model.tasks.items():
-            logits = torch.cat([outputs[f"logits.{name}"] for outputs in windows]).float().mean(dim=0)
-            result[name] = findings(task, logits)[:top_k]
-        return result
+            logits, weights = (
+                torch.cat([outputs[f"{kind}.{name}"] for outputs in windows]).float().mean(dim=0)
+                for kind in ("logits", "gate_weights")
+            )
+            tasks[name] = findings(task, logits)[:top_k] if is_scored else []
+            gate_weights[name] = dict(zip(self.model.experts, weights.tolist(), strict=True)) if is_scored else {}
+        return Findings(tasks, quality, used_leads if is_scored else [], missing_leads, left_out, gate_weights)
+
+
+def _as_record(
+    recording: str | os.PathLike[str] | np.ndarray | Mapping[str, Any] | ECGRecord,
+    sampling_rate: float | None,
+    lead_names: Sequence[str] | None,
+) -> ECGRecord:
+    """Return a recording of any form; one without lead names has rows in the model's order."""
+    if isinstance(recording, ECGRecord):
+        return recording
+    if isinstance(recording, str | os.PathLike):
+        return read_ecg(recording)
+    if isinstance(recording, Mapping):
+        sampling_rate = recording.get("sampling_rate", sampling_rate)
+        lead_names = recording.get("lead_names", lead_names)
+        recording = recording["signal"]
+    if sampling_rate is None:
+        raise ValueError("An array needs its sampling_rate in Hz.")
+    return ECGRecord(np.asarray(recording), sampling_rate, list(lead_names or []))
+
+
+def _row_names(record: ECGRecord) -> Sequence[str]:
+    return record.lead_names or STANDARD_LEADS[: len(record.signal_mv)]
+
+
+def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:
+    """Return a wave of 1 mV in all leads, as long as the model looks at once."""
+    times = np.arange(max(round(seconds * sampling_rate), 1)) / sampling_rate
+    return np.tile(np.sin(2 * np.pi * times), (len(STANDARD_LEADS), 1))
 
 
 def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -147,6 +147,30 @@ class Task:
         """Name of each output; a regression without labels has the task's name."""
         return self.labels or [self.name]
 
+    def of_labels(self, labels: list[str]) -> "Task":
+        """Return the multi-label task of some of the labels, with what belongs to each.
+
+        Raises:
+            ValueError: if the task is of another type, or lacks a label.
+        """
+        if not self.is_multi_label or not set(labels) <= set(self.labels):
+            raise ValueError(f"Task {self.name!r} has no labels {labels} of its own to be taken apart.")
+        rows = [self.labels.index(label) for label in labels]
+
+        def chosen(values: list[float] | None) -> list[float] | None:
+            return None if values is None else [values[row] for row in rows]
+
+        calibration = self.calibration
+        if calibration is not None and calibration["method"] == "platt":
+            calibration = calibration | {name: chosen(calibration[name]) for name in ("slopes", "intercepts")}
+        return replace(
+            self,
+            labels=labels,
+            class_weights=chosen(self.class_weights),
+            thresholds=chosen(self.thresholds),
+            calibration=calibration,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
         return asdict(self)

@@ -18,12 +18,14 @@ WITHOUT_BLOCKS = {"enecg-dlinear"}
 @pytest.fixture(params=sorted(BACKBONES))
 def model(request, tiny_configs):
     """A tiny model of each backbone in eval mode, with every parameter at work."""
+    torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
 @pytest.fixture(params=sorted(BACKBONES.keys() - WITHOUT_BLOCKS))
 def residual_model(request, tiny_configs):
     """The same for the backbones that have residual blocks."""
+    torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
@@ -80,7 +82,10 @@ def test_outputs_have_the_contracts_shapes(model):
     assert output.last_hidden_state.ndim == 3
     assert output.last_hidden_state.shape[::2] == (3, model.config.hidden_size)
     assert output.pooler_output.shape == (3, model.config.feature_size)
-    assert len(output.hidden_states) >= len(model.residual_blocks)
+    stages = getattr(model, "stages", None)
+    assert len(output.hidden_states) >= (len(model.residual_blocks) if stages is None else len(stages) + 1)
+    if stages is not None:
+        assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
 @torch.inference_mode()

@@ -118,7 +118,7 @@ def test_the_card_says_how_to_use_and_to_reproduce_the_model():
     for line in (
         'find = pipeline("ecg-classification", model="path/or/hub-id", trust_remote_code=True)',
         'model = AutoModel.from_pretrained("path/or/hub-id")',
-        "accelerate launch train.py recipe.yaml --data_dir PTB-XL",
+        "enecg train recipe.yaml --data_dir PTB-XL",
         "seed 7; commit 0123abc with changes",
         "not a medical device",
         "chosen on the validation fold",

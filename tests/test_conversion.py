@@ -371,7 +371,7 @@ def test_an_illegal_hyperparameter_is_refused(convert, name, wrong):
 
 
 def test_an_unknown_converter_is_refused_with_the_choice(tmp_path):
-    with pytest.raises(ConversionError, match="No converter for 'vit'; there are: dlinear, ecgfm, ecgfounder"):
+    with pytest.raises(ConversionError, match="No converter for 'vit'; there are: dlinear, ecgcpc, ecgfm"):
         convert_checkpoint("vit", tmp_path / "absent.pth", tmp_path / "model")
 
 

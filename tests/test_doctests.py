@@ -3,7 +3,14 @@ import importlib
 
 import pytest
 
-MODULES = ["feature_extraction_ecg", "modeling_ecgfounder", "modeling_enecg", "modeling_stmem"]
+MODULES = [
+    "feature_extraction_ecg",
+    "attention_pool",
+    "modeling_ecgcpc",
+    "modeling_ecgfounder",
+    "modeling_enecg",
+    "modeling_stmem",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

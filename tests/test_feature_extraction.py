@@ -26,8 +26,8 @@ PUBLISHED_SETTINGS = {
 
 @pytest.fixture(params=sorted(BACKBONES))
 def extractor(request):
-    """The feature extractor of each published backbone."""
-    return ECGFeatureExtractor(**PUBLISHED_SETTINGS[request.param])
+    """The feature extractor of each published backbone, of all leads."""
+    return ECGFeatureExtractor(**(PUBLISHED_SETTINGS[request.param] | {"lead_names": STANDARD_LEADS}))
 
 
 def ecg(num_samples=5000, rate=500, num_leads=12, seed=0):
@@ -69,7 +69,7 @@ def test_linear_resampling_equals_ecgfounders(parity_dir):
     assert_near(ours, upstream["resampled_first4000_as_400hz_to_5000"], 1e-6)
 
 
-@pytest.mark.parametrize("method", ["fourier", "linear"])
+@pytest.mark.parametrize("method", ["fourier", "kaiser", "linear"])
 def test_resampling_keeps_a_slow_wave(method):
     extractor = ECGFeatureExtractor(250, 1000, ["I"], steps=[{"name": "resample", "method": method}])
     signal = np.sin(2 * np.pi * 2 * np.arange(2000) / 500)[None]
@@ -78,6 +78,25 @@ def test_resampling_keeps_a_slow_wave(method):
     assert resampled.shape == wanted.shape
     # Linear interpolation stretches by one sample.
     np.testing.assert_allclose(resampled[50:-50], wanted[50:-50], atol=0.03)
+
+
+@pytest.mark.parametrize(("rate", "target_rate"), [(100, 240), (977, 240), (257.5, 250), (499.5, 500), (1000, 100)])
+def test_the_kaiser_filter_takes_any_two_rates(rate, target_rate):
+    extractor = ECGFeatureExtractor(target_rate, 9 * target_rate, ["I"], [{"name": "resample", "method": "kaiser"}])
+    signal = np.sin(2 * np.pi * 5 * np.arange(int(10 * rate)) / rate)[None]
+    resampled = prepare(extractor, signal, sampling_rate=rate)[0, 0]
+    seconds = np.arange(len(resampled)) / target_rate
+    assert len(resampled) in (10 * target_rate, 10 * target_rate - 1)  # rates with a fraction lose a part of a sample
+    inner = (seconds > 1) & (seconds < 9)
+    np.testing.assert_allclose(
+        resampled[inner], np.sin(2 * np.pi * 5 * seconds[inner]), atol=3e-4
+    )  # as exact as resampy
+
+
+def test_amplitudes_are_clipped_at_both_limits():
+    extractor = ECGFeatureExtractor(500, 4, ["I"], steps=[{"name": "clip", "limit_mv": 3.0}])
+    signal = np.array([[-4.0, -1.0, 3.0, 3.5]])
+    assert prepare(extractor, signal)[0, 0].tolist() == [-3.0, -1.0, 3.0, 3.0]
 
 
 def test_steps_after_resampling_work_at_the_new_rate():

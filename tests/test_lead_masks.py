@@ -223,7 +223,7 @@ def test_a_mask_of_other_values_than_one_and_zero_is_refused(model, name, value)
 @torch.inference_mode()
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("leads", LEAD_SETS.values(), ids=LEAD_SETS)
-@pytest.mark.parametrize("name", ["stmem", "moment", "tempo"])
+@pytest.mark.parametrize("name", ["ecgjepa", "stmem", "moment", "tempo"])
 def test_missing_leads_count_as_if_the_model_had_only_the_others(tiny_configs, name, leads, implementation):
     model = tiny_model(tiny_configs, name)
     lead_mask = mask_of(leads)[0]
@@ -231,6 +231,9 @@ def test_missing_leads_count_as_if_the_model_had_only_the_others(tiny_configs, n
     weights = model.state_dict()
     if name == "stmem":
         weights["embeddings.lead_embeddings"] = weights["embeddings.lead_embeddings"][lead_mask]
+    if name == "ecgjepa":
+        table = weights["embeddings.position_embeddings"].unflatten(0, (12, -1))
+        weights["embeddings.position_embeddings"] = table[lead_mask].flatten(0, 1)
     smaller.load_state_dict(weights)
     inputs = random_input(model)
     for each in (model, smaller):
@@ -240,7 +243,7 @@ def test_missing_leads_count_as_if_the_model_had_only_the_others(tiny_configs, n
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["dlinear", "ecgfm", "ecgfounder", "timesnet", "xresnet1d"])
+@pytest.mark.parametrize("name", ["dlinear", "ecgcpc", "ecgfm", "ecgfounder", "timesnet", "xresnet1d"])
 def test_missing_leads_count_as_zeros(tiny_configs, name):
     model = tiny_model(tiny_configs, name)
     inputs, lead_mask = random_input(model), mask_of(*LEAD_SETS.values())
@@ -266,7 +269,7 @@ def test_padding_counts_as_zeros(tiny_configs, name):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("name", ["stmem", "moment"])
+@pytest.mark.parametrize("name", ["ecgjepa", "stmem", "moment"])
 def test_patches_of_padding_count_as_if_the_record_ended_before_them(tiny_configs, name, implementation):
     model = tiny_model(tiny_configs, name)
     model.set_attn_implementation(implementation)
@@ -276,8 +279,22 @@ def test_patches_of_padding_count_as_if_the_record_ended_before_them(tiny_config
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("name", "num_pooled"), [("stmem", 6), ("moment", 5)])
-def test_a_patch_with_one_recorded_sample_counts_for_stmem_but_not_for_moment(tiny_configs, name, num_pooled):
+@pytest.mark.parametrize(
+    "changes", [{}, {"is_bidirectional": True, "conv_kernel": [5, 4]}], ids=["causal", "both ways"]
+)
+@pytest.mark.parametrize("samples", [90, 77, 7])
+def test_padding_counts_for_ecgcpc_as_if_the_record_ended_before_it(tiny_configs, samples, changes):
+    model = tiny_model(tiny_configs, "ecgcpc", **changes)
+    inputs = random_input(model)
+    padded, shorter = model(inputs, input_mask=padding(model, *[samples] * 3)), model(inputs[:, :, :samples])
+    assert_near(padded.pooler_output, shorter.pooler_output)
+    num_tokens = shorter.last_hidden_state.shape[1]
+    assert_near(padded.last_hidden_state[:, :num_tokens], shorter.last_hidden_state)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("name", "num_pooled"), [("ecgjepa", 6), ("stmem", 6), ("moment", 5)])
+def test_a_patch_with_one_recorded_sample_counts_for_all_but_moment(tiny_configs, name, num_pooled):
     model = tiny_model(tiny_configs, name)
     output = model(random_input(model), input_mask=padding(model, 76, 76, 76))
     patches = output.last_hidden_state.unflatten(1, (12, -1))  # (batch, leads, patches, hidden)
@@ -292,6 +309,8 @@ PADDED_KEYS = {  # of half a record
     "stmem": 12 * ([False] * 6 + [True] * 5 + [False]),  # separator, five patches, five of padding, separator
     "moment": [False] * 5 + [True] * 5,
     "ecgfm": [False] * 12 + [True] * 13,
+    "ecgjepa": 12 * ([False] * 5 + [True] * 5),
+    "hubertecg": [not all(sample % 150 < 75 for sample in range(start, start + 18)) for start in range(0, 1783, 8)],
     "tempo": 3 * ([False] * 5 + [True] * 2),  # three words and two patches, two of padding
 }
 
@@ -311,8 +330,9 @@ def test_tokens_of_padding_are_not_attended_to(tiny_configs, name):
 
 
 @torch.inference_mode()
-def test_tokens_of_missing_leads_are_not_attended_to_by_stmem(tiny_configs):
-    model = tiny_model(tiny_configs, "stmem")
+@pytest.mark.parametrize("name", ["ecgjepa", "stmem"])
+def test_tokens_of_missing_leads_are_not_attended_to(tiny_configs, name):
+    model = tiny_model(tiny_configs, name)
     model.set_attn_implementation("eager")
     lead_mask = mask_of(LEAD_SETS["limb"])
     output = model(random_input(model, batch_size=1), lead_mask=lead_mask, output_attentions=True)
@@ -322,7 +342,7 @@ def test_tokens_of_missing_leads_are_not_attended_to_by_stmem(tiny_configs):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["ecgfm", "tempo", "timesnet"])
+@pytest.mark.parametrize("name", ["ecgcpc", "ecgfm", "hubertecg", "tempo", "timesnet"])
 def test_tokens_of_padding_are_not_pooled(tiny_configs, name):
     model = tiny_model(tiny_configs, name)
     half = model.config.sequence_length // 2
@@ -330,8 +350,10 @@ def test_tokens_of_padding_are_not_pooled(tiny_configs, name):
     if name == "tempo":
         tokens = output.last_hidden_state.unflatten(1, (12, 3, -1))  # (batch, leads, components, patches, hidden)
         expected = tokens[:, :, :, :2].mean(dim=(1, 3)).flatten(1)
+    elif name == "hubertecg":
+        expected = output.last_hidden_state[:, ~torch.tensor(PADDED_KEYS[name])].mean(dim=1)
     else:
-        num_tokens = {"ecgfm": 12, "timesnet": half}[name]
+        num_tokens = {"ecgcpc": 38, "ecgfm": 12, "timesnet": half}[name]
         expected = output.last_hidden_state[:, :num_tokens].mean(dim=1)
     assert_near(output.pooler_output, expected)
 

@@ -79,7 +79,7 @@ def test_a_single_number_may_state_the_rate(tmp_path, counts, name, version):
     ("variables", "message"),
     [
         ({"one": np.ones((2, 9)), "two": np.ones((2, 9))}, r"found one \(double, 2x9\), two"),
-        ({"ECG": {"data": np.ones((12, 90))}}, r"found ECG \(struct"),
+        ({"ECG": np.array([(1.0, 2.0)] * 2, dtype=[("age", "f8"), ("rate", "f8")])}, r"found ECG \(struct"),
         ({"val": np.array([1, "a"], dtype=object)}, r"found val \(cell"),
         ({"val": "text"}, r"found val \(char"),
         ({"val": np.ones((9, 9))}, r"shape \(9, 9\); expected \(leads, samples\)"),
@@ -91,13 +91,6 @@ def test_a_single_number_may_state_the_rate(tmp_path, counts, name, version):
 def test_what_is_no_matrix_of_numbers_is_refused(tmp_path, variables, message):
     with pytest.raises(ECGFileError, match=message):
         read_ecg(save(tmp_path / "ecg.mat", **variables), **STATED)
-
-
-def test_version_7_3_is_refused_with_the_way_out(tmp_path):
-    path = tmp_path / "ecg.mat"
-    path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(ECGFileError, match="save it with '-v7'"):
-        read_ecg(path)
 
 
 def test_a_matrix_that_unpacks_to_far_more_than_an_ecg_is_refused(tmp_path, counts):

@@ -206,7 +206,7 @@ def test_decimated_samples_are_refused(tmp_path, signal):
     np.testing.assert_allclose(read(tmp_path, scp(sections)).signal_mv, signal * 2.5e-3)
 
 
-def test_a_subtracted_beat_is_refused(tmp_path, signal):
+def test_a_subtracted_beat_that_the_record_lacks_is_refused(tmp_path, signal):
     beats = struct.pack("<HHHHIII", 1000, 200, 1, 0, 1, 200, 400)
     sections = {3: leads(signal, flags=1), 4: beats, 6: rhythm(plain(signal))}
     with pytest.raises(ECGFileError, match="reference beat"):

@@ -8,9 +8,12 @@ from transformers import PreTrainedConfig
 from modeling_enecg import (
     DLinearConfig,
     ECGBackboneModel,
+    ECGCPCConfig,
     ECGFMConfig,
     ECGFounderConfig,
+    ECGJEPAConfig,
     EnECGModel,
+    HuBERTECGConfig,
     MomentConfig,
     STMEMConfig,
     TempoConfig,
@@ -26,8 +29,11 @@ TASKS = [RHYTHM, SEX, AGE]
 # Parameters of each backbone as published.
 PUBLISHED_SIZES = {
     "enecg-dlinear": 1_002,
+    "enecg-ecgcpc": 2_932_736,
     "enecg-ecgfm": 90_373_120,
     "enecg-ecgfounder": 30_598_896,
+    "enecg-ecgjepa": 85_374_720 - 400 * 768,  # but for the table of positions, which is not trained
+    "enecg-hubertecg": 92_798_848 - 768 - 128,  # but for the mask token and the weight norm's gains
     "enecg-moment": 18_887_360,
     "enecg-stmem": 85_150_614,
     "enecg-tempo": 94_031_618,
@@ -63,6 +69,17 @@ def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
             num_kernels=2,
             top_k=2,
         ),
+        ECGCPCConfig(
+            sequence_length=150,
+            conv_dim=[16, 16],
+            conv_kernel=[3, 1],
+            conv_stride=[2, 1],
+            conv_dilation=[1, 1],
+            hidden_size=24,
+            state_size=4,
+            num_hidden_layers=3,
+            hidden_dropout=0.0,
+        ),
         ECGFMConfig(
             sequence_length=150,
             conv_dim=[16, 16],
@@ -93,6 +110,27 @@ def tiny_backbone_configs() -> dict[str, PreTrainedConfig]:
             num_hidden_layers=3,
             num_attention_heads=2,
             head_dim=4,
+            intermediate_size=32,
+        ),
+        ECGJEPAConfig(
+            num_leads=12,  # the tests of lead masks want as many of every backbone
+            sequence_length=150,
+            patch_size=15,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=32,
+        ),
+        HuBERTECGConfig(
+            sequence_length=150,
+            conv_dim=[16, 16],
+            conv_kernel=[10, 3],
+            conv_stride=[4, 2],
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=4,
+            hidden_size=24,
+            num_hidden_layers=3,
+            num_attention_heads=2,
             intermediate_size=32,
         ),
         XResNet1dConfig(sequence_length=150, stem_sizes=[8, 8, 16], inner_sizes=[4, 6], depths=[2, 2]),

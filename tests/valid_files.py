@@ -9,15 +9,19 @@ import binascii
 import io
 import re
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import scipy.io
 import soundfile
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests import test_read_dicom as dicom
 from tests import test_read_edf as edf
@@ -25,6 +29,10 @@ from tests import test_read_ishne as ishne
 from tests import test_read_philips as philips
 from tests import test_read_scp as scp
 from tests import test_read_xml as xml
+from tests.helpers import mfer, vendor_xml
+from tests.helpers import scp_reference_beats as beats
+from tests.helpers.atc import atc, block, lead_blocks, stated_format
+from tests.helpers.matlab import cpsc, save_73
 
 PATIENT = b"Nobody Nowhere"
 _COUNTS = np.random.default_rng(0).normal(scale=40, size=(12, 50)).cumsum(axis=1).astype("<i2")
@@ -61,6 +69,28 @@ def _seal_scp(content: bytes) -> bytes:
             sealed[place - 1 : place + 1] = _crc(bytes(sealed[place + 1 : place - 1 + length]))
     sealed[:2] = _crc(bytes(sealed[2 : int.from_bytes(sealed[2:6], "little")]))
     return bytes(sealed)
+
+
+def _seal_atc(content: bytes) -> bytes:
+    """Correct the checksums of all blocks."""
+    sealed, at = content[:12], 12
+    while at + 8 <= len(content):
+        end = at + 8 + int.from_bytes(content[at + 4 : at + 8], "little")
+        sealed += content[at:end] + struct.pack("<I", sum(content[at:end]))
+        at = end + 4
+    return sealed
+
+
+def _information_end(content: bytes) -> int:
+    """Return where the file information of DICOM ends, as it states."""
+    return 144 + int.from_bytes(content[140:144], "little")
+
+
+def _seal_deflated(content: bytes) -> bytes:
+    """Deflate what follows the file information."""
+    begin = _information_end(content)
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return content[:begin] + packer.compress(content[begin:]) + packer.flush()
 
 
 def _seal_ishne(content: bytes) -> bytes:
@@ -163,7 +193,11 @@ def _dicom() -> list[Sample]:
     syntaxes = (dicom.ExplicitVRLittleEndian, dicom.ImplicitVRLittleEndian, dicom.ExplicitVRBigEndian)
     streams = [dicom.dicom(io.BytesIO(), [first, later], syntax=syntax) for syntax in syntaxes]
     contents = [stream.getvalue() for stream in streams]
-    return [_one("ecg.dcm", content) for content in (*contents, contents[0][132:])]
+    deflated = dicom.dicom(io.BytesIO(), [first], syntax=DeflatedExplicitVRLittleEndian).getvalue()
+    begin = _information_end(deflated)
+    inflated = deflated[:begin] + zlib.decompress(deflated[begin:], -zlib.MAX_WBITS)
+    plain = [_one("ecg.dcm", content) for content in (*contents, contents[0][132:])]
+    return [*plain, _one("ecg.dcm", inflated, _seal_deflated)]
 
 
 def _edf() -> list[Sample]:
@@ -189,6 +223,9 @@ def _scp() -> list[Sample]:
         scp.scp({1: PATIENT, 2: scp.DEFAULT, 3: scp.leads(rows, firsts=[1, 51]), 6: scp.rhythm(coded, 2)}),
         scp.scp({1: PATIENT, 2: table, 3: scp.leads(rows), 6: scp.rhythm(own)}),
     ]
+    wave = (np.hanning(20) * [[90], [-40]]).astype("<i2")
+    located = beats.locations([(0, 5, 16, 24), (0, 30, 38, 49)], length_ms=40)
+    records += [beats.record(rows, wave, coding, 1, section_4=located) for coding in ("plain", "huffman")]
     return [_one("ecg.scp", content, seal) for content in records for seal in (_seal_scp, bytes)]
 
 
@@ -249,6 +286,65 @@ def _matlab() -> list[Sample]:
     return [sample._replace(stated=_STATED) for sample in samples]
 
 
+def _structures() -> list[Sample]:
+    """MATLAB's structures, plain, compressed and in HDF5."""
+    variables = cpsc(_COUNTS[:3].astype(float), name=PATIENT.decode())
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, variables)
+    content = stream.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        newer = save_73(Path(folder) / "ecg.mat", variables).read_bytes()
+    samples = [_one("ecg.mat", content, _seal_mat), _one("ecg.mat", content), _one("ecg.mat", newer)]
+    return [sample._replace(stated=_STATED) for sample in samples]
+
+
+def _hdf5() -> list[Sample]:
+    """Records of an array in HDF5, plain and in chunks, and a single signal."""
+    tracings = np.pad(_SIGNAL.T[None], ((0, 2), (3, 4), (0, 0)))
+    contents = []
+    for options in ({}, {"chunks": (2, 20, 3), "compression": "gzip", "shuffle": True}):
+        stream = io.BytesIO()
+        with h5py.File(stream, "w") as file:
+            file["exam_id"] = [11, 12, 13]
+            file.create_dataset("tracings", data=tracings, **options)
+            file.attrs["patient"] = PATIENT
+        contents.append(stream.getvalue())
+    single = io.BytesIO()
+    with h5py.File(single, "w", libver="latest") as file:
+        file["signal"], file["fs"] = _SIGNAL, 500.0
+    samples = [*(Sample({"ecg.h5": content}, "ecg.h5/11") for content in contents), _one("ecg.h5", single.getvalue())]
+    return [sample._replace(stated=_STATED) for sample in samples]
+
+
+def _atc() -> list[Sample]:
+    info = block(b"info", PATIENT.ljust(264, b"\0"))
+    content = atc(info, block(b"fmt ", stated_format()), *lead_blocks(_COUNTS[:3]), block(b"avg ", b"\1\0" * 9))
+    return [_one("ecg.atc", content, seal) for seal in (_seal_atc, bytes)]
+
+
+def _mfer() -> list[Sample]:
+    patient = mfer.item(mfer.NAME, PATIENT)
+    missing = mfer.item(mfer.MISSING, b"\x00\x80") + mfer.item(mfer.OFFSET, b"\1\0")
+    rhythm = mfer.recording(_COUNTS[:8], extra=missing)
+    groups = mfer.channel(2, mfer.item(mfer.SAMPLE, b"\4")) + mfer.item(mfer.GROUP, mfer.lead(1, 0x40))
+    later = mfer.recording(_COUNTS[:8, ::2], kind=9)
+    return [
+        _one("ecg.mwf", mfer.mfer(patient, rhythm, later)),
+        _one("ecg.mwf", mfer.LITTLE + mfer.number(mfer.CHANNELS, 8) + mfer.recording(_COUNTS[:8], extra=groups)),
+    ]
+
+
+def _cardiosoft() -> list[Sample]:
+    leads = [vendor_xml.cardiosoft_lead(name, row) for name, row in zip(("I", "II"), _COUNTS, strict=False)]
+    text = vendor_xml.cardiosoft(vendor_xml.strip(leads, num_leads=2, num_samples=50))
+    return [_one("ecg.xml", _xml_text(text)), _one("ecg.xml", _xml_text(text), _utf_16)]
+
+
+def _eli() -> list[Sample]:
+    channels = [vendor_xml.eli_channel(name, row) for name, row in zip(("I", "II", "V1"), _COUNTS, strict=False)]
+    return [_one("ecg.xml", _xml_text(vendor_xml.eli(*channels)))]
+
+
 def _numpy() -> list[Sample]:
     signal = _npy(_SIGNAL)
     return [
@@ -297,6 +393,12 @@ SAMPLES = {
     "sierra": _sierra(),
     "sema": _sema(),
     "matlab": _matlab(),
+    "structures": _structures(),
+    "hdf5": _hdf5(),
+    "atc": _atc(),
+    "mfer": _mfer(),
+    "cardiosoft": _cardiosoft(),
+    "eli": _eli(),
     "numpy": _numpy(),
     "text": _text(),
 }

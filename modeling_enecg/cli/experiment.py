@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.list:
         check_place(options.data_dir)
     configs = options.configs or shipped_folder("configs")
-    check_folder(configs)
+    check_folder(str(configs))
     from ..experiments import check_studies, list_studies, load_study, run_study
     from ..runs.processes import start_processes
 

@@ -12,7 +12,7 @@ def add_parser(commands: Commands) -> None:
         "index",
         "Read every recording of a folder, and write what the files say as labels.csv and dataset.yaml beside them.",
         "enecg index my_ecgs\nenecg train own_data --data_dir my_ecgs --output_dir runs/mine",
-        "Patients' numbers become pseudonyms; names are never read. Files that cannot be read stand in unreadable.csv.",
+        "Patients' numbers become pseudonyms; names are never read. unreadable.csv has the files that cannot be read.",
     )
     what = parser.add_argument_group("what to read")
     what.add_argument("folder", metavar="FOLDER", help="FOLDER holds recordings of any known format, also in folders.")

@@ -10,7 +10,9 @@ from ..runs.portable import check_place
 from ._parsers import Commands, new_parser, quiet_libraries
 
 if TYPE_CHECKING:
-    from ..io import ECGRecord
+    from ..findings import Findings
+    from ..prediction.files import ReadingOptions
+    from ..recording import ECGRecord
 
 
 def add_parser(commands: Commands) -> None:
@@ -20,7 +22,7 @@ def add_parser(commands: Commands) -> None:
         "predict",
         "Predict recordings, or a whole dataset.",
         "enecg predict runs/smoke PTB-XL/records500/00000/00001_hr --plot ecg.png\n"
-        "enecg predict runs/smoke --dataset my_ecgs --output predictions.parquet",
+        "enecg predict runs/smoke new_recordings --output predictions.parquet",
     )
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -35,7 +37,12 @@ def add_parser(commands: Commands) -> None:
         help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
     )
     records = parser.add_argument_group("recordings")
-    records.add_argument("records", nargs="*", metavar="RECORD", help="RECORD is an ECG file of any known format.")
+    records.add_argument(
+        "records",
+        nargs="*",
+        metavar="RECORD_OR_FOLDER",
+        help="A record is an ECG file of any known format; of a folder, all that it and its sub-folders hold.",
+    )
     records.add_argument("--sampling_rate", type=float, metavar="HZ", help="Files that do not say it have this rate.")
     records.add_argument(
         "--unit", help="Files that do not say it have this unit: nV, uV, mV, V, or how many mV one count is."
@@ -47,13 +54,20 @@ def add_parser(commands: Commands) -> None:
     records.add_argument(
         "--plot", metavar="FILE.png", help="The 12-lead ECG of one record is drawn here, with its findings."
     )
+    records.add_argument(
+        "--output",
+        metavar="FILE.parquet",
+        help="The predictions go into a table here, a row per file; the same command goes on after a kill.",
+    )
+    records.add_argument(
+        "--force", action="store_true", help="Recordings whose signal is unusable (flat, noise) are scored as well."
+    )
     dataset = parser.add_argument_group("a dataset, instead of recordings")
     dataset.add_argument(
         "--dataset",
         metavar="DIR_OR_ID",
         help="The dataset is a folder of PTB-XL, of MIMIC-IV-ECG, with a dataset.yaml, or of Parquet; or a Hub id.",
     )
-    dataset.add_argument("--output", metavar="FILE.parquet", help="The predictions go here.")
     dataset.add_argument(
         "--split", action="append", help="This split is predicted: train, validation or test. By default all are."
     )
@@ -75,8 +89,41 @@ def run(options: argparse.Namespace) -> None:
         check_place(place)
     if options.dataset is not None:
         _predict_dataset(options)
+    elif options.output is not None:
+        _predict_files(options)
     else:
         _predict_records(options)
+
+
+def _reading(options: argparse.Namespace) -> "ReadingOptions":
+    from ..prediction.files import ReadingOptions
+
+    names = options.lead_names.split(",") if options.lead_names else None
+    return ReadingOptions(options.sampling_rate, options.unit, names)
+
+
+def _predict_files(options: argparse.Namespace) -> None:
+    if options.plot or options.json:
+        raise ValueError("--output writes a table, and has no --plot or --json.")
+    from ..prediction import Predictor
+    from ..prediction.files import predict_files
+    from ..runs.processes import start_processes
+
+    quiet_libraries()
+    state = start_processes()
+    predictor = Predictor(options.model, options.adapter, state.device)
+    output = predict_files(predictor, options.records, options.output, _reading(options), options.force)
+    if state.is_main_process:
+        print(_summary(output))
+
+
+def _summary(output: Path) -> str:
+    """Return how the files of a table fared."""
+    import pyarrow.parquet as pq
+
+    verdicts = pq.read_table(output, columns=["quality"])["quality"].to_pylist()
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("ok", "doubtful", "unusable"))
+    return f"{output}: {len(verdicts)} files: {counts}. The column error says why."
 
 
 def _predict_dataset(options: argparse.Namespace) -> None:
@@ -95,72 +142,87 @@ def _predict_dataset(options: argparse.Namespace) -> None:
         on_error=options.on_error,
         cache_dir=options.cache_dir,
     )
-    output = predict_dataset(Predictor(options.model, options.adapter), dataset, options.output, options.split)
+    output = predict_dataset(
+        Predictor(options.model, options.adapter, state.device), dataset, options.output, options.split
+    )
     if state.is_main_process:
         print(output)
 
 
 def _predict_records(options: argparse.Namespace) -> None:
-    if options.plot and len(options.records) > 1:
-        raise ValueError("--plot draws one record; give one.")
     from ..io import read_ecg
     from ..prediction import Predictor
+    from ..prediction.files import find_recordings
 
     quiet_libraries()
-    predictor = Predictor(options.model, options.adapter)
-    lead_names = options.lead_names.split(",") if options.lead_names else None
+    files = find_recordings(options.records)
+    if options.plot and len(files) > 1:
+        raise ValueError("--plot draws one record; give one.")
+    predictor, reading = Predictor(options.model, options.adapter), _reading(options)
     results = []
-    for path in options.records:
-        record = read_ecg(path, options.sampling_rate, options.unit, lead_names)
+    for path in files:
+        record = read_ecg(path, reading.sampling_rate, reading.unit, reading.lead_names)
         try:
-            tasks = predictor(record)
+            found = predictor(record, options.force)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        results.append({"record": str(path), **_describe_record(record), "tasks": tasks})
+        results.append((path, record, found))
         if options.plot:
-            _plot(record, tasks, Path(path).name, options.plot)
+            _plot(record, found, Path(path).name, options.plot)
     if options.json:
-        print(json.dumps(results, indent=2))
+        print(json.dumps([_described(*result) for result in results], indent=2))
     else:
         for result in results:
-            _print_result(result)
+            _print_result(*result)
 
 
-def _plot(record: "ECGRecord", tasks: dict[str, Any], title: str, file: str) -> None:
+def _plot(record: "ECGRecord", found: "Findings", title: str, file: str) -> None:
     from ..data.ptbxl.labels import describe
     from ..figures.paper_ecg import plot_ecg
     from ..leads import STANDARD_LEADS
     from ..prediction import leading_findings
 
-    findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(tasks)]
+    findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(found)]
     order = [lead for lead in STANDARD_LEADS if lead in record.lead_names]
     rows = [record.lead_names.index(lead) for lead in order]
     plot_ecg(record.signal_mv[rows], record.sampling_rate, order, file, title, findings)
 
 
-def _describe_record(record: "ECGRecord") -> dict[str, Any]:
-    from ..leads import missing_leads
-
-    return {
-        "seconds": record.signal_mv.shape[1] / record.sampling_rate,
-        "sampling_rate": record.sampling_rate,
-        "lead_names": record.lead_names,
-        "missing_leads": missing_leads(record.signal_mv, record.lead_names),
-    }
+def _described(path: str, record: "ECGRecord", found: "Findings") -> dict[str, Any]:
+    seconds = record.signal_mv.shape[1] / record.sampling_rate
+    about = {"record": path, "seconds": seconds, "sampling_rate": record.sampling_rate}
+    return {**about, "lead_names": record.lead_names, **found.to_dict()}
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def _print_result(path: str, record: "ECGRecord", found: "Findings") -> None:
     from ..data.ptbxl.labels import describe
 
-    print(result["record"])
-    missing = f"; missing: {', '.join(result['missing_leads'])}" if result["missing_leads"] else ""
-    print(f"  {result['seconds']:.1f} s at {result['sampling_rate']:g} Hz; {', '.join(result['lead_names'])}{missing}")
-    for name, task in result["tasks"].items():
-        print(f"  {name}")
-        unit = f" {task['unit']}" if task.get("unit") else ""
-        for label, value in sorted(task["outputs"].items(), key=lambda output: -output[1]):
-            print(f"    {value:8.3f}{unit}  {label:12} {describe(label)}")
-        if len(task["gate_weights"]) > 1:
-            weights = ", ".join(f"{expert} {weight:.2f}" for expert, weight in task["gate_weights"].items())
-            print(f"    gate: {weights}")
+    print(path)
+    seconds = record.signal_mv.shape[1] / record.sampling_rate
+    print(f"  {seconds:.1f} s at {record.sampling_rate:g} Hz; quality: {found.quality.verdict}", end="")
+    print(f" ({found.quality})" if str(found.quality) else "")
+    if not found.is_scored:
+        print("  Not scored: the signal is unusable. --force scores it all the same.")
+        return
+    missing = f"; missing: {', '.join(found.missing_leads)}" if found.missing_leads else ""
+    print(f"  leads used: {', '.join(found.used_leads)}{missing}")
+    for name, reason in found.left_out.items():
+        print(f"  left out: {name} ({reason})")
+    for task, each in found.items():
+        print(f"  {task}")
+        for line in each:
+            print(f"    {_line(line)}  {describe(line['label'])}".rstrip())
+        weights = found.gate_weights[task]
+        if len(weights) > 1:
+            print("    gate: " + ", ".join(f"{expert} {weight:.2f}" for expert, weight in weights.items()))
     print("Research prototype, not a medical device.", file=sys.stderr)
+
+
+def _line(finding: dict[str, Any]) -> str:
+    """Return a finding's numbers: decision, calibrated probability, what it is held against, and the raw one."""
+    if "value" in finding:
+        interval = f" ({finding['lower']:.3f} to {finding['upper']:.3f})" if "lower" in finding else ""
+        return f"{finding['value']:.3f} {finding['unit'] or ''}{interval}".rstrip() + f"  {finding['label']}"
+    decision = "present" if finding["present"] else "-"
+    held = "" if finding["threshold"] is None else f" of {finding['threshold']:.3f}"
+    return f"{decision:8}{finding['score']:.3f}{held} (raw {finding['raw_score']:.3f})  {finding['label']:12}"

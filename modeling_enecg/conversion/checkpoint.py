@@ -2,7 +2,9 @@
 
 import pickle
 import re
+import zipfile
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,24 @@ from safetensors.torch import load_file
 # rebuild.
 _SAFE_GLOBALS: list[Any] = [
     Namespace,
+    defaultdict,
+    *(bool, int, float, str, list, dict),  # as types of settings
     np.dtype,
     np.float64(0).__reduce__()[0],
     *(type(np.dtype(code)) for code in "?bhilqBHILQefd"),
 ]
+# Settings beside the weights, which are not read: of OmegaConf, and of the code that trained ECG-CPC.
+_SETTINGS_MODULES = ("omegaconf.", "clinical_ts.", "typing.")
+
+
+class _Settings:
+    """Stands in for an object of settings, so that nothing of the class that a file names is imported or run."""
+
+    def __init__(self, *args: Any):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 class ConversionError(ValueError):
@@ -66,7 +82,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_torch(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_SAFE_GLOBALS):
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
+        stand_ins = [(_Settings, name) for name in named if name.startswith(_SETTINGS_MODULES)]
+        with torch.serialization.safe_globals([*_SAFE_GLOBALS, *stand_ins]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle fails in every way there is
         raise ConversionError(

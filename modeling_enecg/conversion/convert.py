@@ -29,7 +29,7 @@ class Converter:
         hyperparameters (`dict`): Upstream's name to ours, or None for what the backbone does not need.
         renames (`tuple`): Patterns of upstream keys and our names. `name[i]` is row `i` of the parameter `name`.
         drops (`tuple`): Patterns of upstream keys that are left out where the model has no place for them, and why.
-        adapt (`Callable`): Completes our config fields, knowing the weights.
+        adapt (`Callable`): Completes our config fields, knowing the weights, from which it may cut what has no place.
         prepare (`Callable`): Brings upstream's state dict into its plain form, before anything else.
     """
 

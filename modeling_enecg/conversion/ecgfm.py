@@ -7,13 +7,9 @@ import torch
 
 from ..modeling_ecgfm import ECGFMModel
 from .checkpoint import ConversionError
+from .weight_norm import merge_weight_norm
 
 _PRE_TRAINING = "pre-training objective: not part of the encoder"
-_POSITIONS = "conv_pos.pos_conv.0."
-_WEIGHT_NORM_SPELLINGS = (
-    ("weight_g", "weight_v"),
-    ("parametrizations.weight.original0", "parametrizations.weight.original1"),
-)
 
 
 def _prepare(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -21,20 +17,7 @@ def _prepare(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     # `encoder.layer_norm` alone does not tell: it is one norm in pre-trained files, another in fine-tuned ones.
     if any(key.startswith("encoder.encoder.") for key in weights):
         weights = {key.removeprefix("encoder."): tensor for key, tensor in weights.items()}
-    for names in _WEIGHT_NORM_SPELLINGS:
-        gain_key, direction_key = (_POSITIONS + name for name in names)
-        if gain_key in weights and direction_key in weights:
-            gain, direction = weights[gain_key], weights[direction_key]
-            if direction.ndim != 3 or gain.shape != (1, 1, direction.shape[2]):
-                raise ConversionError(
-                    f"{gain_key} {tuple(gain.shape)} is not one gain for each position of {direction_key} "
-                    f"{tuple(direction.shape)}."
-                )
-            # Each position of the kernel has a norm of its own.
-            merged = gain * direction / direction.norm(dim=(0, 1), keepdim=True)
-            weights = {key: tensor for key, tensor in weights.items() if key not in (gain_key, direction_key)}
-            weights[f"{_POSITIONS}weight"] = merged
-    return weights
+    return merge_weight_norm(weights, "conv_pos.pos_conv.0.")
 
 
 def _adapt(fields: dict[str, Any], weights: dict[str, torch.Tensor]) -> dict[str, Any]:

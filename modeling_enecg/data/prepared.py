@@ -11,6 +11,7 @@ import torch
 
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
+from ..leads import STANDARD_LEADS
 
 
 class Views:
@@ -48,11 +49,21 @@ class Views:
         inputs: dict[str, Any] = dict(of_experts[0])
         if len(set(self.experts)) > 1:
             inputs = {kind: [window[kind] for window in of_experts] for kind in inputs}
-            if "lead_mask" in inputs:  # of all standard leads, unless every expert takes the same few
-                inputs["lead_mask"] = max(inputs["lead_mask"], key=lambda mask: mask.shape[-1])
+            if "lead_mask" in inputs:
+                inputs["lead_mask"] = self._standard_lead_mask(windows)
         if self.gate is not None:
             inputs["gate_values"] = windows[self.gate]["input_values"]
         return inputs
+
+    def _standard_lead_mask(self, windows: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        """Return which of the standard leads there are, as far as an expert reads them."""
+        leads: dict[str, torch.Tensor] = {}
+        for name in self.experts:
+            mask = windows[name]["lead_mask"]
+            leads |= {lead: mask[..., [row]] for row, lead in enumerate(self.extractors[name].lead_names)}
+        missing = next(iter(leads.values())) & False
+        concatenate = torch.cat if isinstance(missing, torch.Tensor) else np.concatenate
+        return concatenate([leads.get(lead, missing) for lead in STANDARD_LEADS], -1)
 
 
 @dataclass

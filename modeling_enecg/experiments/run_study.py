@@ -13,7 +13,7 @@ from ..runs.lock import locked
 from ..runs.processes import start_processes
 from ..settings import SettingsError
 from ..training.run import run_recipe
-from .figures import draw_figures
+from .pictures import draw_pictures
 from .results import read_results
 from .study import Study, StudyError
 from .tables import write_tables
@@ -67,7 +67,7 @@ def _run(study: Study, configs: str | Path, folder: Path, settings: Mapping[str,
     if state.is_main_process:
         results = read_results(study, runs, folder / "runs")
         write_tables(study, results, folder)
-        draw_figures(study, results, folder / "figures")
+        draw_pictures(study, results, folder / "figures")
     state.wait_for_everyone()
     return folder
 

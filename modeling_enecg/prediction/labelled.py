@@ -40,8 +40,8 @@ def evaluate_model(
 ) -> Path:
     """Predict labelled records, and write predictions with targets and a description of both.
 
-    Tasks that the dataset does not have are left out. Labels are matched by name: one that the dataset lacks counts as
-    absent from its records, and one that the model lacks is left out.
+    Tasks that the dataset does not have are left out. Labels are matched by name: one that the dataset lacks is not
+    known of its records and is left out, as is one that the model lacks; both are named.
 
     Args:
         predictor ([`Predictor`]): The model with its feature extractor.
@@ -68,7 +68,9 @@ def _evaluate(predictor: Predictor, name: str, options: DatasetOptions, output: 
     _check_free(output)
     options = replace(options, rr_interval="rr_interval" in predictor.model.tasks)
     source = find_source(options)
-    tasks = _shared_tasks(predictor, source)
+    tasks, notes = _shared_tasks(predictor, source)
+    for note in notes:
+        logger.warning("%s", note)
     rows = source.read([*tested, VALIDATION])
     splits = list(dict.fromkeys([*tested, *(name for name in (VALIDATION,) if name in rows)]))
     file = predict_dataset(predictor, options, output / PREDICTIONS, splits)
@@ -84,7 +86,7 @@ def _evaluate(predictor: Predictor, name: str, options: DatasetOptions, output: 
         with added_files(output) as aside:
             pd.concat(parts).to_parquet(aside / PREDICTIONS, index=False)
             (aside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            info = _describe(predictor, name, source, options, pd.concat(parts), tested)
+            info = _describe(predictor, name, source, options, pd.concat(parts), tested, " ".join(notes))
             (aside / RUN_INFO).write_text(json.dumps(info.to_dict(), indent=2) + "\n", encoding="utf-8")
     PartialState().wait_for_everyone()
     return output
@@ -98,15 +100,25 @@ def _check_free(output: Path) -> None:
         raise ValueError(f"{output} holds other files, such as {others[0]}; choose a new folder.")
 
 
-def _shared_tasks(predictor: Predictor, source: Source) -> list[Task]:
-    """Return the model's tasks that the dataset has labels or numbers for."""
-    tasks = [task for name, task in predictor.model.tasks.items() if _is_column(source, task)]
-    left_out = sorted(predictor.model.tasks.keys() - {task.name for task in tasks})
-    if not tasks:
+def _shared_tasks(predictor: Predictor, source: Source) -> tuple[list[Task], list[str]]:
+    """Return the model's tasks, with the labels that the dataset has, and sentences on what is left out."""
+    known = [task for name, task in predictor.model.tasks.items() if _is_column(source, task)]
+    left_out = sorted(predictor.model.tasks.keys() - {task.name for task in known})
+    if not known:
         raise ValueError(f"{source.name} has none of the model's tasks {', '.join(left_out)} among its columns.")
-    if left_out:
-        logger.warning("Not evaluated, as %s has no such columns: %s.", source.name, ", ".join(left_out))
-    return tasks
+    notes = [f"Not evaluated, as {source.name} has no such columns: {', '.join(left_out)}."] if left_out else []
+    tasks = []
+    for task in known:
+        (column,) = dataset_tasks(source.features, [task.name])
+        shared = [label for label in task.labels if label in column.labels]
+        lacking = [label for label in task.labels if label not in column.labels]
+        unused = [label for label in column.labels if label not in task.labels]
+        if lacking:
+            notes.append(f"{task.name}: not known of the records, and left out: {', '.join(lacking)}.")
+        if unused:
+            notes.append(f"{task.name}: labels that the model does not know: {', '.join(unused)}.")
+        tasks.append(task.of_labels(shared) if task.is_multi_label and lacking else task)
+    return tasks, notes
 
 
 def _is_column(source: Source, task: Task) -> bool:
@@ -145,9 +157,7 @@ def _targets(records: datasets.Dataset, task: Task) -> np.ndarray:
         places = {label: index for index, label in enumerate(task.labels)}
         own = np.array([places.get(label, np.nan) for label in column.labels])
         return np.array([np.nan if np.isnan(value) else own[int(value)] for value in targets])
-    absent = np.where(np.isnan(targets[:, :1]), np.nan, 0.0)
-    parts = [targets[:, [column.labels.index(label)]] if label in column.labels else absent for label in task.labels]
-    return np.hstack(parts)
+    return targets[:, [column.labels.index(label) for label in task.labels]]
 
 
 def _describe(
@@ -157,6 +167,7 @@ def _describe(
     options: DatasetOptions,
     predictions: pd.DataFrame,
     tested: Sequence[str],
+    note: str,
 ) -> RunInfo:
     """Return what is said of the evaluation."""
     counts = predictions["split"].value_counts().to_dict()
@@ -168,6 +179,7 @@ def _describe(
             options.sampling_rate,
             {split: int(counts.get(split, 0)) for split in (VALIDATION, TEST)},
             tested=list(tested),
+            note=note,
         ),
         num_parameters=predictor.model.num_parameters(),
         **environment(),

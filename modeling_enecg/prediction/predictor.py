@@ -1,21 +1,19 @@
 """Predicting single recordings with a saved model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
 from ..auto import AutoFeatureExtractor
-from ..io import ECGRecord
+from ..findings import Findings
 from ..loading import folder_or_hub, place_and_revision
 from ..modeling_enecg import EnECGModel
+from ..pipeline_ecg import ECGClassificationPipeline
 from ..runs.portable import check_place
-from ..windows import usable_windows
-
-WINDOWS_AT_ONCE = 16
 
 
 class Predictor:
@@ -25,13 +23,22 @@ class Predictor:
         path (`str` or `Path`): A folder or Hub id that holds both; or an adapter's, which names its base. A Hub id may
             end in a revision: `org/name@revision`.
         adapters (`Sequence[str]`, *optional*): The same of adapters on that model, of different tasks.
+        device (`torch.device`, *optional*, defaults to the CPU): Where it computes.
+        batch_size (`int`, *optional*, defaults to 16): Windows predicted at once.
 
     Raises:
         OSError: if there is no model or feature extractor.
         ValueError: if the model is not an EnECG model, or an adapter was made for another base.
     """
 
-    def __init__(self, path: str | Path, adapters: Sequence[str | Path] = ()):
+    def __init__(
+        self,
+        path: str | Path,
+        adapters: Sequence[str | Path] = (),
+        device: torch.device | None = None,
+        batch_size: int = 16,
+    ):
+        self.device, self.batch_size = device or torch.device("cpu"), batch_size
         check_place(str(path))
         if is_adapter(path):
             if adapters:
@@ -45,7 +52,7 @@ class Predictor:
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
-                "expected an EnECG model, as train.py writes it."
+                "expected an EnECG model, as `enecg train` writes it."
             )
         self.extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
         self.model = EnECGModel.from_pretrained(place, revision=revision)
@@ -53,62 +60,38 @@ class Predictor:
             named = {f"adapter_{number}": adapter for number, adapter in enumerate(adapters)}
             self.model = load_adapters(named, self.model).merge_and_unload(adapter_names=list(named)).eval()
 
-    @torch.inference_mode()
-    def __call__(self, record: ECGRecord) -> dict[str, Any]:
+    def __call__(self, recording: Any, force: bool = False) -> Findings:
         """Predict one recording; of one that is longer than what the model sees at once, the mean over its windows.
 
         Args:
-            record ([`ECGRecord`]): The recording; its leads may come in any order, and some may be missing.
+            recording: An [`ECGRecord`], or whatever the pipeline takes. Leads may come in any order, and some may be
+                missing.
+            force (`bool`, *optional*, defaults to False): Score a recording whose signal is unusable as well.
 
         Returns:
-            `dict[str, Any]`: By task, a dict of `problem_type`, `outputs` (by label a probability, or a regression's
-                value), `unit` for a regression, and `gate_weights` by expert.
+            [`Findings`]
 
         Raises:
             ValueError: if all leads are missing, or the signal cannot be an ECG in mV.
         """
-        seconds = self.extractor.window_seconds()
-        windows = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names, seconds)
-        logits, gate_weights = self._mean_over(windows.signals, record.sampling_rate, windows.lead_names)
-        outputs = self.model.probabilities(logits)
-        results: dict[str, Any] = {}
-        for name, task in self.model.tasks.items():
-            results[name] = {
-                "problem_type": task.problem_type,
-                "outputs": dict(zip(task.output_names, outputs[name].tolist(), strict=True)),
-                "gate_weights": dict(zip(self.model.experts, gate_weights[name].tolist(), strict=True)),
-            }
-            if task.is_regression:
-                results[name]["unit"] = task.unit
-        return results
+        return next(iter(self.predict([recording], force)))
 
-    def _mean_over(
-        self, windows: Sequence[np.ndarray], rate: float, lead_names: Sequence[str] | None
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Return each task's mean logits, `(num_outputs,)`, and mean gate weights, `(num_experts,)`."""
-        logits: dict[str, list[torch.Tensor]] = {name: [] for name in self.model.tasks}
-        gate_weights: dict[str, list[torch.Tensor]] = {name: [] for name in self.model.tasks}
-        for start in range(0, len(windows), WINDOWS_AT_ONCE):
-            inputs = self.extractor(windows[start : start + WINDOWS_AT_ONCE], rate, lead_names, return_tensors="pt")
-            output = self.model(**inputs.to(self.model.device, self.model.dtype))
-            for name in self.model.tasks:
-                logits[name].append(output.logits[name])
-                gate_weights[name].append(output.gate_weights[name])
-        return (
-            {name: torch.cat(parts).mean(dim=0) for name, parts in logits.items()},
-            {name: torch.cat(parts).mean(dim=0) for name, parts in gate_weights.items()},
+    def predict(self, recordings: Iterable[Any], force: bool = False) -> Iterator[Findings]:
+        """Predict recordings, `batch_size` windows at a time; see `__call__`."""
+        yield from self._find((each for each in recordings), force=force)
+
+    @cached_property
+    def _find(self) -> ECGClassificationPipeline:
+        return ECGClassificationPipeline(
+            model=self.model, feature_extractor=self.extractor, device=self.device, batch_size=self.batch_size
         )
 
 
-def leading_findings(results: dict[str, Any], limit: int = 6) -> list[tuple[str, float]]:
-    """Return the most probable labels of all classification tasks, highest first."""
-    findings = [
-        (label, probability)
-        for task in results.values()
-        if task["problem_type"] != "regression"
-        for label, probability in task["outputs"].items()
-    ]
-    return sorted(dict(findings).items(), key=lambda finding: -finding[1])[:limit]
+def leading_findings(found: Findings, limit: int = 6) -> list[tuple[str, float]]:
+    """Return the labels that are present in any classification task and the most probable others, highest first."""
+    labels = {each["label"]: each for task in found.values() for each in task if "score" in each}
+    ranked = sorted(labels.values(), key=lambda each: (not each["present"], -each["score"]))
+    return [(each["label"], each["score"]) for each in ranked[:limit]]
 
 
 __all__ = ["Predictor", "leading_findings"]

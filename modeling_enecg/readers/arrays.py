@@ -1,10 +1,23 @@
-"""Bare matrices: which axis is time, which numbers are missing samples, and what a sampling rate beside them is called."""
+"""Bare matrices: which axis is time, which numbers are missing samples, and how a rate beside them is called."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from ..ecg_file import ECGFileError, missing_as_nan
 
 RATE_NAMES = ("sampling_rate", "fs", "sfreq", "sample_rate", "sampling_frequency", "frequency", "hz")  # case aside
+
+
+class Variable(NamedTuple):
+    """A variable of a file: its name, kind and shape, and what reads its values, or the fields of a structure."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    values: Callable[[], np.ndarray]
+    fields: Callable[[], list["Variable"]] = list
 
 
 def signal_of(array: np.ndarray) -> np.ndarray:

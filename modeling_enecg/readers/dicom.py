@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from ..leads import is_standard_lead
 from ..metadata_values import hl7_time, in_years, measured, plain_text, sex_of, statements, years_between
 from ..recording import Metadata
 from ..strict_numbers import number
+from .dicom_deflated import inflate, is_deflated
 from .lead_codes import lead_of_code
 
 _SAMPLE_TYPES = {
@@ -39,7 +41,6 @@ _SAMPLE_TYPES = {
     (32, "SL"): "i4",
     (32, "UL"): "u4",
 }
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d{1,3})|MDC_ECG_LEAD_(\w+)")  # of SCP-ECG, or of MDC
 _AVERAGE = re.compile("MEDIAN|AVERAGE|BEAT|TEMPLATE")
 _LONGEST_GAPS = 10  # groups recorded one after another may last so many times longer than one
@@ -96,16 +97,15 @@ def read(path: Path) -> FileContent:
 
     Raises:
         ImportError: if `pydicom` is not installed.
-        ECGFileError: if the file is damaged, compressed, or holds no waveform.
+        ECGFileError: if the file is damaged, or holds no waveform.
     """
     pydicom = need("pydicom")
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_DEFLATED) >= 0:
-            raise ECGFileError("is compressed (Deflated Explicit VR Little Endian); store it uncompressed.")
+        source = BytesIO(inflate(content)) if is_deflated(content) else content
         with warnings.catch_warnings(), errors_of("pydicom"):
             warnings.simplefilter("ignore")  # about values that break the standard, and are read all the same
             # A mapping, unlike a file, takes no memory for lengths beyond its end.
-            dataset = pydicom.dcmread(content, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
+            dataset = pydicom.dcmread(source, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
             items = dataset.get("WaveformSequence")
             if not items:
                 raise ECGFileError(f"is a DICOM file that holds no waveform: {_sop_class(dataset)}, or cut short.")
@@ -291,7 +291,8 @@ def _metadata(dataset: Any) -> Metadata:
     return Metadata(
         patient_id=plain_text(str(dataset.get("PatientID") or "")),
         recorded_at=recorded_at,
-        age_years=in_years(age[:3], age[3:]) or years_between(hl7_time(str(dataset.get("PatientBirthDate"))), recorded_at),
+        age_years=in_years(age[:3], age[3:])
+        or years_between(hl7_time(str(dataset.get("PatientBirthDate"))), recorded_at),
         sex=sex_of(str(dataset.get("PatientSex") or "")),
         device=plain_text(" ".join(_device(dataset))),
         statements=statements(said),

@@ -3,6 +3,7 @@
 import binascii
 import struct
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ..metadata_values import in_years, plain_text, statements, years_between
 from ..recording import Metadata
 from .lead_codes import lead_of_code
 from .scp_huffman import BITS_A_BYTE, Table, decode, read_tables
+from .scp_reference_beats import Subtraction, add_beat, read_subtraction
 
 _HEADER = 16  # bytes of a section: checksum, number, length, versions, reserved
 _POINTER = struct.Struct("<HII")  # a section's number, length and place, counted from 1
@@ -36,21 +38,21 @@ class _Lead(NamedTuple):
 def read(path: Path) -> FileContent:
     """Read the rhythm of an SCP-ECG record; its leads are in nV, NaN before and after what was recorded of a lead.
 
-    Records whose samples are decimated outside the QRS complexes (bimodal compression) or less a reference beat are
-    refused: public descriptions of how to undo that disagree.
+    Where a reference beat was subtracted it is added again. Records whose samples are decimated outside the QRS
+    complexes (bimodal compression) are refused: what is left out there cannot be restored.
 
     Args:
         path (`Path`): The file.
 
     Raises:
-        ECGFileError: if a checksum is wrong, the record is cut short, or is compressed in one of these two ways.
+        ECGFileError: if a checksum is wrong, or the record is cut short or compressed bimodally.
     """
     sections = _sections(path.read_bytes())
     for number, what in ((3, "definition of leads"), (6, "rhythm")):
         if number not in sections:
             raise ECGFileError(f"has no section {number}, the {what}; it has {sorted(sections)}.")
     amplitude, interval, order, bimodal = _unpack("<HHBB", sections[6], 0)
-    _check_compression(sections, interval, bool(bimodal))
+    _check_decimation(sections, interval, bool(bimodal))
     if not amplitude or not interval or order > 2:
         raise ECGFileError(
             f"declares {amplitude} nV a count, {interval} us a sample and differences of order {order}; "
@@ -63,8 +65,12 @@ def read(path: Path) -> FileContent:
     # Before memory is taken: a sample has at least a bit, and leads may follow each other in time.
     check_size(len(leads), length, 1e6 / interval, _SPREAD * BITS_A_BYTE * len(sections[6]))
     signal = np.full((len(leads), length), np.nan)
-    for row, lead in zip(signal, leads, strict=True):
-        row[lead.first - begin :][: lead.num_samples] = _samples(lead, tables, order)
+    samples = [_samples(lead, tables, order) for lead in leads]
+    subtraction = _subtraction(sections, interval)
+    if subtraction is not None:
+        samples = _with_beats(samples, leads, subtraction, sections[5], tables, amplitude)
+    for row, lead, values in zip(signal, leads, samples, strict=True):
+        row[lead.first - begin :][: lead.num_samples] = missing_as_nan(values)
     names = [lead.name for lead in leads]
     metadata = _metadata(sections.get(1, b""), sections.get(8, b""))
     return FileContent(signal * amplitude, 1e6 / interval, ["nV"] * len(leads), names, metadata=metadata)
@@ -111,13 +117,55 @@ def _check_crc(part: bytes, name: str) -> None:
         raise ECGFileError(f"is damaged: the checksum of {name} is {found:#06x}, and {declared:#06x} is declared.")
 
 
-def _check_compression(sections: dict[int, bytes], interval: int, bimodal: bool) -> None:
-    """Refuse records that lack samples or a part of them; the flags are also set where nothing was left out."""
+def _check_decimation(sections: dict[int, bytes], interval: int, bimodal: bool) -> None:
+    """Refuse records that lack samples; the flag is also set where none were left out."""
     if bimodal and (5 not in sections or _unpack("<HH", sections[5], 0)[1] != interval):
         raise ECGFileError("is compressed bimodally: samples outside QRS complexes are left out; export it without.")
-    _, flags = _unpack("<BB", sections[3], 0)
-    if flags & 1 and (4 not in sections or _unpack("<HHH", sections[4], 0)[2]):
-        raise ECGFileError("has a reference beat subtracted; export it without.")
+
+
+def _subtraction(sections: dict[int, bytes], interval: int) -> Subtraction | None:
+    """Return where a reference beat was subtracted; the flag is also set where it was nowhere."""
+    num_leads, flags = _unpack("<BB", sections[3], 0)
+    subtraction = read_subtraction(sections[4]) if flags & 1 and 4 in sections else None
+    if not flags & 1 or (4 in sections and subtraction is None):
+        return None
+    if subtraction is None or 5 not in sections:
+        raise ECGFileError(
+            "has a reference beat subtracted, and lacks section 4 or 5 with the beat; export it without."
+        )
+    if _unpack("<HH", sections[5], 0)[1] != interval:
+        raise ECGFileError(
+            "has a reference beat subtracted of another sampling rate than the rhythm's; export it without."
+        )
+    if any(_unpack(_LEAD.format, sections[3], 2 + lead * _LEAD.size)[0] == 0 for lead in range(num_leads)):
+        raise ECGFileError("has a reference beat subtracted, and counts samples from 0 and not 1; export it without.")
+    return subtraction
+
+
+def _with_beats(
+    samples: list[np.ndarray],
+    leads: list[_Lead],
+    subtraction: Subtraction,
+    section: bytes,
+    tables: list[Table],
+    amplitude: int,
+) -> list[np.ndarray]:
+    """Add each lead's reference beat, which section 5 holds. Sums of the same counts wrap at 16 bits, as they did."""
+    beat_amplitude, interval, order, _ = _unpack("<HHBB", section, 0)
+    num_samples = subtraction.length_ms * 1000 // interval
+    if not beat_amplitude or not num_samples or order > 2:
+        raise ECGFileError(
+            f"has reference beats of {num_samples} samples of {beat_amplitude} nV a count and differences of order "
+            f"{order}; positive numbers and an order of 0, 1 or 2 were expected."
+        )
+    restored = []
+    for values, lead, encoded in zip(samples, leads, _parts(section, len(leads)), strict=True):
+        beat = _samples(_Lead(lead.name, 1, num_samples, encoded), tables, order)
+        if beat_amplitude == amplitude:
+            restored.append(add_beat(values, lead.first, beat, subtraction).astype(np.int16))
+        else:
+            restored.append(add_beat(values, lead.first, beat * (beat_amplitude / amplitude), subtraction))
+    return restored
 
 
 def _leads(definition: bytes, rhythm: bytes, is_coded: bool) -> list[_Lead]:
@@ -125,21 +173,24 @@ def _leads(definition: bytes, rhythm: bytes, is_coded: bool) -> list[_Lead]:
     (num_leads,) = _unpack("<B", definition, 0)
     if not num_leads:
         raise ECGFileError("defines no leads.")
-    lengths = _unpack(f"<{num_leads}H", rhythm, 6)
     leads = []
-    at = 6 + 2 * num_leads
-    for index, length in enumerate(lengths):
+    for index, encoded in enumerate(_parts(rhythm, num_leads)):
         first, last, code = _unpack(_LEAD.format, definition, 2 + index * _LEAD.size)
         name = lead_of_code(code)
         if not first:  # counted from 0, and by some devices up to one sample more than there is
-            first, last = 1, last if is_coded else min(last + 1, length // 2)
+            first, last = 1, last if is_coded else min(last + 1, len(encoded) // 2)
         if not first <= last:
             raise ECGFileError(f"defines lead {name} from sample {first} to {last}.")
-        leads.append(_Lead(name, first, last - first + 1, rhythm[at : at + length]))
-        at += length
-    if at > len(rhythm):
-        raise ECGFileError(f"declares {at} bytes of rhythm, and holds {len(rhythm)}.")
+        leads.append(_Lead(name, first, last - first + 1, encoded))
     return leads
+
+
+def _parts(section: bytes, num_leads: int) -> list[bytes]:
+    """Return each lead's part of section 5 or 6."""
+    ends = np.cumsum((6 + 2 * num_leads, *_unpack(f"<{num_leads}H", section, 6))).tolist()
+    if ends[-1] > len(section):
+        raise ECGFileError(f"declares {ends[-1]} bytes of samples, and holds {len(section)}.")
+    return [section[begin:end] for begin, end in pairwise(ends)]
 
 
 def _samples(lead: _Lead, tables: list[Table], order: int) -> np.ndarray:
@@ -150,7 +201,7 @@ def _samples(lead: _Lead, tables: list[Table], order: int) -> np.ndarray:
             f"declares {lead.num_samples} samples of lead {lead.name}, and holds {len(values)}: "
             "the device cut it short, for at most 65535 bytes fit."
         )
-    return missing_as_nan(_sum_differences(values[: lead.num_samples], order))
+    return _sum_differences(values[: lead.num_samples], order)
 
 
 def _plain(encoded: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""ECGs in XML: GE MUSE, HL7 aECG, Philips Sierra and Schiller SEMA."""
+"""ECGs in XML: GE MUSE and CardioSoft, HL7 aECG, Mortara ELI, Philips Sierra and Schiller SEMA."""
 
 import codecs
 import re
@@ -7,7 +7,7 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
 
 from ..ecg_file import ECGFileError, FileContent, errors_of, need
-from . import aecg, muse, philips, schiller
+from . import aecg, cardiosoft, mortara, muse, philips, schiller
 
 _MOST_BYTES = 64 << 20
 _STEP = 1 << 20  # bytes at a time
@@ -20,6 +20,8 @@ _FORMATS = {
     "AnnotatedECG": aecg.parse,
     "restingecgdata": philips.parse,
     "SchillerEDI": schiller.parse,
+    "CardiologyXML": cardiosoft.parse,
+    "ECG": mortara.parse,
 }
 
 

@@ -9,7 +9,7 @@ import yaml
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which refuses a key that stands twice, and reads `5e-4` as YAML 1.2 says: as a number."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..evaluation.decisions import decisions
+from ..evaluation.task_fields import fitted_fields
 from ..modeling_enecg import EnECGModel
 from ..runs.files import write_text
 from ..runs.predictions import Predictions
@@ -19,7 +19,8 @@ def decide(model: EnECGModel, predicted: Predictions) -> None:
             fold.
     """
     for name, task in model.tasks.items():
-        model.update_task(name, **decisions(task, predicted.targets[name], predicted.outputs[name]))
+        patients = predicted.records["patient_id"]
+        model.update_task(name, **fitted_fields(task, predicted.targets[name], predicted.outputs[name], patients))
 
 
 def write_tasks(model: EnECGModel, paths: Iterable[Path]) -> None:

@@ -3,13 +3,16 @@ from dataclasses import fields
 import pytest
 import yaml
 
+from modeling_enecg import ECGCPCModel, EnECGModel
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.settings import describe_fields
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.recipe import Recipe
 from modeling_enecg.training.stages import STAGES
+from modeling_enecg.training.trainers import parameter_groups
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
+from tests.tiny_models import RHYTHM
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -285,6 +288,21 @@ def test_post_training_has_the_settings_of_the_paper(source, tmp_path):
     assert (arguments.num_train_epochs, arguments.learning_rate, arguments.weight_decay) == (50, 5e-4, 0.05)
     assert (arguments.lr_scheduler_type, arguments.lr_scheduler_kwargs) == ("cosine_with_min_lr", {"min_lr": 1e-5})
     assert (arguments.drop_path_rate, arguments.dropout, arguments.global_batch_size) == (0.5, 0.05, 256)
+
+
+def test_ecgcpc_is_post_trained_at_the_benchmarks_rates(tiny_configs, tmp_path):
+    settings = paper_settings("ptbxl_post_training_ecgcpc")
+    LinearProbingArguments(**settings["linear_probing"], output_dir=str(tmp_path), use_cpu=True)
+    arguments = PostTrainingArguments(**settings["post_training"], output_dir=str(tmp_path), use_cpu=True)
+    assert (arguments.num_train_epochs, arguments.global_batch_size) == (100, 64)
+    assert (arguments.lr_scheduler_type, arguments.weight_decay) == ("constant", 1e-3)
+    model = EnECGModel.from_experts({"ecgcpc": ECGCPCModel(tiny_configs["enecg-ecgcpc"])}, [RHYTHM])
+    groups = parameter_groups(model, arguments.learning_rate, arguments.weight_decay, arguments.layer_decay)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    wanted = {"experts.ecgcpc.stem.": 1e-5, "experts.ecgcpc.": 1e-4, "": 1e-3}
+    for name, parameter in model.named_parameters():
+        rate = next(rate for prefix, rate in wanted.items() if name.startswith(prefix))
+        assert rates[id(parameter)] == pytest.approx(rate), name
 
 
 def test_fine_tuning_is_post_training_without_its_regularisation(tmp_path):

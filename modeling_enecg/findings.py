@@ -1,0 +1,82 @@
+"""What a model finds in a recording, and what that rests on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from .signal_quality import SignalQuality
+
+NOTE_BYTES = 8192
+
+
+class Findings(dict[str, list[dict[str, Any]]]):
+    """By task a list, as `probabilities.findings` gives it; empty lists where the recording is unusable.
+
+    Attributes:
+        quality ([`SignalQuality`]): The verdict on the recording, with its reasons.
+        used_leads (`list[str]`): The leads that the model read.
+        missing_leads (`list[str]`): The standard leads that it did not, because they were not recorded or have gaps.
+        left_out (`dict[str, str]`): Channels that were left out, by name, each with the reason.
+        gate_weights (`dict[str, dict[str, float]]`): By task, each expert's weight.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, list[dict[str, Any]]],
+        quality: SignalQuality,
+        used_leads: Sequence[str],
+        missing_leads: Sequence[str],
+        left_out: Mapping[str, str],
+        gate_weights: Mapping[str, Mapping[str, float]],
+    ):
+        super().__init__(tasks)
+        self.quality = quality
+        self.used_leads, self.missing_leads = list(used_leads), list(missing_leads)
+        self.left_out = dict(left_out)
+        self.gate_weights = {task: dict(weights) for task, weights in gate_weights.items()}
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the recording was fit to be scored, or scored all the same."""
+        return any(self.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "quality": vars(self.quality),
+            "used_leads": self.used_leads,
+            "missing_leads": self.missing_leads,
+            "left_out": self.left_out,
+            "tasks": dict(self),
+            "gate_weights": self.gate_weights,
+        }
+
+
+def write_note(
+    quality: SignalQuality, used_leads: Sequence[str], missing_leads: Sequence[str], left_out: Mapping[str, str]
+) -> torch.Tensor:
+    """Return what a pipeline has to remember of a recording while its windows go through the model.
+
+    transformers joins windows of several recordings to a batch and takes it apart again, which only tensors survive.
+
+    Returns:
+        `torch.ByteTensor` of shape `(1, NOTE_BYTES)`: JSON, filled up with zeros.
+    """
+    text = json.dumps([vars(quality), list(used_leads), list(missing_leads), dict(left_out)]).encode()
+    if len(text) > NOTE_BYTES:  # very many other channels: their number has to do
+        others = {f"{len(left_out)} channels": "no standard leads"}
+        text = json.dumps([vars(quality), list(used_leads), list(missing_leads), others]).encode()
+    note = torch.zeros(1, NOTE_BYTES, dtype=torch.uint8)
+    note[0, : len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    return note
+
+
+def read_note(note: torch.Tensor) -> tuple[SignalQuality, list[str], list[str], dict[str, str]]:
+    """Return what `write_note` was given."""
+    quality, used_leads, missing_leads, left_out = json.loads(bytes(note.flatten().tolist()).rstrip(b"\0"))
+    return SignalQuality(**quality), used_leads, missing_leads, left_out
+
+
+__all__ = ["Findings", "read_note", "write_note"]

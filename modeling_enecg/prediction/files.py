@@ -1,0 +1,105 @@
+"""Predicting the recordings of folders, labelled or not, into one Parquet file."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from ..data.folder.index import recordings
+from ..ecg_file import ECGFileError
+from ..expert_references import weights_digest
+from ..findings import Findings
+from ..io import read_ecg
+from ..signal_quality import UNUSABLE
+from .parts import write_in_parts
+from .predictor import Predictor
+from .table import finding_columns
+
+FILES_PER_PART = 64  # little is lost by a kill, and all processes have work
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What files that do not say it are told; see `read_ecg`."""
+
+    sampling_rate: float | None = None
+    unit: str | float | None = None
+    lead_names: Sequence[str] | None = None
+
+
+def find_recordings(places: Sequence[str | Path]) -> list[str]:
+    """Return the recordings that are named, and those in the folders that are, without any twice.
+
+    Raises:
+        ValueError: if a folder holds none.
+    """
+    found: list[str] = []
+    for place in map(Path, places):
+        inside = [str(place / each) for each in recordings(place)] if place.is_dir() else [str(place)]
+        if not inside:
+            raise ValueError(f"{place} holds no recording of a known format.")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def predict_files(
+    predictor: Predictor,
+    places: Sequence[str | Path],
+    output: str | Path,
+    options: ReadingOptions = ReadingOptions(),
+    force: bool = False,
+) -> Path:
+    """Predict recordings into a table with a row per file.
+
+    Args:
+        predictor ([`Predictor`]): The model.
+        places (`Sequence[str | Path]`): Recordings, and folders, which are searched with their sub-folders.
+        output (`str` or `Path`): The Parquet file: `file`; `quality`, the verdict; `error`, why a file could not be
+            read or was not scored, or what makes it doubtful; `leads`, those that were used; and what
+            `finding_columns` gives.
+        options ([`ReadingOptions`], *optional*): What files that do not say it are told.
+        force (`bool`, *optional*, defaults to False): Score unusable recordings as well.
+
+    Returns:
+        `Path`: The file.
+
+    Raises:
+        ValueError: as `find_recordings` and `write_in_parts` do.
+    """
+    files = find_recordings(places)
+    parts = {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
+    model = predictor.model
+    texts = [model.config.to_json_string(), weights_digest(model), predictor.extractor.to_json_string()]
+    digest = hashlib.sha256("\n".join([*texts, repr(options), str(force), *files]).encode()).hexdigest()
+    return write_in_parts(
+        output, digest, list(parts), lambda name: _predict_part(predictor, parts[name], options, force)
+    )
+
+
+def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOptions, force: bool) -> pa.Table:
+    results: list[Findings | None] = []
+    errors: list[str | None] = []
+    for file in files:
+        try:
+            record = read_ecg(file, options.sampling_rate, options.unit, options.lead_names)
+            found = predictor(record, force)
+        except (ECGFileError, ImportError, OSError, ValueError) as error:
+            results.append(None)
+            errors.append(str(error).removeprefix(f"{file}: "))
+        else:
+            results.append(found)
+            errors.append(str(found.quality) or None)
+    verdicts = [UNUSABLE if found is None else found.quality.verdict for found in results]
+    leads = [None if found is None else " ".join(found.used_leads) for found in results]
+    columns: dict[str, pa.Array] = {
+        "file": pa.array(files, pa.string()),
+        "quality": pa.array(verdicts, pa.string()),
+        "error": pa.array(errors, pa.string()),
+        "leads": pa.array(leads, pa.string()),
+    }
+    return pa.table(columns | finding_columns(list(predictor.model.tasks.values()), results))
+
+
+__all__ = ["ReadingOptions", "find_recordings", "predict_files"]
