@@ -53,7 +53,10 @@ def add_parser(commands: Commands) -> None:
     )
     aim = how.add_mutually_exclusive_group()
     aim.add_argument(
-        "--sensitivity", type=float, metavar="SHARE", help="Thresholds reach this sensitivity on the validation records."
+        "--sensitivity",
+        type=float,
+        metavar="SHARE",
+        help="Thresholds reach this sensitivity on the validation records.",
     )
     aim.add_argument(
         "--specificity", type=float, metavar="SHARE", help="Likewise, this specificity. By default: the best F1 there."

@@ -68,7 +68,7 @@ def _run(study: Study, configs: str | Path, folder: Path, settings: Mapping[str,
         results = read_results(study, runs, folder / "runs")
         write_tables(study, results, folder)
         draw_pictures(study, results, folder / "figures")
-    state.wait_for_everyone()
+    PartialState().wait_for_everyone()
     return folder
 
 
