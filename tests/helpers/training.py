@@ -24,7 +24,7 @@ from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.data.sources import Source, find_source
 from modeling_enecg.data.targets import dataset_tasks
-from modeling_enecg.training import Recipe
+from modeling_enecg.training import Recipe, load_recipe, run_recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import ModelSource, StartingModel, starting_model
 from modeling_enecg.training.checkpoints import checkpoint_fault
@@ -56,6 +56,8 @@ STMEM = {
 }
 LINEAR_PROBING = {"num_train_epochs": 2, "global_batch_size": 16}
 POST_TRAINING = {"num_train_epochs": 3, "global_batch_size": 16}
+LORA = {"num_train_epochs": 1, "global_batch_size": 16}
+SMALL_HEADS = {"head_hidden_sizes": [8]}
 
 
 def tiny_ecgfounder(seed: int = 0) -> ECGFounderModel:
@@ -130,6 +132,13 @@ def stage_arguments(folder: Path, arguments_class: type[StageArguments], **setti
 def losses(trainer: Any) -> list[float]:
     """The losses that a trainer logged, in the order of time: training's of an epoch, then validation's."""
     return [entry[key] for entry in trainer.state.log_history for key in ("loss", "eval_loss") if key in entry]
+
+
+def follow(config: Path, *overrides: str) -> Path:
+    """Run a recipe in this process, and return the run's folder."""
+    recipe = load_recipe(config, overrides)
+    run_recipe(recipe, config.stem)
+    return Path(recipe.output_dir)
 
 
 def start_train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.Popen:
