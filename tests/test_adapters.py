@@ -26,8 +26,8 @@ from modeling_enecg.adapters import (
     save_adapter,
 )
 from modeling_enecg.modeling_backbone import RecordDropout
+from tests.helpers.training import ROOT
 from tests.tiny_models import AGE, RHYTHM, SEX, TASKS, tiny_backbone_configs
-from tests.training_helpers import ROOT
 
 pytestmark = [
     # peft 0.21 asks for what transformers 5.23 calls deprecated.

@@ -25,10 +25,10 @@ from modeling_enecg.hub.upload import PushError
 from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.training import load_recipe, run_recipe
+from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, read_json, recipe_fields, write_recipe
 from tests.local_hub import LocalHub
 from tests.test_hub_rules import FILES
 from tests.tiny_models import RHYTHM
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, read_json, recipe_fields, write_recipe
 
 pytestmark = [
     pytest.mark.xdist_group("hub"),  # its runs are shared
