@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 
+def builtin(name: str) -> Path:
+    """Return the folder of a model that comes with the package, such as `"small"`, for any `from_pretrained`.
+
+    Raises:
+        FileNotFoundError: if no such model is shipped; the message says which are.
+    """
+    from .runs.shipped import builtin
+
+    return builtin(name)
+
+
 def _is_own_command() -> bool:
     """Whether this process is the command `enecg`, which imports what a subcommand needs when that runs."""
     as_module = sys.orig_argv[1:3] == ["-m", f"{__name__}.cli"]

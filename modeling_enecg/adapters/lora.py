@@ -280,7 +280,7 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         for task in tasks:
             if task["name"] in source.like:
                 base.add_task(task, like=source.like[task["name"]])
-            decided = ("calibration", "thresholds", "conformal", "measured")
+            decided = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
             base.update_task(task["name"], **{field: task.get(field) for field in decided})
     adapted: PeftModel | None = None
     for name, folder in folders.items():

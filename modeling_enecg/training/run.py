@@ -130,7 +130,10 @@ class _Run:
         known = {task["name"] for task in adapted}
         for name, task in self.model.tasks.items():
             targets = self.data.labels["train"][name]
-            fitted: dict[str, Any] = {"loss_weight": self.recipe.loss_weights.get(name, 1.0)}
+            fitted: dict[str, Any] = {
+                "loss_weight": self.recipe.loss_weights.get(name, 1.0),
+                "trained_sampling_rate": self.source.chosen_rate,
+            }
             if task.is_regression and name not in known:  # a trained task's outputs have its own statistics
                 try:
                     fitted["target_mean"], fitted["target_std"] = target_statistics(targets)
