@@ -139,7 +139,7 @@ def result_html(name: str, record: ECGRecord, results: Mapping[str, Mapping[str,
     num_leads, num_samples = record.signal_mv.shape
     facts = f"{num_leads} leads, {num_samples / record.sampling_rate:.1f} s at {record.sampling_rate:g} Hz"
     drawing = io.BytesIO()
-    plot_ecg(*record).savefig(drawing, format="svg")
+    plot_ecg(record.signal_mv, record.sampling_rate, record.lead_names).savefig(drawing, format="svg")
     source = f"data:image/svg+xml;base64,{base64.b64encode(drawing.getvalue()).decode()}"
     return (
         f'<div class="ecg-record"><h2>{escape(name)}</h2><p>{facts}</p></div>'

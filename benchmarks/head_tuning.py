@@ -25,13 +25,12 @@ from transformers import TrainerCallback, set_seed
 from modeling_enecg.data.prepared import FeatureRecords, SignalRecords
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
+from modeling_enecg.data.sources import find_source
 from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.training import Recipe
-from modeling_enecg.training.building import build_extractor, build_model
+from modeling_enecg.training.building import ModelSource, starting_model
 from modeling_enecg.training.feature_store import stored_features
-from modeling_enecg.training.run_data import recipe_source
-from modeling_enecg.training.stages import stage_arguments
-from modeling_enecg.training.trainers import TRAINERS
+from modeling_enecg.training.stages import STAGES, stage_arguments
 
 EXPERTS = ("moment", "timesnet", "dlinear")
 NUM_EPOCHS = 5
@@ -63,11 +62,12 @@ def train(variant: str, data_dir: str, cache_dir: str) -> dict[str, Any]:
         tasks=["superdiagnostic"],
         stages={stage: {"num_train_epochs": num_epochs, "global_batch_size": 16, "report_to": "none"}},
     )
-    source = recipe_source(recipe)
+    source = find_source(recipe.dataset_options_in_full())
     tasks = dataset_tasks(source.features, recipe.tasks)
     set_seed(0)
-    model = build_model(recipe, tasks)
-    splits = load_splits(source, build_extractor(model), tasks)
+    model_start = starting_model(recipe.part(ModelSource), tasks)
+    model = model_start.model
+    splits = load_splits(source, model_start.extractor, tasks)
     start = time.perf_counter()
     datasets: Any = {name: SignalRecords(split) for name, split in splits.items()}
     if variant == "stored features":
@@ -78,8 +78,8 @@ def train(variant: str, data_dir: str, cache_dir: str) -> dict[str, Any]:
         }
     preparation = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
-        arguments = stage_arguments(recipe, stage, Path(folder), len(splits["train"]))
-        trainer = TRAINERS[stage](model, arguments, datasets["train"], datasets["validation"])
+        arguments = stage_arguments(stage, recipe.stages[stage], Path(folder), recipe.seed, len(splits["train"]))
+        trainer = STAGES[stage].trainer(model, arguments, datasets["train"], datasets["validation"])
         times = EpochTimes()
         trainer.add_callback(times)
         start = time.perf_counter()

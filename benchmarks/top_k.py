@@ -15,7 +15,8 @@ import time
 import torch
 from transformers import set_seed
 
-from modeling_enecg import BACKBONES, EnECGModel
+from modeling_enecg import EnECGModel
+from modeling_enecg.backbones import BACKBONES
 
 EXPERTS = ("moment", "tempo", "ecgfm", "dlinear", "timesnet")
 TASK = {"name": "sex", "problem_type": "single_label_classification", "labels": ["male", "female"]}

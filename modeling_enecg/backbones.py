@@ -118,7 +118,7 @@ def register_travelled(place: str, experts: Mapping[str, Mapping[str, Any]], **h
     """
     for fields in experts.values():
         if fields.get("model_type") not in BACKBONES and "auto_map" in fields:
-            model_class = get_class_from_dynamic_module(fields["auto_map"]["AutoModel"], place, **hub_options)
+            model_class: Any = get_class_from_dynamic_module(fields["auto_map"]["AutoModel"], place, **hub_options)
             register_backbone(model_class.config_class, model_class)
 
 

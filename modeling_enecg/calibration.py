@@ -16,7 +16,7 @@ def without_calibration(signal_mv: np.ndarray, sampling_rate: float) -> np.ndarr
     """Return a signal up to where a calibration pulse and the flat line before it begin; all of any other signal.
 
     Args:
-        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): In mV; leads that are NaN throughout do not count.
+        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): In mV; leads of NaN alone do not count.
         sampling_rate (`float`): Samples per second (Hz).
 
     Returns:

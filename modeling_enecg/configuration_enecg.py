@@ -73,6 +73,7 @@ class EnECGConfig(PreTrainedConfig):
             raise ValueError(f"expert_order {self.expert_order} does not name the experts {sorted(self.experts)}.")
         self.experts = {name: self.experts[name] for name in self.expert_order}
         self.tasks = [Task.from_dict(task).to_dict() for task in self.tasks]
+        self.check_labels()
         if self.head_hidden_sizes is None:
             self.head_hidden_sizes = [] if len(self.experts) <= 1 else [256, 256]
         if self.gate is None:
@@ -84,6 +85,25 @@ class EnECGConfig(PreTrainedConfig):
             self.gate_leads = self.gate_leads or (list(STANDARD_LEADS) if is_encoder else ["II"])
             self.gate_hidden_size = self.gate_hidden_size or (32 if is_encoder else 256)
         super().__post_init__(**kwargs)
+
+    def check_labels(self) -> None:
+        """Raise a `ValueError` where labels are given past the tasks."""
+        for name in ("id2label", "label2id", "problem_type"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} means nothing here: labels and problem types are those of the tasks.")
+
+    @property
+    def num_labels(self) -> int:
+        """Number of outputs of all tasks."""
+        return sum(task.num_outputs for task in self.get_tasks())
+
+    @num_labels.setter
+    def num_labels(self, num_labels: int) -> None:
+        if num_labels != self.num_labels:
+            raise ValueError(
+                f"num_labels cannot be {num_labels}: the tasks have {self.num_labels} outputs. These are given by the "
+                "labels of tasks; use add_task and remove_task on a model, or tasks where it is made."
+            )
 
     def validate_names(self) -> None:
         """Refuse expert names that cannot name a module, and tasks of the same name."""

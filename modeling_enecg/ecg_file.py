@@ -25,13 +25,17 @@ _MV_PER_UNIT = {
 }
 # What stands in place of a unit where amplitudes are counts, or their unit is unknown.
 _NO_UNITS = frozenset(
-    ("", "?", "-", "1", "none", "n/a", "nu", "unknown", "adc", "adu", "raw", "a.u.", "au", "lsb")
-    + ("bit", "bits", "count", "counts", "digit", "digits", "unit", "units")
+    [
+        *("", "?", "-", "1", "none", "n/a", "nu", "unknown", "adc", "adu", "raw", "a.u.", "au", "lsb"),
+        *("bit", "bits", "count", "counts", "digit", "digits", "unit", "units"),
+    ]
 )
 LONGEST_HOURS = 14 * 24  # Holter recordings last up to two weeks
 MOST_SAMPLES = 12 * 1000 * 3600 * 48  # of all leads: 12 at 1000 Hz for 48 hours
 MOST_CHANNELS = 1024
-_MOST_UNPACKED = 10_000_000  # samples that any small file may unpack to: a flat signal is compressed to next to nothing
+_MOST_UNPACKED = (
+    10_000_000  # samples that any small file may unpack to: a flat signal is compressed to next to nothing
+)
 _MOST_UNPACKED_PER_BYTE = 100  # beyond these
 _LOWEST_CODES = tuple(-float(1 << (bits - 1)) for bits in (16, 24, 32, 64))
 # Names of surface leads beyond the standard 12, as monitors, Holters and vectorcardiographs write them.
@@ -85,7 +89,7 @@ class FileContent:
     units: list[str] | None
     names: list[str] | None
     counts_per_unit: np.ndarray | None = None
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
     left_out: Mapping[str, str] = field(default_factory=dict)
     damaged_leads: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,7 +119,9 @@ def channel_name(name: str) -> str:
 def channel_kinds(names: Sequence[str]) -> list[ChannelKind]:
     """Return what each channel of a file is by its name; C1 to C6 are told by the others' names."""
     kinds = [_kind(name) for name in names]
-    places = {name.strip().upper(): place for place, name in enumerate(names) if _CHEST_OR_HEAD.fullmatch(name.strip())}
+    places = {
+        name.strip().upper(): place for place, name in enumerate(names) if _CHEST_OR_HEAD.fullmatch(name.strip())
+    }
     if places and not _are_chest_leads(places.keys(), names):
         for place in places.values():
             kinds[place] = ChannelKind.OTHER_SIGNAL

@@ -79,7 +79,7 @@ def read_ecg(
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused in the end
             content = _read(os.fspath(path), most_samples)
-            return _leads(_complete(content, sampling_rate, unit, lead_names))
+            return _leads(_complete(content, sampling_rate, unit, lead_names), content.names or [])
     except MemoryError as error:
         raise ECGFileError(f"{path}: holds more samples than fit into memory. Cut the recording.") from error
     except ECGFileError as error:
@@ -91,11 +91,16 @@ def _check_arguments(sampling_rate: object, unit: object, lead_names: object, mo
         raise TypeError(f"sampling_rate is {sampling_rate!r}; a number of Hz was expected.")
     if not (unit is None or isinstance(unit, str) or _is_number(unit)):
         raise TypeError(f"unit is {unit!r}; nV, uV, mV, V, or a number of mV per count was expected.")
-    is_list = isinstance(lead_names, Sequence) and not isinstance(lead_names, str | bytes)
-    if not (lead_names is None or (is_list and all(isinstance(name, str) for name in lead_names))):
+    if not (lead_names is None or _is_list_of_texts(lead_names)):
         raise TypeError(f"lead_names is {lead_names!r}; a list of names, in the file's order, was expected.")
     if not isinstance(most_samples, int) or isinstance(most_samples, bool) or most_samples < 1:
         raise TypeError(f"most_samples is {most_samples!r}; a positive whole number was expected.")
+
+
+def _is_list_of_texts(value: object) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return False
+    return all(isinstance(each, str) for each in value)
 
 
 def _is_number(value: object) -> bool:
@@ -148,9 +153,10 @@ def _complete(
     content: FileContent, sampling_rate: float | None, unit: str | float | None, lead_names: Sequence[str] | None
 ) -> FileContent:
     """Fill in what the file does not say, and refuse what contradicts it."""
-    content = replace(content, sampling_rate=_rate(content.sampling_rate, sampling_rate))
-    content = _with_units(content, unit)
-    return replace(content, names=_names(content, lead_names))
+    rate = _rate(content.sampling_rate, sampling_rate)
+    signal, units = _with_units(content, unit)
+    names = _names(content.names, lead_names, units)
+    return replace(content, signal=signal, sampling_rate=rate, units=units, names=names)
 
 
 def _rate(stated: float | None, given: float | None) -> float:
@@ -162,8 +168,8 @@ def _rate(stated: float | None, given: float | None) -> float:
     return float(rate)
 
 
-def _with_units(content: FileContent, given: str | float | None) -> FileContent:
-    """Return the content with the given unit in place of units that say nothing."""
+def _with_units(content: FileContent, given: str | float | None) -> tuple[np.ndarray, list[str]]:
+    """Return the signal and its units, in mV by the given unit where the file's says nothing."""
     num_channels = len(content.signal)
     units = [""] * num_channels if content.units is None else content.units
     if len(units) != num_channels:
@@ -177,18 +183,18 @@ def _with_units(content: FileContent, given: str | float | None) -> FileContent:
                 f"states no unit of voltage{f' but {seen}' if seen else ''}; "
                 "give unit: nV, uV, mV, V, or how many mV one count is."
             )
-        return replace(content, units=units)
+        return content.signal, units
     factor, is_per_count = _mv_per_given(given)
     if any(is_per_count or mv_per_unit(unit) != factor for unit in stated):
         raise ECGFileError(f"states the units {', '.join(sorted(stated))}; unit is given as {given}.")
-    if not unsaid and not stated:
-        return replace(content, units=units)
+    if not unsaid:
+        return content.signal, units
     scale = np.ones(num_channels)
     scale[unsaid] = factor
     if is_per_count and content.counts_per_unit is not None:
         scale[unsaid] *= content.counts_per_unit[unsaid]
-    units = ["mV" if row in unsaid else unit for row, unit in enumerate(units)]
-    return replace(content, signal=content.signal * scale[:, None], units=units)
+    units = ["mV" if is_no_unit(unit) else unit for unit in units]
+    return content.signal * scale[:, None], units
 
 
 def _mv_per_given(unit: str | float) -> tuple[float, bool]:
@@ -207,17 +213,17 @@ def _mv_per_given(unit: str | float) -> tuple[float, bool]:
     return factor, True
 
 
-def _names(content: FileContent, given: Sequence[str] | None) -> list[str]:
+def _names(stated: Sequence[str] | None, given: Sequence[str] | None, units: Sequence[str]) -> list[str]:
     """Return each channel's name: as the file states it, or where that tells no certain lead, as it is given."""
-    num_channels = len(content.signal)
-    if content.names is None and given is None:
+    num_channels = len(units)
+    if stated is None and given is None:
         raise ECGFileError(f"does not name its {num_channels} leads; give lead_names, in the file's order.")
-    names = list(given or ()) if content.names is None else list(content.names)
+    names = list(given or ()) if stated is None else list(stated)
     if len(names) != num_channels:
         raise ECGFileError(f"has {num_channels} leads, but {len(names)} names.")
-    if content.names is None or given is None:
+    if stated is None or given is None:
         return names
-    rows = list(range(num_channels)) if len(given) == num_channels else _kept(names, content.units or [])[0]
+    rows = list(range(num_channels)) if len(given) == num_channels else _kept(names, units)[0]
     if len(rows) != len(given) or any(contradicts(names[row], name) for row, name in zip(rows, given, strict=True)):
         raise ECGFileError(f"names its leads {', '.join(names)}; lead_names is given as {', '.join(given)}.")
     for row, name in zip(rows, given, strict=True):
@@ -228,7 +234,8 @@ def _names(content: FileContent, given: Sequence[str] | None) -> list[str]:
 def _kept(names: Sequence[str], units: Sequence[str]) -> tuple[list[int], dict[str, str]]:
     """Return which channels are leads, and why each of the others is none, by name."""
     reasons: dict[str, str] = {}
-    known, unknown = [], []
+    known: list[int] = []
+    unknown: list[int] = []
     for row, (name, unit, kind) in enumerate(zip(names, units, channel_kinds(names), strict=True)):
         if mv_per_unit(unit) is None:
             reasons[name] = f"in {unit}, which is no unit of voltage" if unit else "without a unit"
@@ -241,7 +248,7 @@ def _kept(names: Sequence[str], units: Sequence[str]) -> tuple[list[int], dict[s
     return known, reasons | {names[row]: "by its name no standard lead" for row in unknown}
 
 
-def _leads(content: FileContent) -> ECGRecord:
+def _leads(content: FileContent, stated_names: Sequence[str]) -> ECGRecord:
     """Keep the channels that are leads, in mV, of content that says everything."""
     signal, rate = content.signal, content.sampling_rate
     names, units = [_on_one_line(name) for name in content.names or ()], content.units or []
@@ -260,7 +267,7 @@ def _leads(content: FileContent) -> ECGRecord:
         rate,
         lead_names,
         content.metadata,
-        original_lead_names=[_on_one_line((content.names or names)[row]) for row in rows],
+        original_lead_names=[_on_one_line(stated_names[row]) for row in rows] if stated_names else [],
         left_out=_clean(content.left_out) | left_out,
         damaged_leads={channel_name(name): reason for name, reason in _clean(content.damaged_leads).items()},
     )

@@ -34,7 +34,10 @@ _ALIASES |= {f"D{'I' * number}": "I" * number for number in (1, 2, 3)}
 _ALIASES |= {f"C{number}": f"V{number}" for number in range(1, 7)}
 # Words around a lead's name that leave its meaning as it is.
 _DESCRIBING = frozenset(
-    ["MDC", "ECG", "EKG", "LEAD", "LIMB", "CHEST", "PRECORDIAL", "STANDARD", "AUGMENTED", "UNIPOLAR", "BIPOLAR", "EINTHOVEN", "GOLDBERGER", "WILSON"]
+    [
+        *("MDC", "ECG", "EKG", "LEAD", "LIMB", "CHEST", "PRECORDIAL", "STANDARD", "AUGMENTED", "UNIPOLAR", "BIPOLAR"),
+        *("EINTHOVEN", "GOLDBERGER", "WILSON"),
+    ]
 )
 _WORDS = re.compile(r"[^\s_,:;()\[\]]+")
 _BEFORE_HYPHEN = re.compile(r"(?:ECG|EKG|LEAD)-(?=[IV])")  # "ECG-II"; before aVR the hyphen may be a minus

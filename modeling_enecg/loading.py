@@ -71,7 +71,8 @@ class StrictLoading(PreTrainedModel):
         """Load a model as transformers does.
 
         Raises:
-            ValueError: if the weights lack something the model has, hold more, or have other shapes.
+            ValueError: if the weights lack something the model has, hold more, or have other shapes; shapes are
+                forgiven with `ignore_mismatched_sizes=True`, and nothing else is.
             OSError: if there is no such model, or a downloaded file is damaged.
         """
         wants_info = kwargs.pop("output_loading_info", False)
@@ -88,8 +89,13 @@ class StrictLoading(PreTrainedModel):
         if isinstance(cached, str):
             model.config._commit_hash = commit
             check_cached_files(place, Path(cached).parent)
-        wrong = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
-        if wrong and not may_differ:
+        mismatched = {_key(entry) for entry in info.get("mismatched_keys", ())} if may_differ else set()
+        wrong = {
+            kind: sorted(map(str, left))
+            for kind, keys in info.items()
+            if (left := [entry for entry in keys or () if _key(entry) not in mismatched])
+        }
+        if wrong:
             kinds = "; ".join(f"{kind.replace('_', ' ')}: {_shorten(keys)}" for kind, keys in wrong.items())
             raise ValueError(f"The weights in {place} are not those of a {cls.__name__} of its config: {kinds}.")
         return (model, info) if wants_info else model
@@ -125,6 +131,11 @@ def is_sound(blob: Path) -> bool:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest() == blob.name
+
+
+def _key(entry: Any) -> str:
+    """Return the name in an entry of transformers' report, which for other shapes holds these as well."""
+    return str(entry[0] if isinstance(entry, tuple | list) else entry)
 
 
 def _shorten(keys: list[str], limit: int = 4) -> str:

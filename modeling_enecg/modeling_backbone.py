@@ -17,6 +17,11 @@ from .loading import StrictLoading
 UNKNOWN_LICENCE = "unknown"
 
 
+def needs_static_shapes() -> bool:
+    """Whether a graph is being made, by `torch.compile`, `torch.export` or tracing, which must not look at values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def rand_for_records(shape: Sequence[int], device: torch.device) -> torch.Tensor:
     """Draw uniform numbers in [0, 1) for a batch of records, whoever holds them.
 
@@ -252,6 +257,24 @@ class ResidualBlock(GradientCheckpointingLayer):
     drop_path_rate: float
 
 
+def stage_outputs(stages: nn.ModuleList, hidden_states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Run the stages of a convolutional network, each a list of blocks.
+
+    Args:
+        stages (`nn.ModuleList`): The stages.
+        hidden_states (`torch.FloatTensor` of shape `(batch_size, channels, samples)`): What the stem gives.
+
+    Returns:
+        `tuple[torch.FloatTensor]`: The stem's output and each stage's, as `(batch_size, num_tokens, channels)`.
+    """
+    outputs = [hidden_states.transpose(1, 2)]
+    for stage in stages:
+        for block in cast(nn.ModuleList, stage):
+            hidden_states = block(hidden_states)
+        outputs.append(hidden_states.transpose(1, 2))
+    return tuple(outputs)
+
+
 class ECGBackboneModel(StrictLoading):
     """Base of all ECG backbones.
 
@@ -314,7 +337,7 @@ class ECGBackboneModel(StrictLoading):
 
         Returns:
             `tuple`: The records with zeros in missing leads and padding, and the masks as booleans; None for a mask
-                that lacks nothing.
+                that lacks nothing. While a graph is made nothing is checked but shapes, and each mask given is kept.
 
         Raises:
             ValueError: if the records do not fit the model, a mask does not fit them or holds anything but True and
@@ -324,7 +347,7 @@ class ECGBackboneModel(StrictLoading):
         batch_size, num_leads, samples = input_values.shape
         lead_mask = _checked_mask("lead_mask", lead_mask, (batch_size, num_leads))
         input_mask = _checked_mask("input_mask", input_mask, (batch_size, samples))
-        if lead_mask is not None and not lead_mask.any(dim=1).all():
+        if lead_mask is not None and not needs_static_shapes() and not lead_mask.any(dim=1).all():
             empty = (~lead_mask.any(dim=1)).nonzero().flatten().tolist()
             raise ValueError(f"lead_mask must be True for a lead of each record; it is for none of records {empty}.")
         return zero_missing(input_values, lead_mask, input_mask), lead_mask, input_mask
@@ -339,11 +362,13 @@ class ECGBackboneModel(StrictLoading):
 
 
 def _checked_mask(name: str, mask: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor | None:
-    """Return a mask as booleans, or None where it lacks nothing."""
+    """Return a mask as booleans, or None where it lacks nothing; in a graph its values are not looked at."""
     if mask is None:
         return None
     if mask.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {tuple(mask.shape)}.")
+    if needs_static_shapes():
+        return mask.bool()
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError(f"{name} must hold True and False or 1 and 0, got {mask.unique().tolist()}.")
     return None if mask.all() else mask.bool()

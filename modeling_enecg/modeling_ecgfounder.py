@@ -13,7 +13,6 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
 
 from .modeling_backbone import (
     ECGBackboneConfig,
@@ -23,6 +22,7 @@ from .modeling_backbone import (
     ResidualBlock,
     drop_path,
     drop_path_ramp,
+    stage_outputs,
 )
 
 MAINS_HZ = 50.0
@@ -183,7 +183,6 @@ class ECGFounderModel(ECGBackboneModel):
     )
     mask_rule = "Missing leads and padding count as zeros."
     _no_split_modules = ["ECGFounderBlock"]
-    _can_record_outputs = {"hidden_states": ECGFounderBlock}
 
     def __init__(self, config: ECGFounderConfig):
         super().__init__(config)
@@ -216,7 +215,6 @@ class ECGFounderModel(ECGBackboneModel):
 
     @can_return_tuple
     @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
         input_values: torch.Tensor,
@@ -246,10 +244,13 @@ class ECGFounderModel(ECGBackboneModel):
         """
         input_values, _, _ = self.prepare_input(input_values, lead_mask, input_mask)
         hidden_states = nn.functional.silu(self.stem_norm(self.stem(input_values)))
-        for block in self.residual_blocks:
-            hidden_states = block(hidden_states)
-        hidden_states = hidden_states.transpose(1, 2)  # (batch, tokens, channels)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states.mean(dim=1))
+        outputs = stage_outputs(self.stages, hidden_states)
+        tokens = outputs[-1]
+        return BaseModelOutputWithPooling(
+            last_hidden_state=tokens,
+            pooler_output=tokens.mean(dim=1),
+            hidden_states=outputs if kwargs.get("output_hidden_states", self.config.output_hidden_states) else None,
+        )
 
 
 __all__ = ["ECGFounderConfig", "ECGFounderModel"]

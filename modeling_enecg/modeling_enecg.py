@@ -17,7 +17,7 @@ from .gates import gate_weights, new_gate
 from .heads import FeatureNorm, TaskHead
 from .lead_dropout import expert_lead_mask, masked_gate_values, random_lead_mask
 from .losses import load_balancing_loss, task_loss
-from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate
+from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate, needs_static_shapes
 from .pretrained_enecg import EnECGPreTrainedModel
 from .probabilities import calibrated_probabilities, in_own_unit, output_probabilities
 from .tasks import Task
@@ -25,7 +25,7 @@ from .tasks import Task
 
 @dataclass
 class EnECGOutput(ModelOutput):
-    """Output of an [`EnECGModel`]; every dict is keyed by task name.
+    """Output of an [`EnECGModel`]; dicts are keyed by task name where nothing else is said.
 
     Args:
         loss (`torch.FloatTensor` of shape `()`): Weighted sum of the tasks' losses, where labels were given.
@@ -35,12 +35,16 @@ class EnECGOutput(ModelOutput):
             sum to 1.
         expert_logits (`dict[str, torch.FloatTensor]`): Each expert's own outputs,
             `(batch_size, num_experts, num_outputs)`; NaN where `top_k` left an expert uncomputed.
+        hidden_states (`dict[str, tuple]`, *optional*): By expert, what its layers give, where asked for.
+        attentions (`dict[str, tuple]`, *optional*): By expert that has attention, its weights, where asked for.
     """
 
     loss: torch.Tensor | None = None
     logits: dict[str, torch.Tensor] | None = None
     gate_weights: dict[str, torch.Tensor] | None = None
     expert_logits: dict[str, torch.Tensor] | None = None
+    hidden_states: dict[str, tuple[torch.Tensor, ...]] | None = None
+    attentions: dict[str, tuple[torch.Tensor, ...]] | None = None
 
 
 class EnECGModel(EnECGPreTrainedModel):
@@ -200,20 +204,27 @@ class EnECGModel(EnECGPreTrainedModel):
         Raises:
             ValueError: if a list has not one entry an expert.
         """
-        values = self._of_experts("input tensors", input_values)
-        masks = self._of_experts("input masks", input_mask)
         features = {}
-        for index, (name, expert) in enumerate(self.backbones.items()):
-            views = {
-                "input_values": values[index],
-                "lead_mask": expert_lead_mask(lead_mask, expert),
-                "input_mask": masks[index],
-            }
+        for index, (name, views) in enumerate(self._views(input_values, lead_mask, input_mask).items()):
+            expert = self.backbones[name]
             wanted = None if is_wanted is None else is_wanted[:, index]
             features[name] = (
                 expert(**views).pooler_output if wanted is None else _features_of_some(expert, views, wanted)
             )
         return features
+
+    def _views(self, input_values: Any, lead_mask: torch.Tensor | None, input_mask: Any) -> dict[str, dict[str, Any]]:
+        """Return what each expert's `forward` takes."""
+        values = self._of_experts("input tensors", input_values)
+        masks = self._of_experts("input masks", input_mask)
+        return {
+            name: {
+                "input_values": values[index],
+                "lead_mask": expert_lead_mask(lead_mask, expert),
+                "input_mask": masks[index],
+            }
+            for index, (name, expert) in enumerate(self.backbones.items())
+        }
 
     def _of_experts(self, what: str, given: Any) -> Sequence[Any]:
         """Return a list with one entry an expert."""
@@ -234,6 +245,8 @@ class EnECGModel(EnECGPreTrainedModel):
         gate_values: torch.Tensor | None = None,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> EnECGOutput | tuple[Any, ...]:
         """Predict all tasks.
@@ -253,6 +266,9 @@ class EnECGModel(EnECGPreTrainedModel):
                 its own rule for missing ones.
             input_mask (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*): True for recorded
                 samples, False for padding; a list where `input_values` is one. By default all were recorded.
+            output_hidden_states (`bool`, *optional*): Whether to return what the experts' layers give; with `top_k`,
+                all experts are then computed. By default as the config says.
+            output_attentions (`bool`, *optional*): The same for their attention weights, of experts that have any.
             return_dict (`bool`, *optional*): `False` for a plain tuple.
 
         Returns:
@@ -266,13 +282,20 @@ class EnECGModel(EnECGPreTrainedModel):
             lead_mask = random_lead_mask(self.lead_dropout, input_values, lead_mask, self.backbones.values())
             gate_values = masked_gate_values(gate_values, lead_mask, self.config.gate_leads)
         scores = self._scores_of_signal(gate_values) if self.config.gate_reads_signal else None
-        is_wanted = None
+        is_wanted, inside = None, {}
         if expert_features is None:
             if input_values is None:
                 raise ValueError("Pass input_values, or expert_features computed before.")
-            if scores is not None and self._is_sparse and not self.training:
-                is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
-            expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
+            recorded = self._recorded(output_hidden_states, output_attentions)
+            if recorded:
+                views = self._views(input_values, lead_mask, input_mask)
+                outputs = {name: self.experts[name](**views[name], **recorded) for name in views}
+                expert_features = {name: each.pooler_output for name, each in outputs.items()}
+                inside = {kind.removeprefix("output_"): _by_expert(outputs, kind) for kind in recorded}
+            else:
+                if scores is not None and self._is_sparse and not self.training and not needs_static_shapes():
+                    is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
+                expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
         features = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
         if scores is None:
             scores = {name: self.gates[name](features) for name in self.tasks}
@@ -285,8 +308,16 @@ class EnECGModel(EnECGPreTrainedModel):
         loss = None if labels is None else self._loss(logits, labels)
         if loss is not None and self._is_sparse and self.training:
             loss = loss + self.config.load_balancing_weight * self._imbalance(scores, weights)
-        output = EnECGOutput(loss=loss, logits=logits, gate_weights=weights, expert_logits=expert_logits)
+        output = EnECGOutput(loss=loss, logits=logits, gate_weights=weights, expert_logits=expert_logits, **inside)
         return output.to_tuple() if return_dict is False else output
+
+    def _recorded(self, hidden_states: bool | None, attentions: bool | None) -> dict[str, bool]:
+        """Return what the experts are asked for besides their features."""
+        wanted = {
+            "output_hidden_states": self.config.output_hidden_states if hidden_states is None else hidden_states,
+            "output_attentions": self.config.output_attentions if attentions is None else attentions,
+        }
+        return {name: True for name, is_wanted in wanted.items() if is_wanted}
 
     @property
     def _is_sparse(self) -> bool:
@@ -339,6 +370,12 @@ class EnECGModel(EnECGPreTrainedModel):
         Thresholds are on these. The values of a regression stay as they are.
         """
         return {name: calibrated_probabilities(self.tasks[name], logits[name]) for name in logits}
+
+
+def _by_expert(outputs: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return one kind of what was recorded inside the experts that have it."""
+    name = kind.removeprefix("output_")
+    return {expert: output[name] for expert, output in outputs.items() if output.get(name) is not None}
 
 
 def _features_of_some(

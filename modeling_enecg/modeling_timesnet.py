@@ -30,6 +30,7 @@ from .modeling_backbone import (
     drop_path,
     drop_path_ramp,
     masked_mean,
+    needs_static_shapes,
     zero_missing,
 )
 
@@ -155,6 +156,28 @@ class PeriodFinder(nn.Module):
         return hidden_states.shape[1] // (strongest + 1), weights.to(hidden_states.dtype)
 
 
+class _ImageGrid:
+    """Where the pixels of images of several periods lie, each image laid out row by row as one sequence."""
+
+    def __init__(self, periods: torch.Tensor, num_samples: int, length: int):
+        self.periods = periods[:, None]  # (images, 1)
+        self.ends = -(-num_samples // self.periods) * self.periods
+        self.places = torch.arange(length, device=periods.device)[None]
+        self.columns = self.places % self.periods
+
+    def rows_away(self, images: torch.Tensor, rows: int) -> torch.Tensor:
+        """Return each pixel's neighbour in another row of `(images, length, channels)`, 0 beyond the image."""
+        sources = self.places + rows * self.periods
+        is_inside = (sources >= 0) & (sources < self.ends)
+        sources = sources.clamp(0, images.shape[1] - 1)[..., None].expand_as(images)
+        return images.gather(1, sources) * is_inside[..., None].to(images.dtype)
+
+    def columns_away(self, images: torch.Tensor, columns: int) -> torch.Tensor:
+        """Return each pixel's neighbour in another column of the same row, 0 beyond the image."""
+        is_inside = (self.columns + columns >= 0) & (self.columns + columns < self.periods)
+        return images.roll(-columns, dims=1) * is_inside[..., None].to(images.dtype)
+
+
 class InceptionConvolution(nn.Module):
     """The mean of square convolutions of width 1, 3, 5, ..., computed as one convolution with the mean kernel."""
 
@@ -172,9 +195,26 @@ class InceptionConvolution(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map `(batch_size, in_size, cycles, period)` to `(batch_size, out_size, cycles, period)`."""
-        reach = len(self.kernels) - 1
-        widened = [nn.functional.pad(kernel, (reach - i,) * 4) for i, kernel in enumerate(self.kernels)]
-        return nn.functional.conv2d(images, torch.stack(widened).mean(dim=0), self.bias.mean(dim=0), padding=reach)
+        return nn.functional.conv2d(images, self._mean_kernel(), self.bias.mean(dim=0), padding=self._reach)
+
+    def convolve_flat(self, images: torch.Tensor, grid: _ImageGrid) -> torch.Tensor:
+        """Map images laid out as `(num_images, length, in_size)` to `(num_images, length, out_size)`."""
+        kernel, reach = self._mean_kernel(), self._reach  # (out, in, rows, columns)
+        offsets = range(-reach, reach + 1)
+        rows = torch.cat([grid.rows_away(images, each) for each in offsets], dim=-1)
+        by_column = kernel.permute(3, 2, 1, 0).flatten(1, 2)  # (columns, rows * in, out)
+        outputs = self.bias.mean(dim=0)
+        for column, weight in zip(offsets, by_column, strict=True):
+            outputs = outputs + grid.columns_away(rows, column) @ weight
+        return outputs
+
+    @property
+    def _reach(self) -> int:
+        return len(self.kernels) - 1
+
+    def _mean_kernel(self) -> torch.Tensor:
+        widened = [nn.functional.pad(kernel, (self._reach - i,) * 4) for i, kernel in enumerate(self.kernels)]
+        return torch.stack(widened).mean(dim=0)
 
 
 class TimesNetBlock(ResidualBlock):
@@ -190,6 +230,9 @@ class TimesNetBlock(ResidualBlock):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(batch_size, num_samples, hidden_size)` to the same shape."""
         periods, weights = self.period_finder(hidden_states)
+        if needs_static_shapes():
+            branch = self._convolve_all(hidden_states, periods, weights)
+            return hidden_states + drop_path(branch, self.drop_path_rate, self.training)
         branch = torch.zeros_like(hidden_states)
         for period in periods.unique().tolist():
             is_here = periods == period
@@ -204,6 +247,20 @@ class TimesNetBlock(ResidualBlock):
         images = filled.unflatten(1, (-1, period)).permute(0, 3, 1, 2)  # (records, hidden, cycles, period)
         images = self.down(nn.functional.gelu(self.up(images)))
         return images.flatten(2)[..., :num_samples].transpose(1, 2)  # (records, num_samples, hidden)
+
+    def _convolve_all(self, hidden_states: torch.Tensor, periods: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Do the same for all periods at once, in shapes that do not depend on them: slower, and fit for a graph.
+
+        No image is made: a convolution gathers a pixel's neighbours where they lie in the sequence.
+        """
+        num_samples = hidden_states.shape[1]
+        length = num_samples + num_samples // 2  # an image ends less than half of the samples behind their end
+        filled = nn.functional.pad(hidden_states, (0, 0, 0, length - num_samples))
+        grid = _ImageGrid(periods.flatten(), num_samples, length)
+        images = filled.repeat_interleave(periods.shape[1], dim=0)  # (records * periods, length, hidden)
+        images = self.down.convolve_flat(nn.functional.gelu(self.up.convolve_flat(images, grid)), grid)
+        images = images[:, :num_samples].unflatten(0, periods.shape)  # (records, periods, num_samples, hidden)
+        return (weights[:, :, None, None] * images).sum(dim=1)
 
 
 class TimesNetModel(ECGBackboneModel):

@@ -16,7 +16,6 @@ from torch import nn
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
 
 from .modeling_backbone import (
     UNKNOWN_LICENCE,
@@ -26,6 +25,7 @@ from .modeling_backbone import (
     ResidualBlock,
     drop_path,
     drop_path_ramp,
+    stage_outputs,
 )
 
 
@@ -169,7 +169,6 @@ class XResNet1dModel(ECGBackboneModel):
     )
     mask_rule = "Missing leads and padding count as zeros."
     _no_split_modules = ["XResNet1dBlock"]
-    _can_record_outputs = {"hidden_states": XResNet1dBlock}
 
     def __init__(self, config: XResNet1dConfig):
         super().__init__(config)
@@ -207,7 +206,6 @@ class XResNet1dModel(ECGBackboneModel):
 
     @can_return_tuple
     @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
         input_values: torch.Tensor,
@@ -237,11 +235,13 @@ class XResNet1dModel(ECGBackboneModel):
         """
         input_values, _, _ = self.prepare_input(input_values, lead_mask, input_mask)
         hidden_states = nn.functional.max_pool1d(self.stem(input_values), kernel_size=3, stride=2, padding=1)
-        for block in self.residual_blocks:
-            hidden_states = block(hidden_states)
-        tokens = hidden_states.transpose(1, 2)  # (batch, tokens, channels)
-        features = torch.cat([tokens.max(dim=1).values, tokens.mean(dim=1)], dim=1)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=features)
+        outputs = stage_outputs(self.stages, hidden_states)
+        tokens = outputs[-1]
+        return BaseModelOutputWithPooling(
+            last_hidden_state=tokens,
+            pooler_output=torch.cat([tokens.max(dim=1).values, tokens.mean(dim=1)], dim=1),
+            hidden_states=outputs if kwargs.get("output_hidden_states", self.config.output_hidden_states) else None,
+        )
 
 
 __all__ = ["XResNet1dConfig", "XResNet1dModel"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, cast
 
-import torch
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
@@ -44,6 +43,10 @@ class EnECGPreTrainedModel(StrictLoading):
 
     def __init__(self, config: EnECGConfig):
         super().__init__(config)
+        config.check_labels()  # which loading may have set
+        if len(config.experts) > 1:
+            # A plain Trainer counts the numbers in what is named here; input_values may be a list of tensors.
+            self.main_input_name = "expert_features"
         self.expert_sources: dict[str, dict[str, Any]] = {}  # where experts were loaded from
         self._extractor: ECGFeatureExtractor | EnECGFeatureExtractor | None = None
         self._saved_in: tuple[str, dict[str, Any]] | None = None  # where this model was loaded from, and how
@@ -99,11 +102,6 @@ class EnECGPreTrainedModel(StrictLoading):
         elif isinstance(module, FeatureNorm):
             init.zeros_(module.mean)
             init.ones_(module.std)
-
-    def estimate_tokens(self, input_dict: dict[str, Any]) -> int:
-        """Return how many numbers a batch holds, for a `Trainer`'s count of operations; experts may have their own."""
-        values = input_dict.get(self.main_input_name)
-        return sum(each.numel() for each in ([values] if isinstance(values, torch.Tensor) else values or []))
 
     @classmethod
     def from_experts(

@@ -107,7 +107,7 @@ def _at_one_rate(channels: list[_Channel], record: Header) -> FileContent:
     others = [each for each in channels if each.samples_per_frame not in rates]
     names = [each.name for each in kept]
     return FileContent(
-        np.stack([_averaged(each, common) for each in kept]),
+        _stacked([_averaged(each, common) for each in kept]),
         record.rate * common,
         [each.unit for each in kept],
         names if any(names) else None,
@@ -115,6 +115,17 @@ def _at_one_rate(channels: list[_Channel], record: Header) -> FileContent:
         metadata=record.metadata(),
         left_out={each.name: f"at {record.rate * each.samples_per_frame:g} Hz, unlike the leads" for each in others},
     )
+
+
+def _stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Return the array that rows make; without a copy where they are all the rows of one, as they were decoded."""
+    whole = rows[0].base
+    is_whole = (
+        whole is not None
+        and whole.shape == (len(rows), len(rows[0]))
+        and all(row.base is whole and np.shares_memory(row, whole[place]) for place, row in enumerate(rows))
+    )
+    return whole if is_whole else np.stack(rows)
 
 
 def _averaged(channel: _Channel, samples_per_frame: int) -> np.ndarray:
@@ -127,16 +138,17 @@ def _read_channels(folder: Path, record: Header) -> dict[int, _Channel]:
     """Read the signals of a record of one segment, by their position; those that were not recorded are left out."""
     channels = {}
     num_frames = record.num_frames
-    for file, positions in _files(folder, record):
+    for file, positions, held in _files(folder, record):
         signals = [record.signals[each] for each in positions]
-        counts, whole = _read_counts(file, signals, num_frames)
+        counts, whole = _read_counts(file, signals, num_frames, held)
         num_frames = num_frames or len(counts)
         if len(counts) != num_frames:
             raise ECGFileError(f"{file.name} holds {len(counts)} samples a signal; another file holds {num_frames}.")
+        may_be_missing = bool(counts.size) and counts.min() == MISSING[signals[0].fmt]
         for position, signal, samples in zip(positions, signals, _by_signal(counts, signals), strict=True):
             if whole and signal.checksum and not signal.skew:
                 _verify(signal, samples)
-            _scale(signal, samples)
+            _scale(signal, samples, may_be_missing)
             channels[position] = _Channel(
                 signal.name, signal.unit, signal.samples_per_frame, samples, signal.gain or 1.0
             )
@@ -154,16 +166,21 @@ def _by_signal(counts: np.ndarray, signals: Sequence[Signal]) -> list[np.ndarray
     ]
 
 
-def _files(folder: Path, record: Header) -> list[tuple[Path, list[int]]]:
-    """Return a record's signal files, checked to be there and long enough, and the positions of their signals."""
+def _files(folder: Path, record: Header) -> list[tuple[Path, list[int], int]]:
+    """Return a record's signal files, checked to be there and long enough.
+
+    Returns:
+        `list[tuple[Path, list[int], int]]`: Each file, the positions of its signals, and how many samples it can hold.
+    """
     files: dict[str, list[int]] = {}
     for position, signal in enumerate(record.signals):
         if signal.file != NO_FILE:
             files.setdefault(signal.file, []).append(position)
+    checked = []
     for name, positions in files.items():
         signals = [record.signals[each] for each in positions]
         file = folder / name
-        if not os.path.isfile(file):
+        if not file.is_file():
             raise ECGFileError(f"the header names the signal file {name}, which is not there{_alike(file)}.")
         if len({(each.fmt, each.offset) for each in signals}) > 1:
             raise ECGFileError(f"{name} is said to have several formats or offsets, signal by signal; it has one.")
@@ -174,7 +191,8 @@ def _files(folder: Path, record: Header) -> list[tuple[Path, list[int]]]:
             check_unpacked(width * (record.num_frames or held // width), os.path.getsize(file))
         if name.lower().endswith(".mat") and not all(each.checksum for each in signals):
             _check_matrix(file, signals, record.num_frames)
-    return [(folder / name, positions) for name, positions in files.items()]
+        checked.append((file, positions, held))
+    return checked
 
 
 def _alike(file: Path) -> str:
@@ -208,10 +226,9 @@ def _width(signals: list[Signal]) -> int:
     return sum(each.samples_per_frame for each in signals)
 
 
-def _read_counts(file: Path, signals: list[Signal], num_frames: int) -> tuple[np.ndarray, bool]:
+def _read_counts(file: Path, signals: list[Signal], num_frames: int, held: int) -> tuple[np.ndarray, bool]:
     """Read the counts of a file's signals, of shape `(num_frames, samples of a frame)`, and whether these are all."""
     fmt, offset, width = signals[0].fmt, signals[0].offset, _width(signals)
-    held = count_samples(file, fmt, offset)
     num_samples = (num_frames or held // width) * width
     counts = decode(file, fmt, offset, num_samples, len(signals))
     if fmt in FLAC_BITS:
@@ -239,11 +256,10 @@ def _verify(signal: Signal, samples: np.ndarray) -> None:
         )
 
 
-def _scale(signal: Signal, samples: np.ndarray) -> None:
+def _scale(signal: Signal, samples: np.ndarray, may_be_missing: bool) -> None:
     """Bring counts into the signal's unit, in place."""
-    missing = MISSING[signal.fmt]
-    if missing is not None and samples.size and samples.min() == missing:
-        samples[samples == missing] = np.nan
+    if may_be_missing:
+        samples[samples == MISSING[signal.fmt]] = np.nan
     if signal.baseline:
         samples -= signal.baseline
     samples /= signal.gain
@@ -313,7 +329,9 @@ def _check_segments(segments: list[_Segment], record: Header) -> None:
     for segment in segments:
         if segment.header.num_frames:
             recorded = [
-                segment.header.signals[each] for _, group in _files(segment.folder, segment.header) for each in group
+                segment.header.signals[each]
+                for _, group, _ in _files(segment.folder, segment.header)
+                for each in group
             ]
             held += segment.header.num_frames * _width(recorded)
     width = max((_width(each.header.signals) for each in segments if each.header.num_frames), default=0)

@@ -66,7 +66,7 @@ class ECGRecord:
     signal_mv: np.ndarray
     sampling_rate: float
     lead_names: list[str]
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
     original_lead_names: Sequence[str] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     damaged_leads: Mapping[str, str] = field(default_factory=dict)

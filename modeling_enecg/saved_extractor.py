@@ -41,7 +41,8 @@ def read_extractor(place: str, **hub_options: Any) -> ECGFeatureExtractor | EnEC
         raise ValueError(
             f"{FEATURE_EXTRACTOR_NAME} in {place} describes a {kind!r}; expected {' or '.join(_CLASSES)}."
         )
-    return _CLASSES[kind].from_dict(settings)
+    extractor: Any = _CLASSES[kind].from_dict(settings)
+    return extractor
 
 
 def joint_extractor(

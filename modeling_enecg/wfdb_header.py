@@ -79,7 +79,7 @@ class Header(NamedTuple):
     comments: tuple[str, ...] = ()
 
     def metadata(self) -> Metadata:
-        """Return what the comments say of the patient, as in the PhysioNet Challenges: `#Age: 71`, `#Dx: 426783006`."""
+        """Return what the comments say of the patient, as in the PhysioNet Challenges: `#Age: 71`, `#Sex: Male`."""
         said: dict[str, str] = {}
         for match in filter(None, map(_COMMENT.match, self.comments)):
             said.setdefault({"gender": "sex"}.get(match[1].lower(), match[1].lower()), match[2])
@@ -159,7 +159,9 @@ def read_text(file: Path) -> str:
 
 def _time(fields: list[str]) -> datetime | None:
     """Return the time of day and date behind the number of samples, in any order; None where one is absent."""
-    layouts = [f"{first} {then}" for clock in _CLOCKS for day in _DATES for first, then in ((clock, day), (day, clock))]
+    layouts = [
+        f"{first} {then}" for clock in _CLOCKS for day in _DATES for first, then in ((clock, day), (day, clock))
+    ]
     return time_of(" ".join(fields), *layouts) if len(fields) == 2 else None
 
 
@@ -179,8 +181,9 @@ def _signal(line: str) -> Signal:
     if storage is None:
         raise ECGFileError(f"signal {line[:80]!r}: expected a file and one of the formats 0, {', '.join(MISSING)}.")
     fmt, samples_per_frame, skew, offset = storage
-    counts = {name: _integer(name, field) for name, field in zip(_COUNTS, fields[3:8], strict=False)}
-    zero = counts.get("ADC zero", 0)
+    counts = [_integer(name, field) for name, field in zip(_COUNTS, fields[3:8], strict=False)]
+    zero, initial, checksum = (*counts[1:4], None, None, None)[:3]
+    zero = zero or 0
     gain, baseline, unit = _calibration(fields[2] if len(fields) > 2 else str(_DEFAULT_GAIN), zero)
     if samples_per_frame < 1:
         raise ECGFileError(f"signal {line[:80]!r}: has no samples in a frame.")
@@ -193,8 +196,8 @@ def _signal(line: str) -> Signal:
         gain=gain,
         baseline=baseline,
         unit=unit,
-        initial=counts.get("initial value", zero),
-        checksum=counts.get("checksum", 0),
+        initial=zero if initial is None else initial,
+        checksum=checksum or 0,
         name=fields[8].strip() if len(fields) > 8 else "",
     )
 
@@ -226,9 +229,10 @@ def _inside(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def _integer(field: str, text: str) -> int:
-    return whole_number(text, f"the WFDB header is damaged: {field}")
+    return whole_number(text, field)
 
 
 def _real(field: str, text: str) -> float:
-    return number(text, f"the WFDB header is damaged: {field}")
+    return number(text, field)

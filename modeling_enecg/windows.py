@@ -48,7 +48,8 @@ class Windows:
     """What of a recording a feature extractor takes.
 
     Attributes:
-        signals (`list[np.ndarray]`): Each of shape `(num_leads, num_samples)`, in which a missing lead is NaN throughout.
+        signals (`list[np.ndarray]`): Each of shape `(num_leads, num_samples)`, in which a missing lead is
+            NaN throughout.
         lead_names (`list[str]`, *optional*): The names of their rows.
         num_with_gaps (`dict[str, int]`): The leads that have gaps, each with the number of windows in which it is
             missing for them.
@@ -95,8 +96,8 @@ def usable_windows(
         [`Windows`]
 
     Raises:
-        ValueError: if the signal has the wrong shape or is too short, no row is a standard lead, all windows have gaps,
-            or no lead changes in any.
+        ValueError: if the signal has the wrong shape or is too short, no row is a standard lead, all windows have
+            gaps, or no lead changes in any.
     """
     check_shape(signal, "The signal")
     if signal.shape[1] < SHORTEST_S * sampling_rate:

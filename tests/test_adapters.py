@@ -26,8 +26,8 @@ from modeling_enecg.adapters import (
     save_adapter,
 )
 from modeling_enecg.modeling_backbone import RecordDropout
+from tests.helpers.training import ROOT
 from tests.tiny_models import AGE, RHYTHM, SEX, TASKS, tiny_backbone_configs
-from tests.training_helpers import ROOT
 
 pytestmark = [
     # peft 0.21 asks for what transformers 5.23 calls deprecated.
@@ -583,6 +583,14 @@ def test_a_new_task_whose_final_layers_do_not_train_whole_is_refused(saved, trai
     base = saved(tasks=[SEX])
     with pytest.raises(ValueError, match="final_layers"):
         train_adapter(base, [RHYTHM], "adapter", LoraSettings(final_layers=final_layers))
+
+
+def test_an_adapter_that_changes_the_experts_leaves_tasks_out_that_it_was_not_made_for(saved, train_adapter):
+    trained = train_adapter(saved(), [SEX], "deep", LoraSettings(experts=True))
+    loaded = load_adapter(trained.folder)
+    assert list(adapted_model(loaded).tasks) == ["sex"]
+    assert_equal_logits(logits_of(loaded), trained.logits)
+    assert list(load_adapter(trained.folder).merge_and_unload().tasks) == ["sex"]
 
 
 # Several adapters

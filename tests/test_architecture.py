@@ -223,6 +223,12 @@ def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     named = {re.match(r"[\w-]+", line)[0].lower().replace("-", "_") for group in groups for line in group}
-    other_names = {"yaml": "pyyaml", "jinja2": "jinja2", "pynvml": "nvidia_ml_py", "sklearn": "scikit_learn"}
+    other_names = {
+        "yaml": "pyyaml",
+        "iterstrat": "iterative_stratification",
+        "jinja2": "jinja2",
+        "pynvml": "nvidia_ml_py",
+        "sklearn": "scikit_learn",
+    }
     tops = {found.module.split(".")[0] for found in all_imports()} - sys.stdlib_module_names - {"modeling_enecg"}
     assert {top for top in tops if other_names.get(top, top).lower() not in named} == set()

@@ -82,7 +82,10 @@ def test_outputs_have_the_contracts_shapes(model):
     assert output.last_hidden_state.ndim == 3
     assert output.last_hidden_state.shape[::2] == (3, model.config.hidden_size)
     assert output.pooler_output.shape == (3, model.config.feature_size)
-    assert len(output.hidden_states) >= len(model.residual_blocks)
+    stages = getattr(model, "stages", None)
+    assert len(output.hidden_states) >= (len(model.residual_blocks) if stages is None else len(stages) + 1)
+    if stages is not None:
+        assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
 @torch.inference_mode()

@@ -23,9 +23,8 @@ from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.prediction import dataset as batch_prediction
 from modeling_enecg.prediction.dataset import predict_dataset
-from modeling_enecg.training.building import build_extractor
 from tests.ecg_folder import noise, patients, write_folder, write_record
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, free_port, tiny_model, tiny_recipe
+from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, free_port, tiny_recipe, tiny_start
 
 pytestmark = pytest.mark.xdist_group("batch_prediction")  # its predictions are shared
 
@@ -40,9 +39,9 @@ OUTPUTS = [
 
 def save_model(data_dir: Path, folder: Path, seed: int = 0) -> Path:
     recipe = tiny_recipe(data_dir, folder, tasks=TASKS, experts=EXPERTS)
-    model = tiny_model(recipe, seed)
-    model.save_pretrained(folder)
-    build_extractor(model).save_pretrained(folder)
+    start = tiny_start(recipe, seed)
+    start.model.save_pretrained(folder)
+    start.extractor.save_pretrained(folder)
     return folder
 
 

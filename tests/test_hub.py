@@ -25,10 +25,10 @@ from modeling_enecg.hub.upload import PushError
 from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.training import load_recipe, run_recipe
+from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, read_json, recipe_fields, write_recipe
 from tests.local_hub import LocalHub
 from tests.test_hub_rules import FILES
 from tests.tiny_models import RHYTHM
-from tests.training_helpers import ECGFOUNDER, ROOT, STMEM, read_json, recipe_fields, write_recipe
 
 pytestmark = [
     pytest.mark.xdist_group("hub"),  # its runs are shared
@@ -41,7 +41,6 @@ pytestmark = [
 SIGNAL = np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4
 COMMIT = "POST .*/commit/"
 CODE = {f"{name}.py" for name in FILES}
-PLAIN_CODE = CODE - {"feature_extraction_enecg.py"}  # one extractor serves
 NUMBERS = itertools.count()
 CONFIGS = {"config.json", "preprocessor_config.json"}
 SUBPROCESS = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -533,7 +532,7 @@ def test_a_push_goes_through_in_spite_of_a_passing_fault_and_is_made_once(hub, p
     fault.times = 0
     assert num_commits(hub, repo) == 1
     assert address.endswith(hub.commits(repo)[0].oid)
-    assert set(own_files(hub, repo)) == PLAIN_CODE | CONFIGS | {"model.safetensors", "README.md"}
+    assert set(own_files(hub, repo)) == CODE | CONFIGS | {"model.safetensors", "README.md"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import modeling_enecg
 from modeling_enecg import BACKBONES, EnECGModel
@@ -142,7 +143,9 @@ def remote(tmp_path_factory):
 @pytest.mark.parametrize("name", ["enecg", *sorted(BACKBONES)])
 def test_a_saved_model_gives_the_same_without_the_package(remote, name):
     wanted, results = (json.loads((remote / file).read_text())[name] for file in ("outputs.json", "results.json"))
-    assert results == wanted
+    assert isinstance(results, list), results
+    # Kernels choose their way by where weights lie in memory, which differs between two processes.
+    torch.testing.assert_close(torch.tensor(results), torch.tensor(wanted), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["enecg", *sorted(BACKBONES)])

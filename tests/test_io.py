@@ -138,6 +138,7 @@ def test_arguments_may_repeat_what_the_file_says(write, arguments):
         ({"unit": "uV"}, "states the units mV; unit is given as uV"),
         ({"lead_names": ["I", "II", "V1"]}, "names its leads I, II, III; lead_names is given as I, II, V1"),
         ({"lead_names": ["I", "II"]}, "lead_names is given as I, II"),
+        ({"unit": 0.001}, "states the units mV; unit is given as 0.001"),
     ],
 )
 def test_arguments_that_contradict_the_file_are_refused(write, arguments, message):
@@ -232,4 +233,99 @@ def test_a_document_is_refused(tmp_path):
     path = tmp_path / "scan.pdf"
     path.write_bytes(b"%PDF-1.7")
     with pytest.raises(ECGFileError, match=r"scan\.pdf"):
+        read_ecg(path)
+
+
+@pytest.mark.parametrize("stated", ["ECG", "MLII", "col 0", "Var1", "ECG1", "channel 1", "CM5"])
+def test_a_name_that_tells_no_certain_lead_is_replaced_by_what_is_given(write, stated):
+    record = read_ecg(write(leads=(stated,)), lead_names=["V5"])
+    assert (record.lead_names, list(record.original_lead_names)) == (["V5"], [stated])
+
+
+@pytest.mark.parametrize("stated", ["V5", "-aVR", "V4R", "V7", "RESP", "EEG Fz"])
+def test_a_name_that_tells_something_else_is_not_replaced(write, stated):
+    with pytest.raises(ECGFileError, match=f"names its leads {stated}; lead_names is given as aVR"):
+        read_ecg(write(leads=(stated,)), lead_names=["aVR"])
+
+
+def test_names_may_be_given_of_those_channels_alone_that_are_leads(write):
+    assert read_ecg(write(leads=("RESP", "ECG", "PLETH")), lead_names=["II"]).lead_names == ["II"]
+
+
+@pytest.mark.parametrize(("unit", "mv"), [(0.001, 0.001), ("mV", 1 / 200), ("uV", 1e-3 / 200)])
+@pytest.mark.parametrize("stated", ["adu", "counts", "nu"])
+def test_a_unit_that_is_none_is_replaced_and_a_number_is_what_a_count_is(write, stated, unit, mv):
+    signal = np.round(np.random.default_rng(0).normal(size=(200, 1)) * 200) / 200
+    path = write(leads=("I",), units=stated, signal=signal, gain=200.0)
+    with pytest.raises(ECGFileError, match=f"states no unit of voltage but {stated}; give unit"):
+        read_ecg(path)
+    np.testing.assert_allclose(read_ecg(path, unit=unit).signal_mv, signal.T * 200 * mv, atol=1e-12)
+
+
+def test_channels_that_are_left_out_are_told_with_the_reason(tmp_path):
+    channels = {"I": "mV", "ABP": "mmHg", "RESP": "mV", "marker": "mV", "-aVR": "mV"}
+    lines = (f"r.dat 16 1/{unit} 0 0 0 0 0 {name}\n" for name, unit in channels.items())
+    (tmp_path / "r.hea").write_text("r 5 100 20\n" + "".join(lines))
+    (tmp_path / "r.dat").write_bytes(np.arange(100, dtype="<i2").tobytes())
+    record = read_ecg(tmp_path / "r")
+    assert record.lead_names == ["I"]
+    assert record.left_out == {
+        "ABP": "in mmHg, which is no unit of voltage",
+        "RESP": "by its name no ECG",
+        "marker": "by its name no standard lead",
+        "-aVR": "by its name no standard lead",
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "leads"),
+    [
+        (("I", "II", "C1", "C3"), ["I", "II", "V1", "V3"]),
+        (("II", "C3", "C4"), ["II"]),
+        (("II", "C1", "C2", "O1"), ["II"]),
+        (("C3", "C4", "Fp1"), ["Fp1"]),
+    ],
+)
+def test_c1_to_c6_are_chest_leads_or_places_on_the_head_by_what_stands_beside_them(write, names, leads):
+    assert read_ecg(write(leads=names)).lead_names == leads
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("lead_names", 0.001),
+        ("lead_names", "I,II"),
+        ("lead_names", [1, 2]),
+        ("sampling_rate", []),
+        ("sampling_rate", "500"),
+        ("unit", ["mV"]),
+        ("most_samples", 0),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_named(write, argument, value):
+    with pytest.raises(TypeError, match=f"^{argument} is "):
+        read_ecg(write(), **{argument: value})
+
+
+def test_a_recording_larger_than_the_bound_is_refused_and_the_bound_can_be_moved(write):
+    path = write()
+    with pytest.raises(ECGFileError, match=r"3 channels of 200 samples; at most .* 599 samples are read"):
+        read_ecg(path, most_samples=599)
+    assert read_ecg(path, most_samples=600).signal_mv.shape == (3, 200)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x89HDF\r\n\x1a\n", r"is HDF5 .*, which is not read: save the signal as .npz"),
+        (b"%PDF-1.7", "is a PDF, a picture of an ECG"),
+        (b"\x89PNG\r\n", "is a picture"),
+        (b"\xd0\xcf\x11\xe0", "is an old Excel workbook .*: save the sheet as CSV"),
+        (b"\x1f\x8b\x08", "is compressed by gzip, which is not read: unpack it"),
+    ],
+)
+def test_a_known_format_that_is_not_read_is_named_with_the_way_on(tmp_path, content, what):
+    path = tmp_path / "recording"
+    path.write_bytes(content)
+    with pytest.raises(ECGFileError, match=what):
         read_ecg(path)

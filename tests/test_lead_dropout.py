@@ -4,8 +4,9 @@ import torch
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.lead_dropout import masked_gate_values, random_lead_mask
-from modeling_enecg.training.arguments import LinearProbingArguments, LoraHeadArguments
-from modeling_enecg.training.trainers import LinearProbingTrainer, LoraHeadTrainer
+from modeling_enecg.training.arguments import LinearProbingArguments
+from modeling_enecg.training.lora import LoraHeadArguments, LoraHeadTrainer
+from modeling_enecg.training.trainers import LinearProbingTrainer
 from tests.tiny_models import TASKS
 
 

@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -40,15 +41,40 @@ def signal():
         ("DIII", "III"),
         ("L2", "II"),
         ("C4", "V4"),
+        ("D1", "I"),
+        ("EKG II", "II"),
+        ("ECG-II", "II"),
+        ("I.", "I"),
+        ("\u2161", "II"),  # the Roman numeral as one sign
+        ("Ｖ１", "V1"),
+        ("Lead I (Einthoven)", "I"),
+        ("aVR, augmented voltage, right", "aVR"),
     ],
 )
 def test_usual_spellings_mean_a_standard_lead(alias, name):
     assert standard_lead_name(alias) == name
 
 
-@pytest.mark.parametrize("name", ["", "V7", "V3R", "X", "aVX", "IV", "V", "lead", "MLII"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "V7", "V3R", "X", "aVX", "IV", "V", "lead", "MLII", "V4 (V4R)", "V4, right", "I II", "x" * 5000),
+        *(
+            "-aVR",
+            "ECG -aVR",
+            "Lead -aVR",
+            "ECG-aVR",
+            "aVR-",
+            "V1-",
+            "- aVR",
+            "aVR (inverted)",
+            "minus aVR",
+            "\u2212aVR",
+        ),
+    ],
+)
 def test_other_leads_are_refused_by_name(name):
-    with pytest.raises(ValueError, match=f"Unknown lead name '{name}'"):
+    with pytest.raises(ValueError, match=re.escape(f"Unknown lead name '{name}'")):
         standard_lead_name(name)
 
 

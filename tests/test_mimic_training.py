@@ -4,8 +4,8 @@ import pandas as pd
 import yaml
 
 from modeling_enecg.training import Recipe, run_recipe
+from tests.helpers.training import ROOT, read_json, recipe_fields
 from tests.mimic_release import lab, measure, records, set_field, write_csv, write_labs, write_mimic_iv, write_release
-from tests.training_helpers import ROOT, read_json, recipe_fields
 
 PATIENTS = range(10_000_000, 10_000_060)
 RHYTHMS = ("Sinus rhythm", "Atrial fibrillation", "Sinus tachycardia")

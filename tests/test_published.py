@@ -18,7 +18,7 @@ def test_the_readme_shows_the_table():
 
 
 def test_the_docs_show_every_backbones_rule_for_what_is_missing():
-    assert mask_rule_table() in (Path(__file__).parents[1] / "docs" / "recordings.md").read_text()
+    assert mask_rule_table() in (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
 
 
 def test_the_experts_command_names_size_input_licence_and_command(capsys):

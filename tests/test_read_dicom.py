@@ -317,3 +317,34 @@ def test_odd_values_print_no_warning(write):
         warnings.simplefilter("error")
         with pytest.raises(ECGFileError, match="holds no waveform"):
             read_ecg(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("ChannelTimeSkew", "0.05"), ("ChannelSampleSkew", "25"), ("ChannelOffset", "0.05")]
+)
+def test_a_skewed_channel_is_put_in_its_time(write, samples, field, value):
+    channels = [channel(LEAD_I), channel(LEAD_II)]
+    setattr(channels[1], field, value)
+    record = read_ecg(write([group(samples, channels)]))
+    late = np.concatenate([np.full(25, np.nan), samples[1, :-25] * 2.5e-3])
+    np.testing.assert_allclose(record.signal_mv, [samples[0] * 2.5e-3, late])
+
+
+@pytest.mark.parametrize("label", ["V4 (V4R)", "V4R", "Lead -aVR", "aVR (inverted)"])
+def test_a_name_in_words_of_another_lead_is_no_standard_one(write, samples, label):
+    record = read_ecg(write([group(samples, [channel(LEAD_I), channel(("99LOCAL", "V4"), label)])]))
+    assert record.lead_names == ["I"] or record.lead_names == ["I", "V4R"]
+
+
+def test_leads_of_a_group_at_another_rate_are_told(write, samples):
+    groups = [group(samples, [channel(LEAD_I), channel(LEAD_II)])]
+    groups.append(group(samples[:1, :250], [channel(LEAD_V1)], rate=250))
+    assert read_ecg(write(groups)).left_out == {"V1": "at 250 Hz, unlike the other leads"}
+
+
+def test_a_number_with_an_underscore_is_none(write, samples):
+    first = channel(LEAD_I, sensitivity=1)
+    path = write([group(samples, [first, channel(LEAD_II)], rate=1000)])
+    path.write_bytes(path.read_bytes().replace(b"1000", b"1_00"))
+    with pytest.raises(ECGFileError, match="SamplingFrequency"):
+        read_ecg(path)

@@ -264,3 +264,21 @@ def test_a_senseless_header_is_refused(tmp_path, counts, options, message):
 def test_a_senseless_channel_is_refused(tmp_path, counts, options, message):
     with pytest.raises(ECGFileError, match=message):
         read(tmp_path, edf([channel(**{"label": "ECG", "num_samples": 100} | options)], records_of(counts[0])))
+
+
+def test_a_lead_at_another_rate_is_told(tmp_path, counts):
+    channels = [channel("ECG I", 100), channel("ECG II", 100), channel("ECG V1", 50)]
+    records = [[int16(counts[0]), int16(counts[1]), int16(counts[2][:50])]]
+    record = read(tmp_path, edf(channels, records))
+    assert (record.lead_names, record.left_out) == (["I", "II"], {"ECG V1": "at 50 Hz, unlike the leads at 100 Hz"})
+
+
+def test_central_places_of_a_sleep_study_are_no_chest_leads(tmp_path, counts):
+    labels = ("II", "C3", "C4")
+    record = read(tmp_path, edf([channel(label, 100) for label in labels], records_of(*counts)))
+    assert (record.lead_names, set(record.left_out)) == (["II"], {"C3", "C4"})
+
+
+def test_thousands_of_channels_are_refused_at_once(tmp_path):
+    with pytest.raises(ECGFileError, match="declares 9999 channels; at most 1024"):
+        read(tmp_path, edf([channel("ECG", 1)] * 9999, []))

@@ -183,3 +183,37 @@ def test_a_damaged_header_is_one_error_without_warnings(path, counts, recwarn):
     with pytest.raises(ECGFileError, match="describes no array"):
         read_ecg(path, **STATED)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", ["<i2", "<i4", "<f8"])
+def test_the_lowest_code_of_16_bits_is_a_missing_sample_in_any_numbers(path, counts, kind):
+    counts[6, 10:13] = -32768
+    record = read_ecg(save(path, counts.astype(kind)), **STATED)
+    assert np.argwhere(np.isnan(record.signal_mv)).tolist() == [[6, 10], [6, 11], [6, 12]]
+
+
+def test_the_lowest_code_of_16_bits_is_a_value_among_larger_numbers(path, counts):
+    large = counts.astype("<i4")
+    large[6, 10:13], large[0, 0] = -32768, -40000
+    assert np.isfinite(read_ecg(save(path, large), **STATED | {"unit": 1e-5}).signal_mv).all()
+
+
+def test_a_header_of_nested_operators_is_refused_with_a_reason(path):
+    text = b"{'descr': '<i2', 'fortran_order': False, 'shape': (" + b"-" * 3000 + b"1,)}"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(ECGFileError, match="has a header that describes no array"):
+        read_ecg(path, **STATED)
+
+
+def test_an_excel_workbook_is_named_with_the_way_on(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(ECGFileError, match="is an Excel workbook, which is not read: save the sheet as CSV"):
+        read_ecg(path)
+
+
+def test_a_member_that_is_not_needed_is_not_unpacked(path, counts):
+    np.savez(path, signal=counts, **STATED)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("notes.npy", bytes(10**6))
+    np.testing.assert_allclose(read_ecg(path).signal_mv, read_ecg(save(path, counts), **STATED).signal_mv)

@@ -369,3 +369,51 @@ def test_the_rate_is_read_from_a_header_in_json(write, signal):
     header = '# OpenSignals Text File Format\n# {"00:07": {"sampling rate": 1000, "label": ["A1"]}}\n# EndOfHeader\n'
     rows = "\n".join(f"{one}\t{two}" for one, two in signal.T)
     assert read_ecg(write(header + rows), unit="mV", lead_names=["I", "II"]).sampling_rate == 1000
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_row_that_numbers_the_columns_is_no_sample(write, signal, first):
+    numbers = ",".join(str(first + column) for column in range(2))
+    rows = table(signal).splitlines()[1:]
+    record = read_ecg(write("\n".join([numbers, *rows])), **STATED, lead_names=["I", "II"])
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_numbers_of_columns_stand_above_an_index_too(write, signal):
+    rows = [f"{index},{row}" for index, row in enumerate(table(signal).splitlines()[1:])]
+    record = read_ecg(write("\n".join([",0,1", *rows])), **STATED, lead_names=["I", "II"])
+    np.testing.assert_allclose(record.signal_mv, signal)
+
+
+def test_a_row_of_counts_that_looks_like_numbers_of_columns_is_kept_where_it_comes_again(write):
+    record = read_ecg(write("0,1\n0,1\n0,2\n1,5\n"), **STATED, lead_names=["I", "II"])
+    np.testing.assert_array_equal(record.signal_mv, [[0, 0, 0, 1], [1, 1, 2, 5]])
+
+
+@pytest.mark.parametrize(
+    ("text", "hz"),
+    [
+        ("10,000", 10_000),
+        ("1,000", 1000),
+        ("12,500", 12_500),
+        ("512,414", 512.414),
+        ("250,5", 250.5),
+        ("250.000", 250),
+    ],
+)
+def test_a_comma_in_a_rate_is_decimal_or_parts_thousands(write, signal, text, hz):
+    path = write(f"Sampling Rate: {text} Hz\nUnit: mV\nLeads: I,II\n" + table(signal))
+    assert read_ecg(path).sampling_rate == hz
+
+
+@pytest.mark.parametrize("text", ["1.000", "75,000", "1_000", "١٠٠٠"])
+def test_a_rate_that_may_mean_two_or_is_no_number_is_asked_for(write, signal, text):
+    path = write(f"Sampling Rate: {text} Hz\nUnit: mV\nLeads: I,II\n" + table(signal))
+    with pytest.raises(ECGFileError, match="give sampling_rate"):
+        read_ecg(path)
+    assert read_ecg(path, sampling_rate=1000).sampling_rate == 1000
+
+
+def test_quoted_numbers_whose_comma_may_part_thousands_are_refused(write):
+    with pytest.raises(ECGFileError, match='numbers such as "1,250", of which the comma may be decimal'):
+        read_ecg(write('I,II\n"1,234",5\n"1,250",7\n"1,300",9\n'), **STATED)

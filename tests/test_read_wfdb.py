@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import wfdb
 
 from modeling_enecg.io import ECGFileError, read_ecg
@@ -309,3 +310,42 @@ def test_a_folder_can_be_moved_with_its_record(write, tmp_path):
     write("record 1 100 20", "record.dat 16 1 0 0 0 0 0 I", record=ramp())
     copy = Path(shutil.copytree(tmp_path, tmp_path / "copy ü"))
     np.testing.assert_array_equal(read_ecg(copy / "record").signal_mv, ramp().T)
+
+
+@pytest.mark.parametrize("change", [{"format": "5"}, {"val": np.ones((2, 20))}, {"val": np.ones((3, 20), "<i2")}])
+def test_a_matrix_that_was_saved_again_is_refused_where_no_checksum_tells(write, tmp_path, change):
+    content = {"val": ramp(2).T.astype("<i2"), "format": "4"} | change
+    lines = ("record.mat 16+24 1 0 0 0 0 0 I", "record.mat 16+24 1 0 0 0 0 0 II")
+    path = write("record 2 100 20", *lines)
+    scipy.io.savemat(tmp_path / "record.mat", {"val": ramp(2).T.astype("<i2")}, format="4")
+    np.testing.assert_array_equal(read_ecg(path).signal_mv, ramp(2).T)
+    scipy.io.savemat(tmp_path / "record.mat", {"val": content["val"]}, format=content["format"])
+    with pytest.raises(ECGFileError, match=r"record\.mat is no MATLAB 4 matrix of 2 rows in format 16"):
+        read_ecg(path)
+
+
+def test_leads_of_different_rates_come_at_the_highest_rate_that_divides_both(write):
+    lines = ("record.dat 16x256 1 0 0 0 0 0 I", "record.dat 16x128 1 0 0 0 0 0 II")
+    record = read_ecg(write("record 2 0.9765625 3", *lines, record=ramp(384, 3)))
+    assert record.sampling_rate == 125
+    assert record.signal_mv.shape == (2, 384)
+    np.testing.assert_array_equal(record.signal_mv[0], ramp(384, 3)[:, :256].reshape(-1, 2).mean(axis=1))
+
+
+def test_signals_at_another_rate_than_the_leads_are_told(write):
+    path = write("record 2 100 20", "record.dat 16x4 1 0 0 0 0 0 I", "record.dat 16 1 0 0 0 0 0 RESP", record=ramp(5))
+    assert read_ecg(path).left_out == {"RESP": "at 100 Hz, unlike the leads"}
+
+
+def test_names_in_capitals_are_found_or_said(write, tmp_path):
+    path = write("record 1 100 20", "record.dat 16 1 0 0 0 0 0 I", record=ramp())
+    (tmp_path / "record.hea").rename(tmp_path / "record.HEA")
+    assert read_ecg(path).signal_mv.shape == read_ecg(tmp_path / "record.HEA").signal_mv.shape == (1, 20)
+    (tmp_path / "record.dat").rename(tmp_path / "RECORD.DAT")
+    with pytest.raises(ECGFileError, match=r"record\.dat, which is not there; RECORD\.DAT is: rename one of them"):
+        read_ecg(path)
+
+
+def test_a_header_of_many_segments_is_refused_at_once(write):
+    with pytest.raises(ECGFileError, match=r"s0\.hea cannot be read"):
+        read_ecg(write("record/100000 1 100 2000000", *(f"s{number} 20" for number in range(100_000))))

@@ -393,3 +393,33 @@ def test_a_file_that_is_too_large_is_refused_unread(write_xml):
     os.truncate(path, (64 << 20) + 1)
     with pytest.raises(ECGFileError, match="XML is read up to 67108864"):
         read_ecg(path)
+
+
+def test_a_muse_lead_that_was_off_is_missing_and_so_is_what_devices_compute_from_it(write_xml, counts):
+    names = ("I", "II", "III", "aVF", "V1")
+    leads = [muse_lead(name, row, LeadOff=str(name == "II")) for name, row in zip(names, counts, strict=False)]
+    record = read_ecg(write_xml(muse(muse_waves(leads))))
+    assert record.lead_names == list(names)
+    assert list(record.damaged_leads) == ["II", "III", "aVF"]
+    assert np.isnan(record.signal_mv).all(axis=1).tolist() == [False, True, True, True, False]
+
+
+def test_further_rhythm_series_of_an_aecg_are_told(write_xml, counts):
+    first = aecg(aecg_set(aecg_time(), aecg_lead("I", counts[0])))
+    second = first[first.index("<component><series>") : first.index("</AnnotatedECG>")]
+    record = read_ecg(write_xml(first.replace("</AnnotatedECG>", f"{second}</AnnotatedECG>")))
+    assert record.left_out == {"rhythm series 2": "only the first series is read"}
+    np.testing.assert_allclose(record.signal_mv, counts[:1] * 2.5e-3)
+
+
+@pytest.mark.parametrize("text", [muse_lead, aecg_lead, sema_channel])
+def test_the_lowest_code_of_16_bits_is_a_missing_sample(write_xml, counts, text):
+    row = counts[0].copy()
+    row[7] = -32768
+    lead = text("I", row)
+    whole = {
+        muse_lead: lambda: muse(muse_waves([lead])),
+        aecg_lead: lambda: aecg(aecg_set(aecg_time(), lead)),
+        sema_channel: lambda: sema(sema_waves("ECG_RHYTHMS", [lead])),
+    }[text]()
+    assert np.flatnonzero(np.isnan(read_ecg(write_xml(whole)).signal_mv[0])).tolist() == [7]

@@ -8,8 +8,8 @@ import pytest
 
 from modeling_enecg.cli import main
 from modeling_enecg.runs.run import read_run
-from tests.report_helpers import TASKS, change_json, changed_copy, predictions, train_run
-from tests.training_helpers import read_json
+from tests.helpers.reports import TASKS, change_json, changed_copy, predictions, train_run
+from tests.helpers.training import read_json
 
 pytestmark = pytest.mark.xdist_group("run_predictions")  # its runs are shared
 

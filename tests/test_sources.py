@@ -13,10 +13,11 @@ from modeling_enecg.data.sources import DatasetOptions, find_source
 from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.training import Recipe, run_recipe
-from modeling_enecg.training.run_data import RunData
+from modeling_enecg.training.building import ModelSource, starting_model
+from modeling_enecg.training.run_data import Selection, read_data
 from tests.ecg_folder import noise, write_folder, write_record
+from tests.helpers.training import ECGFOUNDER, recipe_fields
 from tests.mimic_release import write_mimic_iv, write_release
-from tests.training_helpers import ECGFOUNDER, recipe_fields
 
 LENGTHS = (1000, 2500, 700)  # samples at 100 Hz: one window, three (of 10 s), one that is padded
 FEW_LEADS = ("I", "II", "V1")
@@ -44,11 +45,10 @@ def recipe(data_dir, tmp_path, **changes):
 
 
 def prepared(recipe):
-    from modeling_enecg.training.building import build_extractor, build_model
-
     source = find_source(DatasetOptions(recipe.data_dir, cache_dir=recipe.cache_dir))
     tasks = dataset_tasks(source.features, recipe.tasks)
-    return RunData(source, recipe, build_extractor(build_model(recipe, tasks)), tasks)
+    extractor = starting_model(recipe.part(ModelSource), tasks).extractor
+    return read_data(source, recipe.part(Selection), extractor, tasks)
 
 
 def test_each_kind_of_folder_is_told_by_what_lies_in_it(simulated, folder, tmp_path):

@@ -24,24 +24,24 @@ from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.data.streaming import Stream, StreamedBatches
 from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.training import load_recipe, run_recipe
-from modeling_enecg.training.building import build_extractor, build_model
 from modeling_enecg.training.feature_store import feature_statistics, stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
-from modeling_enecg.training.run_data import recipe_source
-from tests.local_hub import LocalHub
-from tests.training_helpers import (
+from tests.helpers.training import (
     ROOT,
     STMEM,
     free_port,
     read_json,
     recipe_fields,
+    recipe_source,
     tiny_model,
     tiny_recipe,
     tiny_splits,
+    tiny_start,
     train,
     train_and_kill,
     write_recipe,
 )
+from tests.local_hub import LocalHub
 
 pytestmark = pytest.mark.xdist_group("streaming")  # its runs are shared
 
@@ -100,9 +100,7 @@ def stream_recipe(data_dir: Path, cache_dir: Path, **changes: Any) -> Recipe:
 def open_stream(recipe: Recipe) -> Stream:
     source = recipe_source(recipe)
     tasks = dataset_tasks(source.features, recipe.tasks)
-    return Stream(
-        source, Views(build_extractor(build_model(recipe, tasks))), tasks, recipe.seed, recipe.shuffle_buffer
-    )
+    return Stream(source, Views(tiny_start(recipe).extractor), tasks, recipe.seed, recipe.shuffle_buffer)
 
 
 def batch_ids(batches: StreamedBatches, epoch: int) -> list[list[int | None]]:

@@ -16,12 +16,21 @@ from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, TASK_NAMES
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.data.targets import balanced_class_weights, dataset_tasks, read_targets, target_statistics
+from modeling_enecg.runs.run import Run
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
-from modeling_enecg.training.building import build_extractor
 from modeling_enecg.training.feature_store import Precision, stored_features
-from modeling_enecg.training.run import _Run
-from modeling_enecg.training.run_data import recipe_source
-from tests.training_helpers import ECGFOUNDER, STMEM, ptbxl_tasks, recipe_fields, tiny_model, tiny_recipe, write_recipe
+from modeling_enecg.training.run import prepare
+from tests.helpers.training import (
+    ECGFOUNDER,
+    STMEM,
+    ptbxl_tasks,
+    recipe_fields,
+    recipe_source,
+    tiny_model,
+    tiny_recipe,
+    tiny_start,
+    write_recipe,
+)
 
 NAN = float("nan")
 PTBXL_TASKS = (*TASK_NAMES, "age", "sex", "rr_interval")
@@ -218,7 +227,7 @@ def follow(tmp_path, sound_release, monkeypatch):
     """A function that starts a small recipe with some fields changed on 12 records; it gives the run's state."""
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # a run sets it; this restores it
 
-    def follow(function=lambda recipe: _Run(recipe, tmp_path / "run"), **changes):
+    def follow(function=lambda recipe: prepare(recipe, Run(tmp_path / "run")), **changes):
         fields = recipe_fields(sound_release, tmp_path / "run", tmp_path / "cache", stages=PROBE) | changes
         return function(load_recipe(write_recipe(tmp_path / "recipe.yaml", fields)))
 
@@ -227,13 +236,13 @@ def follow(tmp_path, sound_release, monkeypatch):
 
 def test_a_run_standardises_by_the_training_fold_and_weighs_the_losses(follow):
     run = follow(tasks=["age", "sex", "superdiagnostic"], loss_weights={"age": 0.5}, class_weights="balanced")
-    age, sex, _ = run.tasks
+    age, sex, _ = run.model.tasks.values()
     ages = [31, 32, 33, 34, 35, 36, 37, 38, 41, 42]  # of the records in folds 1 to 8
     assert age.target_mean == pytest.approx([np.mean(ages)])
     assert age.target_std == pytest.approx([np.std(ages)])
     assert (age.loss_weight, sex.loss_weight) == (0.5, 1.0)
     assert sex.class_weights == pytest.approx([1, 1])
-    assert run.model.config.get_tasks() == list(run.model.tasks.values()) == run.tasks
+    assert run.model.config.get_tasks() == list(run.model.tasks.values())
 
 
 @pytest.mark.parametrize(
@@ -259,7 +268,7 @@ BOTH = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM}}
 def few_records(sound_release, tmp_path_factory):
     """A recipe of two experts and its training fold of ten records."""
     recipe = tiny_recipe(sound_release, tmp_path_factory.mktemp("precision"), experts=BOTH)
-    extractor = build_extractor(tiny_model(recipe))
+    extractor = tiny_start(recipe).extractor
     return recipe, load_splits(recipe_source(recipe), extractor, ptbxl_tasks(recipe.tasks))["train"]
 
 
@@ -477,11 +486,12 @@ def test_an_illegal_ensemble_ends_in_one_line(load, ensemble, message):
 def test_the_ensembles_fields_reach_the_model_and_its_extractor(load):
     ensemble = {"gate": "encoder", "gate_leads": ["V1", "II"], "gate_sequence_length": 500, "top_k": 1}
     recipe = load(base={"experts": BOTH, "ensemble": ensemble | {"head_hidden_sizes": [4]}})
-    model = tiny_model(recipe)
+    start = tiny_start(recipe)
+    model = start.model
     for key, value in ensemble.items():
         assert getattr(model.config, key) == value
     assert [model.task_heads("superdiagnostic")[0].layers[1].out_features, model.config.top_k] == [4, 1]
-    gate = build_extractor(model).gate_extractor()
+    gate = start.extractor.gate_extractor()
     assert (gate.lead_names, gate.sequence_length) == (["V1", "II"], 500)
 
 

@@ -252,6 +252,8 @@ def load_adapter(
 def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = None, **hub_options: Any) -> PeftModel:
     """Load several adapters, each of tasks of its own, on one base, and switch all of them on.
 
+    One that changes the experts leaves the base its own tasks alone: the heads of the others were not trained on them.
+
     Args:
         paths (`Mapping[str, str | Path]`): From an adapter's name to its folder or Hub id.
         base ([`EnECGModel`], *optional*): As in `load_adapter`.
@@ -282,6 +284,10 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
                 base.add_task(task, like=source.like[task["name"]])
             decided = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
             base.update_task(task["name"], **{field: task.get(field) for field in decided})
+    own = {task["name"] for _source, tasks in contents.values() for task in tasks}
+    if any(_changes_experts(folder) for folder in folders.values()):
+        for task in set(base.tasks) - own:  # their heads know the experts as they were
+            base.remove_task(task)
     adapted: PeftModel | None = None
     for name, folder in folders.items():
         if adapted is None:
@@ -303,8 +309,12 @@ def _check_together(folders: Mapping[str, Path], contents: Mapping[str, tuple[Ad
                 raise ValueError(
                     f"The adapters {other!r} and {name!r} both change {task['name']!r}; load one of them."
                 )
-        if len(folders) > 1 and r"experts\." in str(PeftConfig.from_pretrained(str(folders[name])).target_modules):
+        if len(folders) > 1 and _changes_experts(folders[name]):
             raise ValueError(f"The adapter {name!r} changes the experts, which all tasks share; load it alone.")
+
+
+def _changes_experts(folder: Path) -> bool:
+    return r"experts\." in str(PeftConfig.from_pretrained(str(folder)).target_modules)
 
 
 def _check_name(model: EnECGModel, name: str) -> None:

@@ -12,7 +12,7 @@ def add_parser(commands: Commands) -> None:
     parser = new_parser(
         commands,
         "report",
-        "Write a report on finished runs: an HTML page, Markdown, figures, numbers.",
+        "Write a report on finished runs: an HTML page, Markdown, LaTeX tables, figures, numbers.",
         "enecg report runs/smoke",
     )
     what = parser.add_argument_group("runs")
@@ -23,9 +23,10 @@ def add_parser(commands: Commands) -> None:
     how = parser.add_argument_group("how to judge")
     how.add_argument(
         "--calibration",
-        choices=("temperature", "platt"),
-        default="temperature",
-        help="Probabilities are calibrated in this way on the validation fold; by default by a temperature.",
+        choices=("auto", "temperature", "platt"),
+        default="auto",
+        help="Probabilities are calibrated in this way on the validation records; by default by the model's own "
+        "calibration, or else by the better of both.",
     )
     how.add_argument(
         "--resample",
@@ -36,9 +37,26 @@ def add_parser(commands: Commands) -> None:
     how.add_argument(
         "--num_resamples", type=int, default=1000, help="The bootstrap draws so many resamples; by default 1000."
     )
+    how.add_argument(
+        "--coverage",
+        type=float,
+        default=0.9,
+        metavar="SHARE",
+        help="Prediction sets and intervals shall hold the truth so often; by default 0.9.",
+    )
+    how.add_argument(
+        "--figure_formats",
+        type=lambda text: tuple(text.split(",")),
+        default=("png",),
+        metavar="png,svg,pdf",
+        help="Figures are also written in these formats, for print; by default as PNG alone, at 300 dpi.",
+    )
     aim = how.add_mutually_exclusive_group()
     aim.add_argument(
-        "--sensitivity", type=float, metavar="SHARE", help="Thresholds reach this sensitivity on the validation fold."
+        "--sensitivity",
+        type=float,
+        metavar="SHARE",
+        help="Thresholds reach this sensitivity on the validation records.",
     )
     aim.add_argument(
         "--specificity", type=float, metavar="SHARE", help="Likewise, this specificity. By default: the best F1 there."
@@ -61,5 +79,7 @@ def run(options: argparse.Namespace) -> None:
         options.num_resamples,
         sensitivity=options.sensitivity,
         specificity=options.specificity,
+        coverage=options.coverage,
+        figure_formats=options.figure_formats,
     )
     print(write_full_report(options.runs, options.output or Path(options.runs[0], "report"), settings))

@@ -90,7 +90,8 @@ def _all_fields() -> str:
     """Return help on the fields of a recipe and on the settings of its stages."""
     from ..settings import describe_fields
     from ..training.arguments import StageArguments
-    from ..training.recipe import STAGES, Recipe
+    from ..training.recipe import Recipe
+    from ..training.stages import STAGES
 
     inherited = {item.name: item.default for item in fields(StageArguments)}
     common = [item for item in fields(StageArguments) if item.name in StageArguments.__annotations__]
@@ -99,12 +100,12 @@ def _all_fields() -> str:
         "settings of every stage: these, and all of transformers' TrainingArguments:\n"
         + describe_fields(common, "  --stages.STAGE."),
     ]
-    for name, stage in STAGES.items():
-        text = f"stage {name}: {str(stage.__doc__).strip().splitlines()[0]}"
-        own = [item for item in fields(stage) if item.name not in inherited]
+    for name, (arguments, _) in STAGES.items():
+        text = f"stage {name}: {str(arguments.__doc__).strip().splitlines()[0]}"
+        own = [item for item in fields(arguments) if item.name not in inherited]
         if own:
             text += "\n" + describe_fields(own, f"  --stages.{name}.")
-        others = [item for item in fields(stage) if item.default != inherited.get(item.name, item.default)]
+        others = [item for item in fields(arguments) if item.default != inherited.get(item.name, item.default)]
         defaults = (f"{item.name} {item.default}" for item in others if item.default is not MISSING)
         parts.append(f"{text}\n  It has by default {', '.join(defaults)}.")
     return "\n\n".join(parts)

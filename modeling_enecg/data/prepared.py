@@ -1,6 +1,6 @@
 """Prepared records: what each expert takes of them, and their labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -132,6 +132,16 @@ class Split:
         inputs = {name: each.select(indices) for name, each in self.inputs.items()}
         labels = {task: values[indices] for task, values in self.labels.items()}
         return Split(self.records.select(indices), inputs, self.views, labels)
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """Return several splits of the same inputs and tasks as one."""
+    first = splits[0]
+    if len(splits) == 1:
+        return first
+    inputs = {name: datasets.concatenate_datasets([split.inputs[name] for split in splits]) for name in first.inputs}
+    labels = {task: np.concatenate([split.labels[task] for split in splits]) for task in first.labels}
+    return Split(datasets.concatenate_datasets([split.records for split in splits]), inputs, first.views, labels)
 
 
 class SignalRecords(torch.utils.data.Dataset):

@@ -14,10 +14,12 @@ from ..configuration_enecg import Task
 from ..probabilities import activated, calibrated_logits
 from ..tasks import CALIBRATIONS
 from .checks import probability_array
+from .errors import log_loss
 from .metrics import MIN_POSITIVES
-from .records import label_columns, with_targets
+from .scored import Scored
 
 METHODS = CALIBRATIONS
+NUM_PARTS = 5  # of the records that a method is chosen on
 FEW_POSITIVES, FEW_NEGATIVES = "few_positives", "few_negatives"
 SEPARABLE, NOT_INCREASING = "separable", "not_increasing"
 
@@ -69,6 +71,18 @@ class Calibration:
             "intercepts": list(self.intercepts.values()),
         }
 
+    @classmethod
+    def of_task(cls, task: Task) -> "Calibration | None":
+        """Return the calibration that a task keeps, None if it has none; see `for_task`."""
+        kept = task.calibration
+        if kept is None:
+            return None
+        is_temperature = kept["method"] == "temperature"
+        slopes = [1 / kept["temperature"]] * task.num_outputs if is_temperature else kept["slopes"]
+        intercepts = [0.0] * task.num_outputs if is_temperature else kept["intercepts"]
+        by_label = (dict(zip(task.labels, values, strict=True)) for values in (slopes, intercepts))
+        return cls(task.problem_type, kept["method"], *by_label)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
         return asdict(self)
@@ -84,7 +98,7 @@ def fit_calibration(
 ) -> Calibration:
     """Fit a calibration by maximum likelihood, on records that the model was neither trained nor is tested on.
 
-    A temperature is one number a task, of a multi-label task too: all its labels' records together fix it well, it
+    A temperature is one number per task, of a multi-label task too: all its labels' records together fix it well, it
     leaves the order of records and of labels as it is, and it mends what is common to all labels, a model too sure of
     itself. What differs from label to label, such as a shift by class weights, is what Platt scaling is for, with a
     slope and an intercept of each label, without penalty or smoothed targets. It leaves single labels uncalibrated
@@ -101,11 +115,11 @@ def fit_calibration(
             probability is not in [0, 1].
     """
     _check_method(task, method)
-    targets, probabilities, _ = with_targets(task, targets, probabilities)
-    values = _check_probabilities(probabilities, task.num_outputs)
+    scored = Scored(task, targets, probabilities)
+    values = _check_probabilities(scored.outputs, task.num_outputs)
     if method == "temperature":
-        return _fit_temperature(task, targets, values)
-    fits = [_fit_platt(*label) for label in zip(targets.T == 1, _logits(values).T, strict=True)]
+        return _fit_temperature(task, scored.is_positive, values)
+    fits = [_fit_platt(*label) for label in zip(scored.is_positive.T, _logits(values).T, strict=True)]
     return Calibration(
         task.problem_type,
         method,
@@ -113,6 +127,47 @@ def fit_calibration(
         {label: fit[1] for label, fit in zip(task.labels, fits, strict=True)},
         {label: fit[2] for label, fit in zip(task.labels, fits, strict=True) if fit[2]},
     )
+
+
+def choose_calibration(
+    task: Task, targets: np.ndarray, probabilities: np.ndarray, patients: ArrayLike | None = None
+) -> Calibration:
+    """Fit a temperature or, label by label, Platt scaling: whichever calibrates records better that it has not seen.
+
+    The records are cut into 5 parts, a patient's records all into one; each part is calibrated by what the other parts
+    fit, and the method with the lower log loss over all parts, averaged over labels and records, is fitted on all of
+    them. Of equals it is the temperature, as where fewer than 10 records are positive in all labels together. A label
+    with fewer than 10 positives is left as it is by Platt scaling, see `fit_calibration`. Single-label tasks have a
+    temperature.
+
+    Args:
+        task (`Task`): A classification.
+        targets (`np.ndarray`): Its labels as in `task_loss`; records without are left out.
+        probabilities (`np.ndarray` of shape `(num_records, num_labels)`): The model's.
+        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient; by default each record is
+            of a patient of its own.
+
+    Raises:
+        ValueError: as `fit_calibration` does, or if there is not one patient per record.
+    """
+    _check_method(task, "temperature")
+    scored = Scored(task, targets, probabilities, patients)
+    if task.problem_type == "single_label_classification" or scored.is_positive.sum() < MIN_POSITIVES:
+        return fit_calibration(task, scored.targets, scored.outputs)
+    units = np.arange(len(scored)) if scored.patient_numbers is None else scored.patient_numbers
+    parts = np.random.default_rng(0).permutation(units.max() + 1)[units] % NUM_PARTS
+    losses = {method: _loss_of_others(scored, parts, method) for method in METHODS}
+    return fit_calibration(task, scored.targets, scored.outputs, min(METHODS, key=losses.__getitem__))
+
+
+def _loss_of_others(scored: Scored, parts: np.ndarray, method: str) -> float:
+    """Return the log loss of probabilities that were calibrated by the other parts of the records."""
+    calibrated = scored.outputs.astype(np.float64)
+    for part in np.unique(parts):
+        others = scored.within(parts != part)
+        fitted = fit_calibration(scored.task, others.targets, others.outputs, method)
+        calibrated[parts == part] = fitted.apply(scored.outputs[parts == part])
+    return float(log_loss(scored.is_positive.astype(np.float64), calibrated, np.ones((1, len(scored)))).mean())
 
 
 def calibrated_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
@@ -134,8 +189,7 @@ def _apply(problem_type: str, calibration: Mapping[str, Any], probabilities: np.
     return activated(problem_type, calibrated_logits(scores, calibration)).numpy()
 
 
-def _fit_temperature(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> Calibration:
-    is_positive = label_columns(task, targets) == 1
+def _fit_temperature(task: Task, is_positive: np.ndarray, probabilities: np.ndarray) -> Calibration:
     if task.problem_type == "single_label_classification":
         scores, activation = _logs(probabilities), _softmax
     else:
@@ -227,7 +281,7 @@ def _check_method(task: Task, method: str) -> None:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if method == "platt" and task.problem_type == "single_label_classification":
         raise ValueError(
-            f"Task {task.name!r} has one class a record, and Platt scaling of each class alone would leave "
+            f"Task {task.name!r} has one class per record, and Platt scaling of each class alone would leave "
             "probabilities that do not sum to 1; use the method 'temperature'."
         )
 

@@ -1,49 +1,26 @@
 """Paired comparison of two models on the same records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import false_discovery_control
 
-from ..configuration_enecg import Task
-from .metrics import MIN_POSITIVES
-from .records import label_columns, with_targets
-from .resampling import draw_resamples
-from .samples import MetricSamples, headline_samples, plain_number, sample_interval
+from .bootstrap import Bootstrap
+from .intervals import difference_interval, plain_number
+from .metrics import is_few
+from .samples import headline_samples, why_no_intervals
+from .scored import Scored
 
 CORRECTIONS = ("none", "bonferroni", "holm", "benjamini-hochberg")
 _NUM_SHOWN = 5  # records that an error names
 
 
-@dataclass(frozen=True, eq=False)
-class RecordPredictions:
-    """What one model says of records, for one task.
-
-    Attributes:
-        ecg_ids (`Sequence`): Each record's name, no two equal.
-        targets (`np.ndarray`): The records' labels as in `task_loss`.
-        outputs (`np.ndarray` of shape `(num_records, num_outputs)`): Probabilities, or a regression's values.
-    """
-
-    ecg_ids: Sequence[Any] | np.ndarray
-    targets: np.ndarray
-    outputs: np.ndarray
-
-
 def compare_predictions(
-    task: Task,
-    first: RecordPredictions,
-    second: RecordPredictions,
-    correction: str = "holm",
-    num_resamples: int = 5000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    patients: ArrayLike | None = None,
+    first: Scored, second: Scored, bootstrap: Bootstrap, correction: str = "holm"
 ) -> dict[str, Any]:
-    """Compare two models on the same records: first minus second, with paired bootstrap intervals.
+    """Compare two models on the records of a task: first minus second, with paired bootstrap intervals.
 
     Both are scored on the same resamples. The two-sided p-value of a difference is twice the smaller share of the
     resamples in which it is at most 0, or at least 0, where the data as given count as one more resample: it is below
@@ -54,51 +31,61 @@ def compare_predictions(
     corrected.
 
     Args:
-        task (`Task`): The task.
-        first (`RecordPredictions`): One model's; records without targets are left out.
-        second (`RecordPredictions`): The other's, of the same records with the same targets, in any order.
+        first (`Scored`): One model's records, with their ids.
+        second (`Scored`): The other's: the same task, and the same records with the same targets, in any order. Either
+            may have been made of more records, that have no targets.
+        bootstrap (`Bootstrap`): How intervals are made; patients are those of `first`.
         correction (`str`, *optional*, defaults to `"holm"`): Of `CORRECTIONS`.
-        num_resamples (`int`, *optional*, defaults to 5000): Bootstrap resamples.
-        seed (`int`, *optional*, defaults to 0): Seed of the draw.
-        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside an interval.
-        patients (`ArrayLike` of shape `(num_records,)`, *optional*): The patient of each record of `first`, as in
-            `draw_resamples`; patients are drawn instead of records if one of them has several.
 
     Returns:
         `dict[str, Any]`, ready for JSON: `num_records`, alone if it is 0; `resampled_by`, `num_resamples` and
             `correction`; each metric (`macro_auroc`, `macro_auprc`, or `mae`, `rmse` and `r2`) as `first`, `second`,
-            `point` (first minus second), `lower`, `upper` and `p_value`, None where undefined; and `per_label`
-            (a regression: `per_output`), from a label to the same of `auroc` and `auprc` (`mae`, `rmse`, `r2`) with
-            `adjusted_p_value`, and for a classification `num_positives` and `few_positives`.
+            `point` (first minus second), `lower`, `upper` and `p_value`, None where undefined, or where no interval
+            can be told (see `interval`); and `per_label` (a regression: `per_output`), from a label to the same of
+            `auroc` and `auprc` (`mae`, `rmse`, `r2`) with `adjusted_p_value`, and for a classification
+            `num_positives` and `few_positives`.
 
     Raises:
-        ValueError: if the records or their targets differ, a record occurs twice, the correction is unknown, or as
-            `evaluate_task` does.
+        ValueError: if the records have no ids, they or their targets differ, a record occurs twice, or the correction
+            is unknown.
     """
     if correction not in CORRECTIONS:
         raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}.")
-    order = _matching_order(first.ecg_ids, second.ecg_ids)
-    _check_same_targets(task, first, np.asarray(second.targets)[order])
-    targets, first_outputs, patients = with_targets(task, first.targets, first.outputs, patients)
-    second_outputs = with_targets(task, first.targets, second.outputs[order])[1]
-    if not len(targets):
+    second = match_records(first, second)
+    if not len(first):
         return {"num_records": 0}
-    resamples = draw_resamples(len(targets), num_resamples, seed, patients)
-    scored = [headline_samples(task, targets, outputs, resamples) for outputs in (first_outputs, second_outputs)]
+    task, confidence, resamples = first.task, bootstrap.confidence, bootstrap.resamples(first)
+    ours, theirs = headline_samples(first, resamples), headline_samples(second, resamples)
+    reason, reasons = why_no_intervals(first, resamples)
     result: dict[str, Any] = {
-        "num_records": len(targets),
+        "num_records": len(first),
         "resampled_by": resamples.resampled_by,
-        "num_resamples": num_resamples,
+        "num_resamples": bootstrap.num_resamples,
         "correction": correction,
     }
-    rows = _start_rows(task, targets)
-    for metric, ours in scored[0].items():
-        theirs = scored[1][metric]
-        result[metric] = _difference(ours.overall, theirs.overall, confidence)
-        for row, values in zip(rows, _output_differences(ours, theirs, confidence, correction), strict=True):
-            row[metric.removeprefix("macro_")] = values
+    rows = _start_rows(first)
+    for metric, samples in ours.items():
+        result[metric] = _difference(samples.overall, theirs[metric].overall, confidence, reason)
+        pairs = zip(samples.per_output.T, theirs[metric].per_output.T, reasons, strict=True)
+        differences = [_difference(one, other, confidence, why) for one, other, why in pairs]
+        p_values = [np.nan if row["p_value"] is None else row["p_value"] for row in differences]
+        adjusted = adjusted_p_values(p_values, correction)
+        for row, values, p_value in zip(rows, differences, adjusted, strict=True):
+            row[metric.removeprefix("macro_")] = {**values, "adjusted_p_value": plain_number(p_value)}
     result["per_output" if task.is_regression else "per_label"] = dict(zip(task.output_names, rows, strict=True))
     return result
+
+
+def match_records(first: Scored, second: Scored) -> Scored:
+    """Return the second's records in the order of the first's.
+
+    Raises:
+        ValueError: if one has no ids, a record occurs twice, or records or targets differ.
+    """
+    matched = second.within(_matching_order(_ids("first", first), _ids("second", second)))
+    if len(first):
+        _check_same_targets(first, matched)
+    return matched
 
 
 def bootstrap_p_value(samples: np.ndarray) -> float:
@@ -142,30 +129,27 @@ def adjusted_p_values(p_values: ArrayLike, correction: str) -> np.ndarray:
     return adjusted
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray, confidence: float) -> dict[str, float | None]:
+def _difference(ours: np.ndarray, theirs: np.ndarray, confidence: float, reason: str) -> dict[str, Any]:
     change = ours - theirs
     return {
         "first": plain_number(ours[0]),
         "second": plain_number(theirs[0]),
-        **sample_interval(change, confidence),
-        "p_value": plain_number(bootstrap_p_value(change)),
+        **difference_interval(change, confidence, reason),
+        "p_value": None if reason else plain_number(bootstrap_p_value(change)),
     }
 
 
-def _output_differences(
-    ours: MetricSamples, theirs: MetricSamples, confidence: float, correction: str
-) -> list[dict[str, float | None]]:
-    pairs = zip(ours.per_output.T, theirs.per_output.T, strict=True)
-    rows = [_difference(one, other, confidence) for one, other in pairs]
-    adjusted = adjusted_p_values([np.nan if row["p_value"] is None else row["p_value"] for row in rows], correction)
-    return [{**row, "adjusted_p_value": plain_number(value)} for row, value in zip(rows, adjusted, strict=True)]
+def _start_rows(scored: Scored) -> list[dict[str, Any]]:
+    if scored.task.is_regression:
+        return [{} for _ in scored.task.output_names]
+    num_positives = scored.is_positive.sum(axis=0).tolist()
+    return [{"num_positives": count, "few_positives": is_few(count)} for count in num_positives]
 
 
-def _start_rows(task: Task, targets: np.ndarray) -> list[dict[str, Any]]:
-    if task.is_regression:
-        return [{} for _ in task.output_names]
-    num_positives = (label_columns(task, targets) == 1).sum(axis=0).tolist()
-    return [{"num_positives": count, "few_positives": count < MIN_POSITIVES} for count in num_positives]
+def _ids(which: str, scored: Scored) -> np.ndarray:
+    if scored.ids is None:
+        raise ValueError(f"The {which} predictions have no ids, by which records are matched; give `Scored` ids.")
+    return scored.ids
 
 
 def _matching_order(first: Sequence[Any] | np.ndarray, second: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -179,7 +163,7 @@ def _matching_order(first: Sequence[Any] | np.ndarray, second: Sequence[Any] | n
     added = sorted(set(places) - set(names))
     if lacking or added:
         raise ValueError(
-            f"Both must predict the same records: {_shown(lacking)} are in the first only, "
+            f"Both must predict the same records of the task: {_shown(lacking)} are in the first only, "
             f"{_shown(added)} in the second only."
         )
     return np.array([places[name] for name in names], dtype=np.int64)
@@ -190,16 +174,11 @@ def _shown(names: Sequence[Any]) -> str:
     return f"{len(names)} records ({', '.join(map(str, names[:_NUM_SHOWN]))}{more})" if names else "none"
 
 
-def _check_same_targets(task: Task, first: RecordPredictions, second_targets: np.ndarray) -> None:
-    ours = np.asarray(first.targets, dtype=np.float64)
-    if ours.shape != second_targets.shape:
-        raise ValueError(
-            f"Task {task.name!r}: targets must be of one shape; got {ours.shape} and {second_targets.shape}."
-        )
-    theirs = np.asarray(second_targets, dtype=np.float64)
-    differ = (ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs))
-    names = np.asarray(first.ecg_ids)[differ.reshape(len(ours), -1).any(axis=1)].tolist()
+def _check_same_targets(first: Scored, second: Scored) -> None:
+    differ = (first.targets != second.targets).reshape(len(first), -1).any(axis=1)
+    names = [] if first.ids is None else first.ids[differ].tolist()
     if names:
+        shown = _shown(names)
         raise ValueError(
-            f"Task {task.name!r}: both must be scored on the same targets; those of {_shown(names)} differ."
+            f"Task {first.task.name!r}: both must be scored on the same targets; those of {shown} differ."
         )

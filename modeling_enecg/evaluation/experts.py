@@ -7,22 +7,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..configuration_enecg import Task
+from .bootstrap import Bootstrap
 from .checks import finite_array
-from .records import chosen_patients, has_targets, label_columns
-from .resampling import draw_resamples
-from .samples import headline_samples, sample_interval
+from .intervals import difference_interval
+from .samples import headline_samples, why_no_intervals
+from .scored import Scored
 from .scoring import predicted_outputs
 
 
-def gate_weights_by_class(
-    task: Task, targets: np.ndarray, gate_weights: ArrayLike, experts: Sequence[str]
-) -> dict[str, Any]:
+def gate_weights_by_class(scored: Scored, gate_weights: ArrayLike, experts: Sequence[str]) -> dict[str, Any]:
     """Average a gate's weights over all records and over those of each class.
 
     Args:
-        task (`Task`): The task.
-        targets (`np.ndarray`): Its labels as in `task_loss`; records without count among all records only.
-        gate_weights (`ArrayLike` of shape `(num_records, num_experts)`): Each expert's weight; rows sum to 1.
+        scored (`Scored`): The records; those without targets count among all records only.
+        gate_weights (`ArrayLike` of shape `(num_records, num_experts)`): Each expert's weight on every record that
+            `scored` was made of; rows sum to 1.
         experts (`Sequence[str]`): The experts' names, in the order of the weights.
 
     Returns:
@@ -35,26 +34,16 @@ def gate_weights_by_class(
     Raises:
         ValueError: if the weights have the wrong shape or are not finite.
     """
-    weights = _check_weights(task, targets, gate_weights, experts)
+    weights = _check_weights(scored, gate_weights, experts)
     table: dict[str, Any] = {"all_records": _mean_weights(weights, experts), "per_label": {}}
-    if not task.is_regression:
-        given = has_targets(task, targets)
-        is_positive = label_columns(task, targets[given]) == 1
-        for label, chosen in zip(task.labels, is_positive.T, strict=True):
-            table["per_label"][label] = _mean_weights(weights[given][chosen], experts)
+    if not scored.task.is_regression:
+        for label, chosen in zip(scored.task.labels, scored.is_positive.T, strict=True):
+            table["per_label"][label] = _mean_weights(weights[scored.given][chosen], experts)
     return table
 
 
 def leave_one_expert_out(
-    task: Task,
-    targets: np.ndarray,
-    expert_logits: ArrayLike,
-    gate_weights: ArrayLike,
-    experts: Sequence[str],
-    num_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    patients: ArrayLike | None = None,
+    scored: Scored, expert_logits: ArrayLike, gate_weights: ArrayLike, experts: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Score an ensemble without each of its experts in turn, against all of them.
 
@@ -62,47 +51,41 @@ def leave_one_expert_out(
     `top_k` chooses no other expert instead. The bootstrap is paired: both ensembles are scored on the same resamples.
 
     Args:
-        task (`Task`): The task.
-        targets (`np.ndarray`): Its labels as in `task_loss`; records without are left out.
+        scored (`Scored`): The records; its outputs do not count, those of all experts are mixed anew.
         expert_logits (`ArrayLike` of shape `(num_records, num_experts, num_outputs)`): Each expert's own logits, or a
-            regression's values. May be nan where the expert's weight is 0.
+            regression's values, on every record that `scored` was made of. May be nan where the expert's weight is 0.
         gate_weights (`ArrayLike` of shape `(num_records, num_experts)`): Each expert's weight; rows sum to 1.
         experts (`Sequence[str]`): The experts' names, in the order of the weights.
-        num_resamples (`int`, *optional*, defaults to 1000): Bootstrap resamples.
-        seed (`int`, *optional*, defaults to 0): Seed of the draw.
-        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside an interval.
-        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient, as in `draw_resamples`;
-            patients are drawn instead of records if one of them has several.
+        bootstrap (`Bootstrap`): How intervals are made.
 
     Returns:
         `dict[str, Any]`, ready for JSON: by expert and metric, the score without the expert minus the score with all,
-            as `point`, `lower` and `upper` (None where undefined). The metrics are `macro_auroc` and `macro_auprc`, or
-            for a regression `mae` and `rmse` (both in the unit of the targets) and `r2`.
+            as `point`, `lower` and `upper` (None where undefined, and see `interval`). The metrics are `macro_auroc`
+            and `macro_auprc`, or for a regression `mae` and `rmse` (both in the unit of the targets) and `r2`.
 
     Raises:
-        ValueError: if there are fewer than two experts, logits, weights or patients have the wrong shape, logits or
-            weights are not finite, or a record's weight lies on a single expert.
+        ValueError: if there are fewer than two experts, logits or weights have the wrong shape or are not finite, or a
+            record's weight lies on a single expert.
     """
     if len(experts) < 2:
-        raise ValueError(f"Task {task.name!r}: leaving an expert out takes two or more; got {list(experts)}.")
-    weights = _check_weights(task, targets, gate_weights, experts)
-    logits = _check_logits(task, weights, expert_logits)
-    given = has_targets(task, targets)
-    _check_others_have_weight(task, weights, given)
-    resamples = draw_resamples(given.sum(), num_resamples, seed, chosen_patients(patients, given))
-    targets, logits, weights = targets[given], logits[given], weights[given]
+        raise ValueError(f"Task {scored.task.name!r}: leaving an expert out takes two or more; got {list(experts)}.")
+    weights = _check_weights(scored, gate_weights, experts)
+    logits = _check_logits(scored.task, weights, expert_logits)[scored.given]
+    _check_others_have_weight(scored.task, weights, scored.given)
+    weights, resamples = weights[scored.given], bootstrap.resamples(scored)
 
     def scores(kept_weights: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = predicted_outputs(task, _weighted_mean(logits, kept_weights))
-        samples = headline_samples(task, targets, outputs, resamples)
+        outputs = predicted_outputs(scored.task, _weighted_mean(logits, kept_weights))
+        samples = headline_samples(scored.with_outputs(outputs), resamples)
         return {metric: values.overall for metric, values in samples.items()}
 
-    with_all = scores(weights)
+    with_all, (reason, _) = scores(weights), why_no_intervals(scored, resamples)
     differences = {}
     for index, expert in enumerate(experts):
         without = scores(np.where(np.arange(len(experts)) == index, 0, weights))
         differences[expert] = {
-            metric: sample_interval(without[metric] - with_all[metric], confidence) for metric in with_all
+            metric: difference_interval(without[metric] - with_all[metric], bootstrap.confidence, reason)
+            for metric in with_all
         }
     return differences
 
@@ -122,12 +105,12 @@ def _weighted_mean(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return mixed.astype(np.float32)
 
 
-def _check_weights(task: Task, targets: np.ndarray, weights: ArrayLike, experts: Sequence[str]) -> np.ndarray:
+def _check_weights(scored: Scored, weights: ArrayLike, experts: Sequence[str]) -> np.ndarray:
     checked = finite_array("gate_weights", weights)
-    if checked.shape != (len(targets), len(experts)):
+    if checked.shape != (len(scored.given), len(experts)):
         raise ValueError(
-            f"Task {task.name!r}: gate_weights must be of shape (num_records, num_experts), here "
-            f"{(len(targets), len(experts))}; got {checked.shape}."
+            f"Task {scored.task.name!r}: gate_weights must be of shape (num_records, num_experts), here "
+            f"{(len(scored.given), len(experts))}; got {checked.shape}."
         )
     return checked
 

@@ -1,190 +1,136 @@
-"""AUROC and AUPRC of multi-label predictions, and their bootstrap intervals, in plain NumPy."""
+"""The one table of metrics: what each is called, which way is better, and how it is computed."""
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .checks import check_label_names, finite_array
-from .ranking import score_resamples
-from .resampling import Resamples, draw_resamples, given_resamples
+from ..configuration_enecg import Task
+from . import errors, ranking, rates
 
 MIN_POSITIVES = 10  # a label with fewer is marked: its scores say little
 
+# What a metric is computed from, and with it the signature of `compute`.
+RANKING = "ranking"  # of each label: `ranking.Totals` -> (num_resamples,)
+DECISIONS = "decisions"  # of each label: `rates.DecisionCounts` -> (num_resamples, num_labels)
+CLASSES = "classes"  # of all classes together: `rates.DecisionCounts` -> (num_resamples,)
+PROBABILITIES = "probabilities"  # of each label: targets, probabilities, counts -> (num_resamples, num_labels)
+REGRESSION = "regression"  # of each output: true and predicted values -> float
 
-def multilabel_scores(
-    targets: ArrayLike, scores: ArrayLike, label_names: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Compute AUROC and AUPRC of every label and their macro means.
+_MULTI, _SINGLE, _REGRESSION = "multi_label_classification", "single_label_classification", "regression"
+_PROBLEM_TYPES = {
+    RANKING: (_MULTI, _SINGLE),
+    DECISIONS: (_MULTI, _SINGLE),
+    CLASSES: (_SINGLE,),
+    PROBABILITIES: (_MULTI, _SINGLE),
+    REGRESSION: (_REGRESSION,),
+}
 
-    AUROC counts a tie as half a win and AUPRC is average precision, both as in scikit-learn. They depend on the order
-    of the scores alone: logits and probabilities score the same unless rounding makes probabilities equal.
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        name (`str`): Of one label or output. The mean over a classification's labels is called `macro_` and this.
+        title (`str`): What reports call it.
+        family (`str`): What it is computed from.
+        compute (`Callable`): The function; its signature is that of the family.
+        is_higher_better (`bool`): Which way is better.
+        is_share (`bool`): Whether it is a share of records.
+        in_unit (`bool`): Whether it has the unit of its task.
+        hub_type (`str`, *optional*): The Hub's name of it, for the model index of a card; None leaves it out there.
+    """
+
+    name: str
+    title: str
+    family: str
+    compute: Callable[..., Any]
+    is_higher_better: bool = True
+    is_share: bool = False
+    in_unit: bool = False
+    hub_type: str | None = None
+
+    @property
+    def problem_types(self) -> tuple[str, ...]:
+        """The problem types whose tasks have it."""
+        return _PROBLEM_TYPES[self.family]
+
+    @property
+    def key(self) -> str:
+        """The name of a task's single number: of metrics of labels that of their mean."""
+        return self.name if self.family in (CLASSES, REGRESSION) else f"{MACRO}{self.name}"
+
+
+MACRO = "macro_"
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("auroc", "AUROC", RANKING, ranking.auroc, hub_type="roc_auc"),
+        Metric("auprc", "AUPRC", RANKING, ranking.average_precision, hub_type="average_precision"),
+        Metric("accuracy", "accuracy", CLASSES, rates.accuracy, is_share=True),
+        Metric("balanced_accuracy", "balanced accuracy", CLASSES, rates.balanced_accuracy),
+        Metric("f1", "F1", DECISIONS, rates.f1),
+        Metric("sensitivity", "sensitivity", DECISIONS, rates.sensitivity, is_share=True),
+        Metric("specificity", "specificity", DECISIONS, rates.specificity, is_share=True),
+        Metric("ppv", "PPV", DECISIONS, rates.ppv, is_share=True),
+        Metric("npv", "NPV", DECISIONS, rates.npv, is_share=True),
+        Metric("brier", "Brier score", PROBABILITIES, errors.brier, is_higher_better=False),
+        Metric("log_loss", "log loss", PROBABILITIES, errors.log_loss, is_higher_better=False),
+        Metric("ece", "calibration error", PROBABILITIES, errors.calibration_error, is_higher_better=False),
+        Metric("mae", "MAE", REGRESSION, errors.mae, is_higher_better=False, in_unit=True, hub_type="mae"),
+        Metric("rmse", "RMSE", REGRESSION, errors.rmse, is_higher_better=False, in_unit=True),
+        Metric("r2", "R²", REGRESSION, errors.r2, hub_type="r_squared"),
+    )
+}
+MAIN_METRICS = ("macro_auroc", "r2")  # by which a classification and a regression are chosen and shown in brief
+
+
+def metrics_of(*families: str) -> list[Metric]:
+    """Return the metrics of some families, in the table's order."""
+    return [metric for metric in METRICS.values() if metric.family in families]
+
+
+def find_metric(name: str) -> Metric:
+    """Return a metric by its name, with or without `macro_`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    metric = METRICS.get(name.removeprefix(MACRO))
+    if metric is None:
+        raise ValueError(f"There is no metric {name!r}; there are {', '.join(METRICS)}.")
+    return metric
+
+
+def metric_title(name: str, unit: str | None = None) -> str:
+    """Return what reports call a metric: `"macro AUROC"` of `"macro_auroc"`.
 
     Args:
-        targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
-        scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
-        label_names (`Sequence[str]`, *optional*, defaults to `"0"`, `"1"`, ...): One name a label.
-
-    Returns:
-        `dict[str, Any]`, ready for JSON unless every label is undefined:
-            - **macro_auroc**, **macro_auprc** (`float`): Means over the labels with both classes; nan without any.
-            - **per_label** (`dict`): By label name, a dict of `auroc` and `auprc` (`float`, or `None` where undefined)
-              and `num_positives` (`int`).
-            - **undefined** (`list[str]`): The labels with one class only, which the means leave out.
-
-    Raises:
-        ValueError: if the shapes differ or are not 2-D, there is no record or label, a target is not 0 or 1, a score
-            is not finite, or the label names repeat or differ in number from the labels.
+        name (`str`): With or without `macro_`.
+        unit (`str`, *optional*): The task's, which errors have too.
     """
-    positive, ranked = _check_multilabel(targets, scores)
-    names = check_label_names(label_names, positive.shape[1])
-    auroc, auprc = (values[0] for values in score_resamples(positive, ranked, np.ones((1, len(positive)))))
-    return {
-        "macro_auroc": float(defined_mean(auroc, axis=0)),
-        "macro_auprc": float(defined_mean(auprc, axis=0)),
-        "per_label": {
-            name: {"auroc": _none_if_nan(auroc[i]), "auprc": _none_if_nan(auprc[i]), "num_positives": int(count)}
-            for i, (name, count) in enumerate(zip(names, positive.sum(axis=0), strict=True))
-        },
-        "undefined": [name for name, value in zip(names, auroc, strict=True) if np.isnan(value)],
-    }
+    metric = find_metric(name)
+    title = f"macro {metric.title}" if name.startswith(MACRO) else metric.title
+    return f"{title} ({unit})" if unit and metric.in_unit else title
 
 
-def bootstrap_scores(
-    targets: ArrayLike,
-    scores: ArrayLike,
-    indices: ArrayLike | None = None,
-    num_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    patients: ArrayLike | None = None,
-) -> dict[str, Any]:
-    """Compute percentile intervals of AUROC and AUPRC by resampling records, or patients, with replacement.
-
-    A label that a resample holds one class of is left out of that resample's macro mean. Resamples are not redrawn
-    until each label is there, as the PTB-XL benchmark does: that draws rare positives more often than they are, and
-    hardly ends with many rare labels. To follow that protocol, give its resamples as `indices`.
-
-    Either way the resamples' AUPRC of a rare label lies high: a positive drawn twice nearly doubles the precision at
-    its rank, and one not drawn takes its label out. With many rare labels the macro AUPRC may lie below its interval.
-
-    The same seed draws the same resamples for any model on the same records, so that the difference of two models'
-    `samples` is a paired comparison.
-
-    Args:
-        targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
-        scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
-        indices (`ArrayLike` of shape `(num_resamples, num_records)`, *optional*): The records of each resample;
-            overrides `num_resamples`, `seed` and `patients`.
-        num_resamples (`int`, *optional*, defaults to 1000): How many resamples to draw.
-        seed (`int`, *optional*, defaults to 0): Seed of the draw.
-        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
-        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient, as in `draw_resamples`;
-            patients are drawn instead of records if one of them has several.
-
-    Returns:
-        `dict[str, Any]`:
-            - **macro_auroc**, **macro_auprc** (`dict`): `point` (the score of the data as given), `mean`, `lower` and
-              `upper` (`float`), and `samples` (`np.ndarray` of shape `(num_resamples,)`).
-            - **per_label** (`dict`): `auroc` and `auprc`, each a dict of the same keys with one value a label: shape
-              `(num_labels,)`, `samples` `(num_resamples, num_labels)`, in the order of the columns.
-
-        Undefined values are nan; means and intervals are over the resamples in which a value is defined.
-
-    Raises:
-        ValueError: as `multilabel_scores` does, or if the indices are not whole numbers of existing records in the
-            right shape, `num_resamples` is below 1, there is not one patient a record, or `confidence` is not between
-            0 and 1.
-    """
-    num_records = len(_check_multilabel(targets, scores)[0])
-    if indices is None:
-        resamples = draw_resamples(num_records, num_resamples, seed, patients)
-    else:
-        resamples = given_resamples(_check_indices(indices, num_records), num_records)
-    intervals: dict[str, Any] = {"macro_auroc": {}, "macro_auprc": {}, "per_label": {}}
-    for name, samples in ranking_samples(targets, scores, resamples).items():
-        intervals["per_label"][name] = percentile_interval(samples[0], samples[1:], confidence)
-        macro = defined_mean(samples, axis=1)
-        intervals[f"macro_{name}"] = percentile_interval(macro[0], macro[1:], confidence)
-    return intervals
+def compared_metrics(task: Task) -> list[Metric]:
+    """Return the metrics that a task is compared by: of ranking, or of a regression."""
+    return metrics_of(REGRESSION if task.is_regression else RANKING)
 
 
-def ranking_samples(targets: ArrayLike, scores: ArrayLike, resamples: Resamples) -> dict[str, np.ndarray]:
-    """Compute `auroc` and `auprc` of every label, in the data as given and in each resample.
-
-    Args:
-        targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
-        scores (`ArrayLike` of shape `(num_records, num_labels)`): Logits or probabilities.
-        resamples (`Resamples`): Of these records.
-
-    Returns:
-        `dict[str, np.ndarray]`: Both of shape `(1 + num_resamples, num_labels)`, the data as given first; nan where
-            one class only is there.
-
-    Raises:
-        ValueError: as `multilabel_scores` does.
-    """
-    positive, ranked = _check_multilabel(targets, scores)
-    # Apart, so that the data as given score the same, to the last digit, whether there are resamples or not.
-    parts = [score_resamples(positive, ranked, counts) for counts in (resamples.counts[:1], resamples.counts[1:])]
-    return {
-        name: np.concatenate(part) for name, part in zip(("auroc", "auprc"), zip(*parts, strict=True), strict=True)
-    }
+def headline_metrics(task: Task) -> tuple[str, ...]:
+    """Return the names of a task's single numbers by which it is compared."""
+    return tuple(metric.key for metric in compared_metrics(task))
 
 
-def percentile_interval(point: np.ndarray | float, samples: np.ndarray, confidence: float) -> dict[str, Any]:
-    """Summarise resamples, which run along the first axis of `samples`.
-
-    Raises:
-        ValueError: if `confidence` is not between 0 and 1.
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, for instance 0.95; got {confidence}.")
-    tail = (1 - confidence) / 2
-    with undefined_as_nan():
-        lower, upper = np.nanquantile(samples, [tail, 1 - tail], axis=0)
-    mean = defined_mean(samples, axis=0)
-    return {"point": point, "mean": mean, "lower": lower, "upper": upper, "samples": samples}
+def main_metric(task: Task) -> str:
+    """Return the name of the single number that stands for a task."""
+    return MAIN_METRICS[task.is_regression]
 
 
-def defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Average over the values that are not nan; nan where there is none."""
-    with undefined_as_nan():
-        return np.nanmean(values, axis=axis)
-
-
-def undefined_as_nan() -> warnings.catch_warnings:
-    """Keep NumPy from warning that a mean or quantile of nothing is nan, which is what we mean by undefined."""
-    return warnings.catch_warnings(action="ignore", category=RuntimeWarning)
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _check_multilabel(targets: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return checked targets as bool and scores as float64."""
-    classes, values = np.asarray(targets), finite_array("scores", scores)
-    if classes.ndim != 2 or classes.shape != values.shape or not classes.size:
-        raise ValueError(
-            f"Got targets of shape {classes.shape} and scores of shape {values.shape}; "
-            "both must be (num_records, num_labels) and not empty."
-        )
-    wrong = classes[~np.isin(classes, (0, 1))]
-    if wrong.size:
-        raise ValueError(f"targets must be 0 or 1; got {wrong.size} others, the first of them {wrong[0]}.")
-    return classes.astype(bool), values
-
-
-def _check_indices(indices: ArrayLike, num_records: int) -> np.ndarray:
-    draws = np.asarray(indices)
-    if draws.ndim != 2 or draws.shape[1] != num_records or not draws.size:
-        raise ValueError(f"indices must be of shape (num_resamples, {num_records}); got {draws.shape}.")
-    if not np.issubdtype(draws.dtype, np.integer) or draws.min() < 0 or draws.max() >= num_records:
-        raise ValueError(
-            f"indices must be whole numbers from 0 to {num_records - 1}; "
-            f"got {draws.dtype} from {draws.min()} to {draws.max()}."
-        )
-    return draws
+def is_few(num_positives: int | np.integer[Any]) -> bool:
+    """Whether a label's positives are so few that its scores say little."""
+    return bool(num_positives < MIN_POSITIVES)

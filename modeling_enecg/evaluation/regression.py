@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks import finite_array
+from .metrics import REGRESSION, metrics_of
 
 
 def regression_scores(targets: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
@@ -26,11 +27,8 @@ def regression_scores(targets: ArrayLike, predictions: ArrayLike) -> dict[str, f
             f"Got targets of shape {truth.shape} and predictions of shape {guess.shape}; "
             "both must be (num_records,) or (num_records, num_outputs) and not empty."
         )
-    error = truth - guess
-    squared_error = np.mean(error**2, axis=0)
-    variance = np.where(np.ptp(truth, axis=0) > 0, np.var(truth, axis=0), np.nan)
+    columns = truth.reshape(len(truth), -1).T, guess.reshape(len(guess), -1).T
     return {
-        "mae": float(np.mean(np.abs(error))),
-        "rmse": float(np.mean(np.sqrt(squared_error))),
-        "r2": float(np.mean(1 - squared_error / variance)),
+        metric.name: float(np.mean([metric.compute(*column) for column in zip(*columns, strict=True)]))
+        for metric in metrics_of(REGRESSION)
     }

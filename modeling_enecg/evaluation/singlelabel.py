@@ -1,4 +1,4 @@
-"""Scores of tasks with exactly one class a record."""
+"""Scores of tasks with exactly one class per record."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks import finite_array
-from .metrics import multilabel_scores
+from .metrics import CLASSES, metrics_of
+from .multilabel import multilabel_scores
+from .rates import count_decisions, macro_f1
 
 
 def singlelabel_scores(
@@ -20,7 +22,7 @@ def singlelabel_scores(
         scores (`ArrayLike` of shape `(num_records, num_classes)`): Probabilities or logits; the highest is the
             predicted class. Softmax changes how records compare within a class, and with it AUROC and AUPRC: give
             probabilities for the usual values.
-        label_names (`Sequence[str]`, *optional*, defaults to `"0"`, `"1"`, ...): One name a class.
+        label_names (`Sequence[str]`, *optional*, defaults to `"0"`, `"1"`, ...): One name per class.
 
     Returns:
         `dict[str, Any]`: What `multilabel_scores` returns for each class against the rest, and
@@ -33,19 +35,19 @@ def singlelabel_scores(
             label names repeat or differ in number from the classes.
     """
     classes, values = _check_singlelabel(targets, scores)
-    num_classes = values.shape[1]
-    predictions = values.argmax(axis=1)
-    num_true, num_predicted, num_hits = (
-        np.bincount(chosen, minlength=num_classes)
-        for chosen in (classes, predictions, classes[classes == predictions])
-    )
-    occurs, involved = num_true > 0, num_true + num_predicted > 0
+    columns = classes[:, None] == np.arange(values.shape[1])
+    counts = count_decisions(columns, predicted_classes(values), np.ones((1, len(classes))))
     return {
-        "accuracy": float(np.mean(classes == predictions)),
-        "balanced_accuracy": float(np.mean(num_hits[occurs] / num_true[occurs])),
-        "macro_f1": float(np.mean(2 * num_hits[involved] / (num_true + num_predicted)[involved])),
-        **multilabel_scores(classes[:, None] == np.arange(num_classes), values, label_names),
+        **{metric.name: float(metric.compute(counts)[0]) for metric in metrics_of(CLASSES)},
+        "macro_f1": float(macro_f1(counts)[0]),
+        **multilabel_scores(columns, values, label_names),
     }
+
+
+def predicted_classes(scores: np.ndarray) -> np.ndarray:
+    """Return the class of the highest score of each record, as bool of the scores' shape; the first of equals."""
+    is_predicted: np.ndarray = scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1])
+    return is_predicted
 
 
 def _check_singlelabel(targets: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

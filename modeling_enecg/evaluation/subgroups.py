@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..configuration_enecg import Task
-from .metrics import MIN_POSITIVES, defined_mean
-from .records import chosen_patients, has_targets, label_columns, with_targets
-from .resampling import draw_resamples, number_patients
-from .samples import MetricSamples, headline_samples, sample_interval
+from .bootstrap import Bootstrap, Resamples
+from .intervals import defined_mean, difference_interval, interval
+from .metrics import is_few
+from .samples import MetricSamples, headline_samples, why_no_intervals
+from .scored import Scored
 
 MIN_RECORDS = 30  # a group with fewer is marked: its scores say little
 UNKNOWN = "unknown"
@@ -32,16 +32,7 @@ def age_decades(ages: ArrayLike) -> list[str]:
     return [_decade(age) for age in years.tolist()]
 
 
-def score_subgroups(
-    task: Task,
-    targets: np.ndarray,
-    outputs: np.ndarray,
-    groups: ArrayLike,
-    num_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    patients: ArrayLike | None = None,
-) -> dict[str, Any]:
+def score_subgroups(scored: Scored, groups: ArrayLike, bootstrap: Bootstrap) -> dict[str, Any]:
     """Score a task within each group of records, and against all other records.
 
     All records are resampled together, and each resample is cut into its groups. A patient with records in two groups
@@ -51,53 +42,58 @@ def score_subgroups(
     else a group that lacks the difficult labels would look better for it.
 
     Args:
-        task (`Task`): The task.
-        targets (`np.ndarray`): Its labels as in `task_loss`; records without are left out.
-        outputs (`np.ndarray` of shape `(num_records, num_outputs)`): Probabilities, or a regression's values.
-        groups (`ArrayLike` of shape `(num_records,)`): Each record's group, a text or number; None and nan are
-            `"unknown"`.
-        num_resamples (`int`, *optional*, defaults to 1000): Bootstrap resamples.
-        seed (`int`, *optional*, defaults to 0): Seed of the draw.
-        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside an interval.
-        patients (`ArrayLike` of shape `(num_records,)`, *optional*): Each record's patient, as in `draw_resamples`;
-            patients are drawn instead of records if one of them has several.
+        scored (`Scored`): The records.
+        groups (`ArrayLike` of shape `(num_records,)`): The group of each record that `scored` was made of, a text or
+            number; None and nan are `"unknown"`.
+        bootstrap (`Bootstrap`): How intervals are made.
 
     Returns:
         `dict[str, Any]`, ready for JSON: `num_records`, alone if it is 0; `resampled_by`; and `groups`, numbers by
             size before names, from a group to `num_records`, `num_patients` (None without patients), `few_records`
             (whether these are fewer than `MIN_RECORDS`), each metric (`macro_auroc`, `macro_auprc`, or `mae`, `rmse`
             and `r2`) and `minus_rest`, the same metrics' difference to all other records, as `point`, `lower` and
-            `upper` (None where undefined); and for a classification `per_label`, from a label to `num_positives`,
-            `few_positives`, `auroc` and `auprc`.
+            `upper` (None where undefined, and see `interval`); and for a classification `per_label`, from a label to
+            `num_positives`, `few_positives`, `auroc` and `auprc`.
 
     Raises:
-        ValueError: if there is not one group a record, or as `evaluate_task` does.
+        ValueError: if there is not one group per record.
     """
-    given = has_targets(task, targets)
-    names = _group_names(groups, given)
-    targets, outputs, patients = with_targets(task, targets, outputs, patients)
-    if not len(targets):
+    names = _group_names(scored, groups)
+    if not len(scored):
         return {"num_records": 0}
-    resamples = draw_resamples(len(targets), num_resamples, seed, patients)
+    resamples = bootstrap.resamples(scored)
+    rows = {name: _group_row(scored, names == name, resamples, bootstrap) for name in sorted(set(names), key=_rank)}
+    return {"num_records": len(scored), "resampled_by": resamples.resampled_by, "groups": rows}
 
-    def samples(chosen: np.ndarray) -> dict[str, MetricSamples]:
-        return headline_samples(task, targets[chosen], outputs[chosen], resamples.within(chosen))
 
-    rows = {}
-    for name in sorted(set(names.tolist()), key=_rank):
-        chosen = names == name
-        inside, rest = samples(chosen), samples(~chosen)
-        rows[name] = {
-            **_counts(chosen, patients),
-            **{metric: sample_interval(values.overall, confidence) for metric, values in inside.items()},
-            "minus_rest": {
-                metric: sample_interval(_mean_difference(inside[metric], rest[metric]), confidence)
-                for metric in inside
-            },
+def _group_row(scored: Scored, chosen: np.ndarray, resamples: Resamples, bootstrap: Bootstrap) -> dict[str, Any]:
+    own, own_resamples, confidence = scored.within(chosen), resamples.within(chosen), bootstrap.confidence
+    rest, rest_resamples = scored.within(~chosen), resamples.within(~chosen)
+    inside, outside = headline_samples(own, own_resamples), headline_samples(rest, rest_resamples)
+    (reason, reasons), (rest_reason, _) = why_no_intervals(own, own_resamples), why_no_intervals(rest, rest_resamples)
+    row = {
+        "num_records": len(own),
+        "num_patients": None if own.patient_numbers is None else len(np.unique(own.patient_numbers)),
+        "few_records": len(own) < MIN_RECORDS,
+        **{metric: interval(values.overall, confidence, reason) for metric, values in inside.items()},
+        "minus_rest": {
+            metric: difference_interval(_mean_difference(values, outside[metric]), confidence, reason or rest_reason)
+            for metric, values in inside.items()
+        },
+    }
+    if not scored.task.is_regression:
+        row["per_label"] = {
+            label: {
+                "num_positives": int(own.is_positive[:, index].sum()),
+                "few_positives": is_few(own.is_positive[:, index].sum()),
+                **{
+                    metric.removeprefix("macro_"): interval(values.per_output[:, index], confidence, reasons[index])
+                    for metric, values in inside.items()
+                },
+            }
+            for index, label in enumerate(scored.task.labels)
         }
-        if not task.is_regression:
-            rows[name]["per_label"] = _label_rows(task, targets[chosen], inside, confidence)
-    return {"num_records": len(targets), "resampled_by": resamples.resampled_by, "groups": rows}
+    return row
 
 
 def _decade(age: float) -> str:
@@ -107,12 +103,10 @@ def _decade(age: float) -> str:
     return f"{start}-{start + 9}" if start < OLDEST else f"{OLDEST}+"
 
 
-def _group_names(groups: ArrayLike, given: np.ndarray) -> np.ndarray:
-    """Return the names of the groups of the records that are given, whole numbers without a fraction."""
-    values = np.asarray(groups)
-    if values.shape != given.shape:
-        raise ValueError(f"groups must be of shape (num_records,), here {given.shape}; got {values.shape}.")
-    return np.array([_group_name(value) for value in values[given].tolist()], dtype=object)
+def _group_names(scored: Scored, groups: ArrayLike) -> np.ndarray:
+    """Return the names of the scored records' groups, whole numbers without a fraction."""
+    values = scored.of_given("groups", groups)
+    return np.array([_group_name(value) for value in values.tolist()], dtype=object)
 
 
 def _group_name(value: Any) -> str:
@@ -125,30 +119,6 @@ def _rank(name: str) -> tuple[float, str]:
     return (int(name) if name.isdecimal() else np.inf), name
 
 
-def _counts(chosen: np.ndarray, patients: np.ndarray | None) -> dict[str, Any]:
-    num_records = int(np.count_nonzero(chosen))
-    names = chosen_patients(patients, chosen)
-    num_patients = None if names is None else int(number_patients(names, num_records).max(initial=-1)) + 1
-    return {"num_records": num_records, "num_patients": num_patients, "few_records": num_records < MIN_RECORDS}
-
-
 def _mean_difference(inside: MetricSamples, rest: MetricSamples) -> np.ndarray:
     """Return a metric's difference, averaged over the outputs that both have, of shape `(1 + num_resamples,)`."""
     return defined_mean(inside.per_output - rest.per_output, axis=1)
-
-
-def _label_rows(
-    task: Task, targets: np.ndarray, samples: dict[str, MetricSamples], confidence: float
-) -> dict[str, dict[str, Any]]:
-    num_positives = (label_columns(task, targets) == 1).sum(axis=0).tolist()
-    return {
-        label: {
-            "num_positives": num_positives[index],
-            "few_positives": num_positives[index] < MIN_POSITIVES,
-            **{
-                metric.removeprefix("macro_"): sample_interval(values.per_output[:, index], confidence)
-                for metric, values in samples.items()
-            },
-        }
-        for index, label in enumerate(task.labels)
-    }

@@ -2,17 +2,18 @@
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from accelerate import PartialState
 
 from ..conversion.published import PUBLISHED
+from ..runs.lock import locked
 from ..runs.processes import start_processes
 from ..settings import SettingsError
 from ..training.run import run_recipe
-from .figures import draw_figures
+from .pictures import draw_pictures
 from .results import read_results
 from .study import Study, StudyError
 from .tables import write_tables
@@ -41,13 +42,19 @@ def run_study(
             printed.
 
     Raises:
+        FolderInUseError: if another process writes there.
         StudyError: as `check_studies` does, or if a run cannot be done.
     """
-    state = start_processes()
+    start_processes()
     folder = Path(output_dir) / study.name
     settings = {"data_dir": str(data_dir), "cache_dir": None if cache_dir is None else str(cache_dir)}
     check_studies([study], configs)
-    runs = study.runs()
+    with locked(folder, "study"):
+        return _run(study, configs, folder, settings)
+
+
+def _run(study: Study, configs: str | Path, folder: Path, settings: Mapping[str, str | None]) -> Path:
+    state, runs = PartialState(), study.runs()
     for number, run in enumerate(runs, 1):
         if state.is_main_process:
             print(f"{study.name}: {number} of {len(runs)}: {run.name}", flush=True)
@@ -60,7 +67,7 @@ def run_study(
     if state.is_main_process:
         results = read_results(study, runs, folder / "runs")
         write_tables(study, results, folder)
-        draw_figures(study, results, folder / "figures")
+        draw_pictures(study, results, folder / "figures")
     PartialState().wait_for_everyone()
     return folder
 

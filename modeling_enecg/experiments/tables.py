@@ -5,17 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..data.ptbxl.labels import TASK_NAMES
+from ..evaluation.metrics import metric_title
 from ..reports.published import PublishedResult, published_results
 from ..runs.files import new_file, write_text
 from .results import COST, RunResult, StudyResults
 from .study import Study
 
-METRIC_NAMES = {
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "r2": "R²",
-    "mae": "MAE",
-    "rmse": "RMSE",
+COST_TITLES = {
     "trainable_share": "trained share of the weights",
     "seconds": "seconds of training",
     "peak_mb": "peak memory, MB",
@@ -92,7 +88,7 @@ def _published_frame(published: list[PublishedResult]) -> pd.DataFrame:
 
 def published_row(result: PublishedResult) -> str:
     """Return what the row of a published result is called."""
-    return f"published: {result.model}, {result.mode}"
+    return ", ".join(part for part in (f"published: {result.model}", result.mode, result.note) if part)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
@@ -107,7 +103,7 @@ def _markdown(study: Study, results: StudyResults, summary: pd.DataFrame, publis
     for metric in study.metrics:
         rows = summary[(summary["metric"] == metric) & (summary["task"] != COST)]
         if len(rows):
-            parts += [f"## {METRIC_NAMES[metric]}", _grid(rows, "task", [p for p in published if p.metric == metric])]
+            parts += [f"## {metric_title(metric)}", _grid(rows, "task", [p for p in published if p.metric == metric])]
     costs = summary[summary["task"] == COST]
     if len(costs):
         parts += ["## Cost", _grid(costs, "metric", [])]
@@ -125,7 +121,7 @@ def _grid(rows: pd.DataFrame, columns: str, published: list[PublishedResult]) ->
     cells = {(row["row"], row[columns]): _cell(row) for _, row in rows.iterrows()}
     cells |= {(published_row(each), each.task): f"{each.value:.3f}" for each in published}
     names = list(dict.fromkeys(name for name, _ in cells))
-    lines = [["", *(METRIC_NAMES.get(head, head) for head in heads)], ["---"] * (len(heads) + 1)]
+    lines = [["", *(COST_TITLES.get(head, head) for head in heads)], ["---"] * (len(heads) + 1)]
     lines += [[name, *(cells.get((name, head), "–") for head in heads)] for name in names]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,7 +1,6 @@
 """Figures of an ensemble: what the gates give each expert, and what the ensemble loses without each."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,26 +9,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from .paper_ecg import save_figure
-from .style import BLUE, GREY, ORANGE, STYLE, draw_interval, legend_entries, number, report_figure
+from ..evaluation.metrics import MAIN_METRICS, metric_title
+from .saving import Paths, save_figure
+from .style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    STYLE,
+    add_heading,
+    add_legend,
+    draw_interval,
+    end_with_arrows,
+    number,
+    report_figure,
+)
 
-_SCORE_NAMES = {"macro_auroc": "macro AUROC", "r2": "R²"}
 _LIGHT_GREY = "#d9d9d9"
 _CELL_WIDTH, _CELL_HEIGHT, _LETTER_WIDTH = 0.8, 0.22, 0.075  # inches
 
 
 @rc_context(STYLE)
-def plot_gate_weights(weights: Mapping[str, ArrayLike], path: str | Path, expert_names: Sequence[str]) -> Figure:
+def plot_gate_weights(weights: Mapping[str, ArrayLike], path: Paths, expert_names: Sequence[str]) -> Figure:
     """Draw how much each task's gate gives each expert, over the records.
 
     Args:
         weights (`Mapping[str, ArrayLike]`): By task, the gate's weights, of shape `(num_records, num_experts)`; those
             of a record sum to 1.
-        path (`str` or `Path`): The file to write, `.png` for instance.
+        path (`str`, `Path` or a sequence of them): The files to write, `.png` for instance.
         expert_names (`Sequence[str]`): The name of each column.
 
     Returns:
-        `Figure` of one panel a task.
+        `Figure` of one panel per task.
 
     Raises:
         ValueError: if there is no task, weights have no record or not one column an expert, or the file's format is
@@ -47,18 +57,18 @@ def plot_gate_weights(weights: Mapping[str, ArrayLike], path: str | Path, expert
         axes.set_yticks(range(num_experts), expert_names)
         axes.set(xlim=(-0.02, 1.02), ylim=(num_experts - 0.4, -0.6))
     panels[-1].set_xlabel("gate weight")
-    figure.legend(*legend_entries(panels[0]), loc="outside lower center", ncols=4)
+    add_legend(figure, panels[0])
     save_figure(figure, path)
     return figure
 
 
 @rc_context(STYLE)
-def plot_gate_weights_by_class(table: Mapping[str, Any], path: str | Path, title: str) -> Figure:
+def plot_gate_weights_by_class(table: Mapping[str, Any], path: Paths, title: str) -> Figure:
     """Draw how much a task's gate gives each expert on average: over all records, and over those of each class.
 
     Args:
         table (`Mapping[str, Any]`): What `gate_weights_by_class` returns.
-        path (`str` or `Path`): The file to write, `.png` for instance.
+        path (`str`, `Path` or a sequence of them): The files to write, `.png` for instance.
         title (`str`): A heading.
 
     Returns:
@@ -79,7 +89,7 @@ def plot_gate_weights_by_class(table: Mapping[str, Any], path: str | Path, title
     width = 0.4 + _LETTER_WIDTH * max(map(len, names)) + _CELL_WIDTH * len(experts)
     slant_height = name_width / 2 * (1 + at_bottom) if is_slanted else 0
     figure = report_figure(max(width, 5), 1 + slant_height + _CELL_HEIGHT * (tops[-1] + 1))
-    figure.suptitle(title, weight="bold")
+    add_heading(figure, title)
     figure.supxlabel("mean gate weight (number of records in brackets)", size=9)
     axes = figure.subplots()
     _draw_cells(axes, tops[:1], means[:1])
@@ -100,7 +110,7 @@ def plot_gate_weights_by_class(table: Mapping[str, Any], path: str | Path, title
 
 
 @rc_context(STYLE)
-def plot_leave_one_out(differences: Mapping[str, Mapping[str, Any]], path: str | Path) -> Figure:
+def plot_leave_one_out(differences: Mapping[str, Mapping[str, Any]], path: Paths) -> Figure:
     """Draw how a task's main score changes when an expert is left out, the most needed expert on top.
 
     The score is macro AUROC, or R² for a regression; both are better when higher. Panels of the same score have the
@@ -108,10 +118,10 @@ def plot_leave_one_out(differences: Mapping[str, Mapping[str, Any]], path: str |
 
     Args:
         differences (`Mapping[str, Mapping]`): By task, what `leave_one_expert_out` returns.
-        path (`str` or `Path`): The file to write, `.png` for instance.
+        path (`str`, `Path` or a sequence of them): The files to write, `.png` for instance.
 
     Returns:
-        `Figure` of one panel a task.
+        `Figure` of one panel per task.
 
     Raises:
         ValueError: if there is no task, or the file's format is unknown.
@@ -123,14 +133,17 @@ def plot_leave_one_out(differences: Mapping[str, Mapping[str, Any]], path: str |
     panels = figure.subplots(len(differences), 1, squeeze=False, height_ratios=[1 + rows for rows in num_rows])[:, 0]
     first_of_score: dict[str, Axes] = {}
     for axes, (task, by_expert) in zip(panels, differences.items(), strict=True):
-        score = "macro_auroc" if "macro_auroc" in next(iter(by_expert.values())) else "r2"
+        changes = next(iter(by_expert.values()))
+        score = next(metric for metric in MAIN_METRICS if metric in changes)
         if score in first_of_score:
             axes.sharex(first_of_score[score])
         first_of_score.setdefault(score, axes)
-        _draw_changes(axes, {expert: changes[score] for expert, changes in by_expert.items()})
-        axes.set_title(f"{task}: {_SCORE_NAMES[score]}")
+        _draw_changes(axes, {expert: each[score] for expert, each in by_expert.items()})
+        axes.set_title(f"{task}: {metric_title(score)}")
     panels[-1].set_xlabel("change of the score without the expert")
-    figure.legend(*legend_entries(*panels), loc="outside lower center", ncols=3)
+    for axes in panels:
+        end_with_arrows(axes)
+    add_legend(figure, *panels)
     save_figure(figure, path)
     return figure
 

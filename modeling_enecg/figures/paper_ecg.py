@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from ..ecg_file import channel_name
 from ..leads import STANDARD_LEADS
-from ..runs.files import new_file
+from .saving import new_figure, save_figure
 
 MM_PER_INCH = 25.4
 MM_PER_SECOND = 25.0
@@ -94,23 +93,6 @@ def plot_ecg(
     if path is not None:
         save_figure(figure, path)
     return figure
-
-
-def new_figure(width: float, height: float, dpi: float) -> Figure:
-    """Make a figure of a size in inches that needs no display and that `pyplot` does not know of."""
-    figure = Figure(figsize=(width, height), dpi=dpi)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure at its own resolution, wholly or not at all, in the format that the suffix names.
-
-    Raises:
-        ValueError: if Matplotlib does not know the format.
-    """
-    with new_file(path) as aside:
-        figure.savefig(aside, dpi="figure")
 
 
 def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..adapters import ENECG_FILE, LoraSettings
 from ..configuration_enecg import Task
+from ..evaluation.metrics import MAIN_METRICS, METRICS, metric_title
 from ..runs.info import RunInfo
 from ..runs.portable import is_hub_id, without_machine_paths
 from ..runs.shipped import template
@@ -22,8 +23,6 @@ PTBXL = "PTB-XL"  # what `run_info.json` calls its records
 
 _HUB = "https://huggingface.co/"
 _TAGS = ["ecg", "electrocardiogram", "12-lead", "enecg"]
-_METRIC_NAMES = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
-_METRIC_TYPES = {"macro_auroc": "roc_auc", "macro_auprc": "average_precision", "mae": "mae", "r2": "r_squared"}
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FunctionLoader(template),
     undefined=jinja2.StrictUndefined,
@@ -72,11 +71,11 @@ def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, m
         folder (`str` or `Path`): The adapter's folder.
         config (`Mapping[str, Any]`): The content of the `config.json` of the run's model.
         info (`RunInfo`): What is said of the run.
-        metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was the last.
+        metrics (`Mapping[str, Any]`): The content of `metrics.json`; they count if the adapter's stage was kept.
     """
     settings = json.loads(Path(folder, "adapter_config.json").read_text(encoding="utf-8"))
     made_for = json.loads(Path(folder, ENECG_FILE).read_text(encoding="utf-8"))
-    is_last = list(info.stages)[-1] == ADAPTER_STAGE
+    is_kept = (info.kept_stage or list(info.stages)[-1]) == ADAPTER_STAGE
     base = made_for["base"]["path"]
     data = {
         "library_name": "peft",
@@ -92,7 +91,7 @@ def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, m
         "experts": "attention" if "experts" in str(settings["target_modules"]) else "nothing",
     }
     values = {"lora": lora, "stage": info.stages[ADAPTER_STAGE], "base": base_sentence(made_for["base"])}
-    measured = metrics if is_last else {}
+    measured = metrics if is_kept else {}
     name = f"{info.name}, adapter"
     return _render("adapter.md", name, data, config, made_for["tasks"], info, measured, values)
 
@@ -216,26 +215,25 @@ def _eval_results(metrics: Mapping[str, Any], info: RunInfo) -> list[EvalResult]
             dataset_name=info.dataset.name,
             dataset_config=f"{info.dataset.sampling_rate}hz",
             dataset_split=split,
-            metric_type=_METRIC_TYPES[metric],
-            metric_name=f"{_METRIC_NAMES[metric]}, {task}",
-            metric_value=round(scores[metric]["point"], 6),
+            metric_type=metric.hub_type,
+            metric_name=f"{metric_title(metric.key)}, {task}",
+            metric_value=round(scores[metric.key]["point"], 6),
         )
         for split, by_task in metrics.items()
         for task, scores in by_task.items()
-        for metric in _METRIC_TYPES
-        if scores.get(metric, {}).get("point") is not None
+        for metric in METRICS.values()
+        if metric.hub_type is not None and scores.get(metric.key, {}).get("point") is not None
     ]
 
 
 def _rows(tasks: Sequence[Task], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one table row a split, task and metric; errors are in the task's unit."""
-    units = {task.name: f" ({task.unit})" for task in tasks if task.unit}
+    units = {task.name: task.unit for task in tasks}
     return [
         {
             "split": split,
             "task": task,
-            "metric": _METRIC_NAMES.get(metric, metric.replace("_", " "))
-            + (units.get(task, "") if metric in ("mae", "rmse") else ""),
+            "metric": metric_title(metric, units.get(task)),
             "num_records": scores["num_records"],
             **{
                 key: "undefined" if figure[key] is None else f"{figure[key]:.3f}"
@@ -255,7 +253,7 @@ def _rows_by_lead_set(lead_sets: Mapping[str, Any]) -> list[dict[str, str]]:
         {"lead_set": lead_set, "task": task, "score": _score(metric, scores[metric])}
         for lead_set, by_task in lead_sets.items()
         for task, scores in by_task.items()
-        for metric in ("macro_auroc", "r2")
+        for metric in MAIN_METRICS
         if metric in scores
     ]
 
@@ -267,7 +265,7 @@ def _expert_rows(experts: Mapping[str, Any]) -> list[dict[str, str]]:
         for expert, weight in tables["gate_weights"]["all_records"]["weights"].items():
             row = {"task": task, "expert": expert, "weight": f"{weight:.3f}", "change": "not computed"}
             changes = tables.get("leave_one_out", {}).get(expert, {})
-            for metric in ("macro_auroc", "r2"):
+            for metric in MAIN_METRICS:
                 if metric in changes:
                     row["change"] = _change(metric, changes[metric])
             rows.append(row)
@@ -278,11 +276,11 @@ def _score(metric: str, score: Mapping[str, float | None]) -> str:
     if score["point"] is None:
         return "undefined"
     interval = f"{score['lower']:.3f} to {score['upper']:.3f}" if score["lower"] is not None else "undefined"
-    return f"{_METRIC_NAMES[metric]} {score['point']:.3f} ({interval})"
+    return f"{metric_title(metric)} {score['point']:.3f} ({interval})"
 
 
 def _change(metric: str, change: Mapping[str, float | None]) -> str:
     if change["point"] is None:
         return "undefined"
     interval = f"{change['lower']:+.3f} to {change['upper']:+.3f}" if change["lower"] is not None else "undefined"
-    return f"{_METRIC_NAMES[metric]} {change['point']:+.3f} ({interval})"
+    return f"{metric_title(metric)} {change['point']:+.3f} ({interval})"

@@ -20,6 +20,7 @@ from ..data.sources import DatasetOptions, Source, find_source
 from ..data.targets import dataset_tasks, read_targets
 from ..runs.files import added_files
 from ..runs.info import DatasetInfo, RunInfo, environment
+from ..runs.lock import LOCK, locked
 from ..runs.predictions import Predictions, predicted_columns
 from ..runs.run import PREDICTIONS, RUN_INFO
 from . import Predictor
@@ -55,9 +56,15 @@ def evaluate_model(
         `Path`: The folder.
 
     Raises:
+        FolderInUseError: if another process writes there.
         ValueError: if the dataset has none of the model's tasks, there is no such split, or as `predict_dataset` does.
     """
     output = Path(output)
+    with locked(output, "evaluation"):
+        return _evaluate(predictor, name, options, output, tested)
+
+
+def _evaluate(predictor: Predictor, name: str, options: DatasetOptions, output: Path, tested: Sequence[str]) -> Path:
     _check_free(output)
     options = replace(options, rr_interval="rr_interval" in predictor.model.tasks)
     source = find_source(options)
@@ -88,7 +95,7 @@ def evaluate_model(
 def _check_free(output: Path) -> None:
     """Refuse a folder with other files, such as those of a run."""
     own = {PREDICTIONS, f"{PREDICTIONS}.parts", CONFIG_NAME, RUN_INFO, "report"}
-    others = sorted({path.name for path in output.iterdir()} - own) if output.is_dir() else []
+    others = sorted({path.name for path in output.iterdir() if not path.name.startswith(LOCK)} - own)
     if others:
         raise ValueError(f"{output} holds other files, such as {others[0]}; choose a new folder.")
 

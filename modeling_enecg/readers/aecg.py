@@ -78,7 +78,9 @@ def parse(root: Element) -> FileContent:
     if len({each.sampling_rate for each in sets}) > 1:
         raise ECGFileError("the sequence sets of its rhythm series differ in their increment, the sampling rate.")
     content = in_mv(sets[0].leads, sets[0].sampling_rate) if len(sets) == 1 else _placed(sets)
-    left_out = {name: reason for each in read for name, reason in each.left_out.items() if name not in (content.names or ())}
+    left_out = {
+        name: reason for each in read for name, reason in each.left_out.items() if name not in (content.names or ())
+    }
     left_out |= {f"rhythm series {number}": "only the first series is read" for number in range(2, 2 + others)}
     return replace(content, metadata=_metadata(root), left_out=left_out)
 
@@ -237,9 +239,13 @@ def _metadata(root: Element) -> Metadata:
         patient_id=plain_text(next((each.get("extension") for each in subject.findall("id")), None)),
         recorded_at=recorded_at,
         age_years=in_years(age.get("value"), age.get("unit"))
-        or years_between(hl7_time(next((each.get("value") for each in person.findall("birthTime")), None)), recorded_at),
+        or years_between(
+            hl7_time(next((each.get("value") for each in person.findall("birthTime")), None)), recorded_at
+        ),
         sex=sex_of(next((each.get("code") for each in person.findall("administrativeGenderCode")), None)),
-        device=plain_text(next(filter(None, (text_of(each, ".") for each in root.iter("manufacturerModelName"))), None)),
+        device=plain_text(
+            next(filter(None, (text_of(each, ".") for each in root.iter("manufacturerModelName"))), None)
+        ),
         statements=statements(said),
         **measured(**found),
     )

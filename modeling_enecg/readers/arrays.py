@@ -1,4 +1,4 @@
-"""Bare matrices: which axis is time, which numbers are missing samples, and what a sampling rate beside them is called."""
+"""Bare matrices: which axis is time, which numbers are missing samples, and how a rate beside them is called."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -83,6 +83,7 @@ def _metadata(root: Element) -> Metadata:
         recorded_at=recorded_at,
         age_years=years_between(birth, recorded_at),
         sex=sex_of(text_of(root, "PatientInfo/Gender")),
+        device=None,  # where it stands is not known
         statements=statements(each.text for each in root.iter("DiagnosisText")),
         **measured(
             heart_rate_bpm=text_of(root, f"{found}VentricularRate"),

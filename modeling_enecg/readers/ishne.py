@@ -104,8 +104,8 @@ def _text(content: bytes) -> str | None:
     return plain_text(content.partition(b"\0")[0].decode("latin-1"))
 
 
-def _time(year: int, month: int, day: int, *clock: int) -> datetime | None:
+def _time(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime | None:
     try:
-        return datetime(year, month, day, *clock)
+        return datetime(year, month, day, hour, minute, second)
     except ValueError:  # fields that are unknown hold -9, or 0
         return None

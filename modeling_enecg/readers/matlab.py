@@ -95,7 +95,7 @@ def _metadata(variables: list[Variable]) -> Metadata:
     codes = sex.values().astype(np.int64).ravel().tolist() if sex is not None and sex.kind == "char" else []
     years = age.values().item() if age is not None and age.kind in _NUMERIC and math.prod(age.shape) == 1 else None
     word = "".join(chr(code) for code in codes if 0 < code < 128)
-    return Metadata(sex=sex_of(word), **measured(age_years=years))
+    return Metadata(sex=sex_of(word), age_years=measured(age_years=years).get("age_years"))
 
 
 def _signal_variable(variables: list[Variable]) -> Variable:

@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 
 from ..ecg_file import ECGFileError, FileContent, check_unpacked, errors_of
+from ..strict_numbers import whole_number
 from .arrays import RATE_NAMES, signal_of
 
 _SIGNAL, _RATE, _UNIT, _NAMES = "signal", "sampling_rate", "unit", "lead_names"
@@ -24,7 +25,7 @@ _LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # of the header, by version
 _LONGEST_HEADER = 4096
 _HEADER = re.compile(
     r"\{\s*'descr':\s*'([<>|=]?[A-Za-z][0-9]{0,9})',\s*'fortran_order':\s*(True|False),"
-    r"\s*'shape':\s*\(((?:[0-9]{1,18},?\s*)*)\),?\s*\}\s*"
+    r"\s*'shape':\s*\(([0-9, ]{0,200})\),?\s*\}\s*"
 )
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # that NumPy writes
 
@@ -133,5 +134,5 @@ def _header(stream: IO[bytes], layout: str) -> tuple[tuple[int, ...], bool, np.d
     match = _HEADER.fullmatch(stream.read(length).decode("latin-1"))
     if match is None:
         raise ECGFileError("has a header that describes no array of plain numbers or texts.")
-    shape = tuple(int(size) for size in match[3].replace(",", " ").split())
+    shape = tuple(whole_number(size, "a size of the array") for size in match[3].replace(",", " ").split())
     return shape, match[2] == "True", np.dtype(match[1])

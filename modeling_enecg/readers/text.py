@@ -153,11 +153,7 @@ def _unit_alone(cell: str) -> str | None:
     """Return a cell that is empty or a unit, of whatever, else None."""
     unit = cell.strip(" []()").lower()
     is_unit = (
-        not unit
-        or bool(seconds_of(unit))
-        or is_no_unit(unit)
-        or unit in _OTHER_UNITS
-        or mv_per_unit(unit) is not None
+        not unit or bool(seconds_of(unit)) or is_no_unit(unit) or unit in _OTHER_UNITS or mv_per_unit(unit) is not None
     )
     return cell.strip(" []()") if is_unit else None
 

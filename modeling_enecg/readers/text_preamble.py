@@ -22,9 +22,7 @@ _LEADS_KEY = (
 # Repetitions that never give back (`*+`): a line of blanks would take time that grows with its length cubed.
 _BETWEEN = r"(?:\s*+[\[(](?P<in>[^\])]*)[\])])?+(?=[\"']*+[\s:=;,])[\s\"']*+(?::=|[:=;,])?+[\s\"']*+"
 _VALUE = r"(?=[^\S\t]*+[\"']?+[^\S\t]*+[\t:=;,])\s*+[\"']?+\s*+(?::=|[:=;,])?+(?P<value>.+)"
-_NUMBER_WITH_UNIT = (
-    r"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?)(?![\d_]|[.,]\d)\s*(?P<unit>[^\s\d,;\"']*)"
-)
+_NUMBER_WITH_UNIT = r"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?)(?![\d_]|[.,]\d)\s*(?P<unit>[^\s\d,;\"']*)"
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")
 _RATE = re.compile(rf"(?:\w+ )?(?:{_RATE_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)

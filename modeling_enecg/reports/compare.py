@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration_enecg import Task
-from ..evaluation.comparison import RecordPredictions, compare_predictions
-from ..evaluation.samples import headline_metrics
-from ..figures.report import plot_differences
+from ..evaluation import Bootstrap
+from ..evaluation.comparison import compare_predictions
+from ..evaluation.intervals import NO_INTERVAL
+from ..evaluation.metrics import compared_metrics, find_metric, metric_title
+from ..figures.labels import plot_differences
 from ..figures.style import number
 from ..runs.files import added_files
 from ..runs.run import Run
 from ..version import __version__
+from .cells import few_positives_text, interval_cell, label_cell
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
 from .report import NOTICE, data_notes, read_runs
-from .task_section import METRIC_NAMES, few_positives_text, interval_cell, label_cell
 
 PAGE, MARKDOWN, TABLE, NUMBERS = (f"comparison.{ending}" for ending in ("html", "md", "csv", "json"))
 LEVEL = 0.05  # of the adjusted p-value, below which a label counts as different
 
 _COUNTS = ("num_positives", "few_positives")
-_VALUES = ("first", "second", "point", "lower", "upper", "p_value", "adjusted_p_value")
+_VALUES = ("first", "second", "point", "lower", "upper", NO_INTERVAL, "p_value", "adjusted_p_value")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ class ComparisonOptions:
 
     def metrics(self, task: Task) -> list[str]:
         """Return the names of a task's metrics that are wanted, without `macro_`."""
-        names = [name.removeprefix("macro_") for name in headline_metrics(task)]
-        return [name for name in names if self.metric in (None, name)]
+        return [metric.name for metric in compared_metrics(task) if self.metric in (None, metric.name)]
+
+    def bootstrap(self) -> Bootstrap:
+        """Return how intervals are made."""
+        return Bootstrap(self.num_resamples, self.seed, self.confidence)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def compare_runs(first: str | Path, second: str | Path, options: ComparisonOptio
             f"No compared task has the metric {options.metric!r}: auroc and auprc are of classifications, mae, rmse "
             "and r2 of regressions."
         )
-    results = {task.name: _compare_task(task, ours, theirs, options) for task in tasks}
+    bootstrap = options.bootstrap()
+    results = {task.name: _compare_task(task, ours, theirs, bootstrap, options.correction) for task in tasks}
     return RunComparison(list(runs), tasks, results, options, data_notes(runs))
 
 
@@ -170,19 +176,19 @@ def _sections(compared: RunComparison, pictures: Mapping[tuple[str, str], Pictur
     )
     text = (
         f"Differences are {first} minus {second}. Both were scored on the same {options.num_resamples} resamples of "
-        f"the test fold (seed {options.seed}), of which the intervals hold {100 * options.confidence:g} %. p-values "
-        f"are two-sided; {corrected}. Labels "
+        f"the test records (seed {options.seed}), of which the intervals hold {100 * options.confidence:g} %. "
+        f"p-values are two-sided; {corrected}. Labels "
         f"below {LEVEL:g} are marked ★, unless they have too few positives: how these vary, resampling cannot tell."
     )
     overall = [
-        Row([Cell(task.name), Cell(_name(task, metric)), *_cells(_overall(compared, task, metric))])
+        Row([Cell(task.name), Cell(_name(metric)), *_cells(_overall(compared, task, metric))])
         for task in compared.tasks
         for metric in options.metrics(task)
     ]
-    table = Table("Test fold", ["task", "score", first, second, "difference", "p"], overall, 2)
+    table = Table("Test records", ["task", "score", first, second, "difference", "p"], overall, 2)
     sections = [
         Section(
-            f"{task.name}: {metric.upper()} by label",
+            f"{task.name}: {find_metric(metric).title} by label",
             [_in_short(compared, task, metric)],
             [*([pictures[task.name, metric]] if pictures else []), _label_table(compared, task, metric)],
         )
@@ -206,23 +212,11 @@ def _common_tasks(ours: Run, theirs: Run, name: str | None) -> list[Task]:
     return [task for task, _ in pairs]
 
 
-def _compare_task(task: Task, ours: Run, theirs: Run, options: ComparisonOptions) -> dict[str, Any]:
-    tests = [run.splits["test"] for run in (ours, theirs)]
-    first, second = (
-        RecordPredictions(test.records["ecg_id"].to_numpy(), test.targets[task.name], test.outputs[task.name])
-        for test in tests
-    )
+def _compare_task(task: Task, ours: Run, theirs: Run, bootstrap: Bootstrap, correction: str) -> dict[str, Any]:
+    """Compare on the records that have the task's labels: a run of other tasks too holds records without."""
+    first, second = (run.splits["test"].scored(task) for run in (ours, theirs))
     try:
-        result = compare_predictions(
-            task,
-            first,
-            second,
-            options.correction,
-            options.num_resamples,
-            options.seed,
-            options.confidence,
-            tests[0].records["patient_id"],
-        )
+        result = compare_predictions(first, second, bootstrap, correction)
     except ValueError as error:
         raise ValueError(f"{ours.folder} and {theirs.folder} cannot be compared. {error}") from error
     if not result["num_records"]:
@@ -238,7 +232,7 @@ def _compared_by_label(compared: RunComparison) -> list[tuple[Task, str]]:
 
 
 def _overall(compared: RunComparison, task: Task, metric: str) -> dict[str, Any]:
-    return compared.results[task.name][metric if task.is_regression else f"macro_{metric}"]
+    return compared.results[task.name][find_metric(metric).key]
 
 
 def _by_label(compared: RunComparison, task: Task, metric: str) -> dict[str, dict[str, Any]]:
@@ -250,9 +244,9 @@ def _by_label(compared: RunComparison, task: Task, metric: str) -> dict[str, dic
     return {label: {**counts[label], **rows[label][metric]} for label in order}
 
 
-def _name(task: Task, metric: str) -> str:
-    name = METRIC_NAMES[metric if task.is_regression else f"macro_{metric}"]
-    return f"{name}, lower is better" if metric in ("mae", "rmse") else name
+def _name(metric: str) -> str:
+    name = metric_title(find_metric(metric).key)
+    return name if find_metric(metric).is_higher_better else f"{name}, lower is better"
 
 
 def _cells(row: Mapping[str, Any], p_value: str = "p_value") -> list[Cell]:
@@ -300,11 +294,12 @@ def _draw(compared: RunComparison, task: Task, metric: str, folder: Path) -> Pic
         rows,
         _overall(compared, task, metric),
         [label for label, row in rows.items() if _is_different(row)],
-        f"{metric.upper()}: {first} minus {second}",
+        f"{find_metric(metric).title}: {first} minus {second}",
         folder / name,
-        f"{task.name}: {metric.upper()}, {compared.results[task.name]['num_records']} records",
+        f"{task.name}: {find_metric(metric).title}, {compared.results[task.name]['num_records']} records",
     )
     caption = (
-        f"{task.name}: difference of {metric.upper()} by label, with intervals; those of labels with few positives "
+        f"{task.name}: difference of {find_metric(metric).title} by label, with intervals; those of labels with few "
+        "positives may leave the figure, as arrows show."
     )
-    return Picture(name, caption + "may leave the figure.")
+    return Picture(name, caption)

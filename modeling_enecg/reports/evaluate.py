@@ -1,5 +1,6 @@
 """Every number of a report on a run: scores, decisions, calibration, agreement, subgroups, and what was published."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,13 +9,13 @@ import pandas as pd
 
 from ..configuration_enecg import Task
 from ..data.ptbxl.labels import TASK_NAMES
+from ..evaluation import Bootstrap, Scored, evaluate_task
 from ..evaluation.agreement import agreement
-from ..evaluation.calibration import METHODS, calibrated_outputs, fit_calibration
+from ..evaluation.bootstrap import PATIENT, RESAMPLED
+from ..evaluation.calibration import METHODS, Calibration, calibrated_outputs, choose_calibration, fit_calibration
+from ..evaluation.conformal import COVERAGE, conformal_scores
 from ..evaluation.operating_points import operating_points
-from ..evaluation.records import has_targets
 from ..evaluation.reliability import calibration_scores
-from ..evaluation.resampling import PATIENT, RECORD
-from ..evaluation.scoring import evaluate_task
 from ..evaluation.subgroups import GROUPS, age_decades, score_subgroups
 from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
 from ..hub.card import PTBXL
@@ -22,7 +23,9 @@ from ..runs.predictions import Predictions
 from ..runs.run import PREDICTIONS, Run
 from .published import published_results
 
-RESAMPLED = (PATIENT, RECORD)
+AUTO = "auto"
+CALIBRATIONS = (AUTO, *METHODS)
+FIGURE_FORMATS = ("png", "svg", "pdf")
 
 _LEAST_RECORDS = 2000  # of PTB-XL's fold 10, which has 2198; a part of it is not what others were tested on
 _LEAST_FORM_RECORDS = 800  # most records have no statement on form
@@ -30,34 +33,39 @@ _LEAST_FORM_RECORDS = 800  # most records have no statement on form
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How a report's numbers are made.
+    """How a report's numbers and figures are made.
 
     Attributes:
-        calibration (`str`): Of `METHODS`. Single-label tasks are always calibrated by temperature.
+        calibration (`str`): `"auto"`, the model's own, or without one what `choose_calibration` finds; or of
+            `METHODS`, to be fitted anew. Single-label tasks are always calibrated by temperature.
         resample (`str`): `"patient"` draws patients with all their records, `"record"` draws single records.
         num_resamples (`int`): Bootstrap resamples.
         seed (`int`): Seed of their draw.
         confidence (`float`): Share of the resamples inside an interval.
         sensitivity, specificity (`float`, *optional*): What each label's threshold must reach on the validation
             records; without either, thresholds are the model's own, which have the best F1 there.
+        coverage (`float`): How often sets and intervals of conformal prediction shall hold the truth.
+        figure_formats (`Sequence[str]`): Of `FIGURE_FORMATS`, the files of each figure; PNG, which the page shows, is
+            always among them.
 
     Raises:
-        ValueError: if a name is unknown, a share is out of range, or both shares are given.
+        ValueError: if a name is unknown, a number is out of range, or both shares are given.
     """
 
-    calibration: str = "temperature"
+    calibration: str = AUTO
     resample: str = PATIENT
     num_resamples: int = 1000
     seed: int = 0
     confidence: float = 0.95
     sensitivity: float | None = None
     specificity: float | None = None
+    coverage: float = COVERAGE
+    figure_formats: Sequence[str] = ("png",)
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("calibration", self.calibration, METHODS),
-            ("resample", self.resample, RESAMPLED),
-        ):
+        named = [("calibration", self.calibration, CALIBRATIONS), ("resample", self.resample, RESAMPLED)]
+        named += [("figure_formats", each, FIGURE_FORMATS) for each in self.figure_formats]
+        for name, value, known in named:
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
         if self.sensitivity is not None and self.specificity is not None:
@@ -66,6 +74,13 @@ class ReportOptions:
             share = getattr(self, name)
             if share is not None and not 0 < share <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, for instance 0.9; got {share}.")
+        if not 0 < self.coverage < 1:
+            raise ValueError(f"coverage must lie between 0 and 1, for instance 0.9; got {self.coverage}.")
+        self.bootstrap()
+
+    def bootstrap(self) -> Bootstrap:
+        """Return how intervals are made."""
+        return Bootstrap(self.num_resamples, self.seed, self.confidence, self.resample)
 
     def aim(self) -> str:
         """Return for what thresholds are chosen, in words."""
@@ -87,9 +102,11 @@ def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
         `dict[str, Any]`, ready for JSON: from a task to
             - **scores**: what `evaluate_task` gives;
             - **decisions**: what `operating_points` gives, None where there are no thresholds; **calibration**: the
-              fields of the `Calibration` fitted on the validation records; **as_predicted** and **calibrated**: what
-              `calibration_scores` gives without and with it (classification only);
+              fields of the `Calibration`, and `is_own`, whether the model brought it along; None where there is none;
+              **as_predicted** and **calibrated**: what `calibration_scores` gives without and with it (classification
+              only; None where nothing is calibrated);
             - **agreement**: what `agreement` gives (regression only);
+            - **conformal**: what `conformal_scores` gives, None without validation records;
             - **subgroups**: from a column to what `score_subgroups` gives;
             - **lead_sets** and **experts**: what the run computed, see `Run`; empty where there is none;
             - **published**: published results as dicts, and **why_not_published**, a sentence where there are none.
@@ -97,31 +114,23 @@ def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
     Raises:
         ValueError: if an age is no number or negative.
     """
-    return {task.name: _evaluate_task(run, task, options) for task in run.tasks}
+    bootstrap = options.bootstrap()
+    return {task.name: _evaluate_task(run, task, options, bootstrap) for task in run.tasks}
 
 
-def patients_to_draw(split: Predictions, options: ReportOptions) -> pd.Series | None:
-    """Return each record's patient where patients are drawn, else None."""
-    return split.records["patient_id"] if options.resample == PATIENT else None
-
-
-def _evaluate_task(run: Run, task: Task, options: ReportOptions) -> dict[str, Any]:
-    test = run.splits["test"]
-    targets, outputs = test.targets[task.name], test.outputs[task.name]
-    settings: dict[str, Any] = {
-        "num_resamples": options.num_resamples,
-        "seed": options.seed,
-        "confidence": options.confidence,
-        "patients": patients_to_draw(test, options),
-    }
-    result: dict[str, Any] = {"scores": evaluate_task(task, targets, outputs, **settings)}
+def _evaluate_task(run: Run, task: Task, options: ReportOptions, bootstrap: Bootstrap) -> dict[str, Any]:
+    validation, test = (run.splits[split].scored(task) for split in ("validation", "test"))
+    result: dict[str, Any] = {"scores": evaluate_task(test, bootstrap), "conformal": None}
     if task.is_regression:
-        result["agreement"] = agreement(task, targets, outputs, **settings)
+        result["agreement"] = agreement(test, bootstrap)
     else:
-        result |= _evaluate_probabilities(run, task, options, settings)
+        result |= _evaluate_probabilities(validation, test, options, bootstrap)
+    if len(validation) and len(test):
+        pair = [each.with_outputs(calibrated_outputs(task, each.outputs)) for each in (validation, test)]
+        result["conformal"] = conformal_scores(*pair, bootstrap, options.coverage)
     result["subgroups"] = {
-        column: score_subgroups(task, targets, outputs, groups, **settings)
-        for column, groups in _groups(run, test).items()
+        column: score_subgroups(test, groups, bootstrap)
+        for column, groups in _groups(run, run.splits["test"]).items()
         if column != task.name or task.is_regression  # one class has no score
     }
     result["lead_sets"] = {name: by_task[task.name] for name, by_task in run.lead_sets.items()}
@@ -131,41 +140,48 @@ def _evaluate_task(run: Run, task: Task, options: ReportOptions) -> dict[str, An
     return {**result, "published": rows, "why_not_published": reason}
 
 
-def _evaluate_probabilities(run: Run, task: Task, options: ReportOptions, settings: dict[str, Any]) -> dict[str, Any]:
+def _evaluate_probabilities(
+    validation: Scored, test: Scored, options: ReportOptions, bootstrap: Bootstrap
+) -> dict[str, Any]:
     """Return decisions and calibration, both by what the validation records tell."""
-    validation, test = (run.splits[split] for split in ("validation", "test"))
-    targets, outputs = test.targets[task.name], test.outputs[task.name]
-    is_single = task.problem_type == "single_label_classification"
-    thresholds = None if is_single else _thresholds(task, validation, options)
-    calibration = fit_calibration(
-        task,
-        validation.targets[task.name],
-        validation.outputs[task.name],
-        "temperature" if is_single else options.calibration,
-    )
+    is_single = test.task.problem_type == "single_label_classification"
+    thresholds = None if is_single else _thresholds(validation, options)
+    calibration, is_own = _calibration(validation, options)
+    calibrated = None
+    if calibration is not None:
+        calibrated = calibration_scores(test.with_outputs(calibration.apply(test.outputs)), bootstrap)
+    decided = test.with_outputs(calibrated_outputs(test.task, test.outputs))
     return {
-        "decisions": operating_points(task, targets, calibrated_outputs(task, outputs), thresholds, **settings)
-        if is_single or thresholds
-        else None,
-        "calibration": calibration.to_dict(),
-        "as_predicted": calibration_scores(task, targets, outputs, **settings),
-        "calibrated": calibration_scores(task, targets, calibration.apply(outputs), **settings),
+        "decisions": operating_points(decided, bootstrap, thresholds) if is_single or thresholds else None,
+        "calibration": None if calibration is None else {**calibration.to_dict(), "is_own": is_own},
+        "as_predicted": calibration_scores(test, bootstrap),
+        "calibrated": calibrated,
     }
 
 
-def _thresholds(task: Task, validation: Predictions, options: ReportOptions) -> list[float] | None:
+def _calibration(validation: Scored, options: ReportOptions) -> tuple[Calibration | None, bool]:
+    """Return the model's own calibration, or what is fitted as was asked for, and whether it is the model's own."""
+    task, targets, outputs = validation.task, validation.targets, validation.outputs
+    own = Calibration.of_task(task)
+    if not len(validation) or (own is not None and options.calibration == AUTO):
+        return own, True
+    if options.calibration == AUTO:
+        return choose_calibration(task, targets, outputs, validation.patients), False
+    is_single = task.problem_type == "single_label_classification"
+    return fit_calibration(task, targets, outputs, "temperature" if is_single else options.calibration), False
+
+
+def _thresholds(validation: Scored, options: ReportOptions) -> list[float] | None:
     """Choose thresholds on calibrated probabilities by the validation records; the model's own have the best F1."""
-    given = has_targets(task, validation.targets[task.name])
-    targets = validation.targets[task.name][given]
-    probabilities = calibrated_outputs(task, validation.outputs[task.name][given])
-    is_own = options.sensitivity is None and options.specificity is None
-    if not given.any() or (is_own and task.thresholds):
+    task, is_own = validation.task, options.sensitivity is None and options.specificity is None
+    if not len(validation) or (is_own and task.thresholds):
         return task.thresholds if is_own else None
+    probabilities = calibrated_outputs(task, validation.outputs)
     if options.sensitivity is not None:
-        return sensitivity_thresholds(targets, probabilities, options.sensitivity)
+        return sensitivity_thresholds(validation.targets, probabilities, options.sensitivity)
     if options.specificity is not None:
-        return specificity_thresholds(targets, probabilities, options.specificity)
-    return f1_thresholds(targets, probabilities)
+        return specificity_thresholds(validation.targets, probabilities, options.specificity)
+    return f1_thresholds(validation.targets, probabilities)
 
 
 def _groups(run: Run, test: Predictions) -> dict[str, list[Any]]:
@@ -194,14 +210,11 @@ def _why_not_published(run: Run, task: Task) -> str:
     """Return why published results do not stand beside a task's; an empty text where they do."""
     if task.name not in TASK_NAMES:
         return f"No published results are kept for the task {task.name}."
-    name, num_records = (
-        run.info.dataset.name,
-        int(has_targets(task, run.splits["test"].targets[task.name]).sum()),
-    )
+    if run.info.dataset.name != PTBXL:
+        return f"Published results are not shown: they are on PTB-XL, and these records are {run.info.dataset.name}."
     if run.info.dataset.tested != ["test"]:  # an evaluation on other splits
         return "Published results are not shown: they are on PTB-XL's test fold, and these records are of other folds."
-    if name != PTBXL:
-        return f"Published results are not shown: they are on PTB-XL, and these records are {name}."
+    num_records = len(run.splits["test"].scored(task))
     if num_records < (_LEAST_FORM_RECORDS if task.name == "form" else _LEAST_RECORDS):
         return (
             f"Published results are not shown: they are on the whole of PTB-XL's fold 10, and these {num_records} "

@@ -3,7 +3,7 @@
 import base64
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +79,26 @@ def render_markdown(title: str, notices: Sequence[str], sections: Sequence[Secti
     return page.render(title=title, notices=notices, sections=sections)
 
 
+def render_latex(title: str, sections: Sequence[Section]) -> str:
+    """Return the tables alone as LaTeX, each with its caption and label; see `render_html`."""
+    tables = [
+        (" – ".join([*headings, part.caption]), part) for headings, part in _walk(sections) if isinstance(part, Table)
+    ]
+    environment = _environment(autoescape=False)
+    environment.filters["tex"] = _tex
+    return environment.get_template("report.tex").render(title=title, tables=tables)
+
+
+def _walk(
+    sections: Sequence[Section], headings: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Table | Picture]]:
+    """Give every table and picture in order, with the headings that it stands under."""
+    for section in sections:
+        own = (*headings, section.title)
+        yield from ((own, part) for part in section.parts)
+        yield from _walk(section.sections, own)
+
+
 def _environment(autoescape: bool, **values: object) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template),
@@ -96,3 +116,30 @@ def _environment(autoescape: bool, **values: object) -> jinja2.Environment:
 def _plain(text: str) -> str:
     """Return a text on one line that Markdown shows as it is."""
     return re.sub(r"[\\`*|\[\]]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "²": r"\textsuperscript{2}",
+    "→": r"$\rightarrow$",
+    "·": r"$\cdot$",
+    "★": r"$\star$",
+    "†": r"\textdagger{}",
+    "–": "--",
+    "…": r"\dots{}",
+    "µ": r"\textmu{}",
+}
+
+
+def _tex(text: str) -> str:
+    """Return a text on one line that LaTeX prints as it is."""
+    return "".join(_TEX.get(sign, sign) for sign in " ".join(text.split()))

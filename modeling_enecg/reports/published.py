@@ -3,7 +3,8 @@
 `published_results.csv` holds one result a row, all on the test fold 10, as their sources print them: they differ in
 protocol, and intervals are no two sources' the same. Those of the PTB-XL benchmark are the score plus and minus the
 uncertainty that it prints, the larger distance to an end of its 90 % bootstrap interval; it redraws a resample that
-lacks a label. Those of the ECG foundation model benchmark lean low: a label that a resample lacks counts as 0.5.
+lacks a label. Those of the ECG foundation model benchmark lean low: a label that a resample lacks counts as 0.5. Where
+an independent rerun of that benchmark came to other numbers, both stand here, each with its source.
 """
 
 import csv
@@ -32,6 +33,7 @@ class PublishedResult:
         pretraining_data (`str`, *optional*): What the model had seen before, `"none"` for nothing; None where the
             source that was read does not say.
         source (`str`): Where the number stands.
+        note (`str`): What tells it from another of the same model and mode: `"independent rerun"`, or nothing.
     """
 
     task: str
@@ -43,6 +45,7 @@ class PublishedResult:
     upper: float | None
     pretraining_data: str | None
     source: str
+    note: str = ""
 
 
 def published_results(task: str, metric: str = "macro_auroc") -> list[PublishedResult]:
@@ -80,4 +83,5 @@ def _read_row(row: dict[str, str]) -> PublishedResult:
         upper=float(row["upper"]) if row["upper"] else None,
         pretraining_data=row["pretraining_data"] or None,
         source=row["source"],
+        note=row["note"],
     )

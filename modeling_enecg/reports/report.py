@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration_enecg import Task
-from ..evaluation.records import with_targets
-from ..evaluation.resampling import PATIENT
-from ..evaluation.subgroups import GROUPS
-from ..figures.report import most_frequent, plot_agreement, plot_calibration, plot_subgroups
-from ..figures.scores import plot_per_label
+from ..evaluation.bootstrap import PATIENT
+from ..evaluation.metrics import METRICS, metric_title
 from ..runs.files import added_files
 from ..runs.run import Run, read_run
 from ..version import __version__
-from .evaluate import ReportOptions, evaluate_run
-from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
+from .cells import few_positives_text, interval_cell, no_interval_text
+from .drawing import draw_task
+from .evaluate import AUTO, ReportOptions, evaluate_run
+from .page import FIGURES, Cell, Row, Section, Table, render_html, render_latex, render_markdown
 from .run_section import run_section
-from .task_section import METRIC_NAMES, few_positives_text, interval_cell
 
-PAGE, MARKDOWN, NUMBERS = "report.html", "report.md", "report.json"
+PAGE, MARKDOWN, LATEX, NUMBERS = (f"report.{ending}" for ending in ("html", "md", "tex", "json"))
+_NOT_IN_SUMMARY = ("balanced_accuracy", "macro_ppv", "macro_npv")
 NOTICE = (
     "Research prototype, not a medical device. Nothing here may guide the care of a patient; scores are of the test "
     "records named below, and not of another hospital's."
@@ -27,7 +26,7 @@ NOTICE = (
 
 
 def write_full_report(folders: Sequence[str | Path], output: str | Path, options: ReportOptions) -> Path:
-    """Write `report.html`, which needs no other file, `report.md` with `figures/`, and `report.json`.
+    """Write `report.html`, which needs no other file, `report.md` with `figures/`, `report.tex` and `report.json`.
 
     Args:
         folders (`Sequence[str | Path]`): The runs' folders, at least one and no two the same.
@@ -46,7 +45,7 @@ def write_full_report(folders: Sequence[str | Path], output: str | Path, options
     with added_files(output / FIGURES) as aside:
         pictures = {
             name: {
-                task.name: draw_task(run, task, evaluations[name][task.name], aside, f"{index}_{task.name}")
+                task.name: draw_task(run, task, evaluations[name][task.name], aside, f"{index}_{task.name}", options)
                 for task in run.tasks
             }
             for index, (name, run) in enumerate(runs.items(), start=1)
@@ -55,7 +54,7 @@ def write_full_report(folders: Sequence[str | Path], output: str | Path, options
     notices = [NOTICE, *data_notes(runs)]
     sections = [
         _summary(runs, evaluations),
-        _how_to_read(options),
+        _how_to_read(options, any(len(run.splits["validation"]) for run in runs.values())),
         *(run_section(run, name, evaluations[name], pictures[name]) for name, run in runs.items()),
     ]
     numbers = {
@@ -68,6 +67,7 @@ def write_full_report(folders: Sequence[str | Path], output: str | Path, options
     with added_files(output) as aside:
         (aside / NUMBERS).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
         (aside / MARKDOWN).write_text(render_markdown(title, notices, sections), encoding="utf-8")
+        (aside / LATEX).write_text(render_latex(title, sections), encoding="utf-8")
         (aside / PAGE).write_text(render_html(title, notices, sections, output), encoding="utf-8")
     return output / PAGE
 
@@ -93,57 +93,6 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, Run]:
     return dict(zip(names, runs, strict=True))
 
 
-def draw_task(run: Run, task: Task, evaluated: Mapping[str, Any], folder: Path, prefix: str) -> dict[str, Picture]:
-    """Draw a task's figures into a folder, and return those by kind.
-
-    Args:
-        run (`Run`): The run.
-        task (`Task`): One of its tasks.
-        evaluated (`Mapping[str, Any]`): What `evaluate_run` gives of the task.
-        folder (`Path`): Where the PNG files go.
-        prefix (`str`): How their names begin.
-    """
-    pictures: dict[str, Picture] = {}
-    num_records = evaluated["scores"]["num_records"]
-    if not num_records:
-        return pictures
-
-    def add(kind: str, caption: str) -> Path:
-        pictures[kind] = Picture(f"{prefix}_{kind}.png", caption)
-        return folder / pictures[kind].name
-
-    title = f"{task.name}, test fold, {num_records} records"
-    if task.is_regression:
-        test = run.splits["test"]
-        truth, predicted, _ = with_targets(task, test.targets[task.name], test.outputs[task.name])
-        pairs = zip(truth.reshape(predicted.shape).T, predicted.T, strict=True)
-        columns = dict(zip(task.output_names, pairs, strict=True))
-        path = add(
-            "agreement",
-            f"{task.name}: predicted against true values (dashed: equal), and their differences with bias and limits "
-            "of agreement; the bands are intervals.",
-        )
-        plot_agreement(columns, evaluated["agreement"]["per_output"], task.unit, path, title)
-    else:
-        path = add("per_label", f"{task.name}: AUROC and AUPRC of every label with intervals, the best AUROC on top.")
-        plot_per_label(evaluated["scores"]["per_label"], path, title)
-        num_shown = len(most_frequent(evaluated["as_predicted"]))
-        shown = f"the {num_shown} most frequent of " if num_shown < task.num_outputs else ""
-        path = add(
-            "calibration",
-            f"{task.name}: calibration curves of {shown}{task.num_outputs} labels (positives in brackets), in bins of "
-            "about equally many records with Wilson intervals.",
-        )
-        plot_calibration(evaluated["as_predicted"], evaluated["calibrated"], path, title)
-    if evaluated["subgroups"]:
-        metric = "mae" if task.is_regression else "macro_auroc"
-        unit = f", in {task.unit}" if task.unit else ""
-        path = add("subgroups", f"{task.name}: {METRIC_NAMES[metric]}{unit} by group (records in brackets).")
-        by_name = {GROUPS[column]: scored for column, scored in evaluated["subgroups"].items()}
-        plot_subgroups(by_name, metric, path, f"{task.name}: {METRIC_NAMES[metric]}{unit}")
-    return pictures
-
-
 def data_notes(runs: Mapping[str, Run]) -> list[str]:
     """Return what runs say of their data, each remark once."""
     return list(dict.fromkeys(note for run in runs.values() if (note := run.info.dataset.note)))
@@ -161,7 +110,7 @@ def _summary(runs: Mapping[str, Run], evaluations: Mapping[str, Any]) -> Section
             if same
             else "The runs were tested on different records: their scores cannot be compared."
         ]
-    table = Table("Test fold, each score with its interval", ["task", "score", *runs], rows, 2)
+    table = Table("Test records, each score with its interval", ["task", "score", *runs], rows, 2)
     return Section("Summary", paragraphs, [table])
 
 
@@ -180,35 +129,36 @@ def _headline(evaluated: Mapping[str, Any]) -> dict[str, Cell]:
     scores = evaluated["scores"]
     cells = {"records": Cell(str(scores["num_records"]))}
     parts = (scores, evaluated.get("decisions") or {})
-    chosen = ("macro_auroc", "macro_auprc", "accuracy", "macro_f1", "macro_sensitivity", "macro_specificity")
-    for metric in (*chosen, "mae", "rmse", "r2"):
+    shown = [key for metric in METRICS.values() for key in (metric.key, f"macro_{metric.name}")]
+    for key in dict.fromkeys(shown):
         for part in parts:
-            if metric in part:
-                cells[METRIC_NAMES[metric]] = interval_cell(part[metric])
+            if key in part and key not in _NOT_IN_SUMMARY:
+                cells[metric_title(key)] = interval_cell(part[key])
     for part, suffix in (("as_predicted", ""), ("calibrated", ", calibrated")):
-        if "macro_brier" in evaluated.get(part, {}):
-            cells[METRIC_NAMES["macro_brier"] + suffix] = interval_cell(evaluated[part]["macro_brier"], ".4f")
+        if "macro_brier" in (evaluated.get(part) or {}):
+            cells[metric_title("macro_brier") + suffix] = interval_cell(evaluated[part]["macro_brier"], ".4f")
     return cells
 
 
-def _how_to_read(options: ReportOptions) -> Section:
+def _how_to_read(options: ReportOptions, has_validation: bool) -> Section:
     drawn = (
         "patients with all their records were drawn, or records where no patient has several"
         if options.resample == PATIENT
         else "records were drawn one by one, which makes intervals too narrow where a patient has several"
     )
     method = {
-        "temperature": "temperature scaling, one number a task",
+        AUTO: "temperature or Platt scaling, whichever has the lower log loss on validation records that it was not "
+        "fitted on; the model's own, if it brought one along",
+        "temperature": "temperature scaling, one number per task",
         "platt": "Platt scaling, label by label, of single-label tasks by temperature",
     }[options.calibration]
     return Section(
         "How to read it",
         [
             f"Intervals hold {100 * options.confidence:g} % of {options.num_resamples} bootstrap resamples of the "
-            f"test fold: {drawn}; seed {options.seed}.",
-            "Thresholds turn probabilities into yes or no: each was chosen on validation records for "
-            f"{options.aim()} of its label there, so that no test record had a say.",
-            f"Calibration makes probabilities mean frequencies; it was fitted on the validation fold ({method}).",
+            f"test records: {drawn}; seed {options.seed}.",
+            no_interval_text(),
+            *_validation_texts(options, method, has_validation),
             "The Brier score is the mean squared distance of probability and truth; lower is better.",
             few_positives_text(),
             "With many rare labels the macro AUPRC may lie below its own interval: a resample that repeats the few "
@@ -217,3 +167,17 @@ def _how_to_read(options: ReportOptions) -> Section:
             f"experts, which the runs measured; {NUMBERS} holds them all.",
         ],
     )
+
+
+def _validation_texts(options: ReportOptions, method: str, has_validation: bool) -> list[str]:
+    """Return what validation records decided, or what was done without any."""
+    if not has_validation:
+        return [
+            "There are no validation records here: thresholds, which turn probabilities into yes or no, are the "
+            "model's own, and so is their calibration, if it has one."
+        ]
+    return [
+        "Thresholds turn probabilities into yes or no: each was chosen on validation records for "
+        f"{options.aim()} of its label there, so that no test record had a say.",
+        f"Calibration makes probabilities mean frequencies; it was fitted on validation records ({method}).",
+    ]

@@ -11,10 +11,11 @@ from transformers.utils import CONFIG_NAME
 
 from ..adapters import ENECG_FILE
 from ..configuration_enecg import Task
+from ..evaluation import Bootstrap, evaluate_task
 from ..evaluation.experts import gate_weights_by_class, leave_one_expert_out
-from ..evaluation.scoring import evaluate_task
 from ..figures.experts import plot_gate_weights, plot_gate_weights_by_class, plot_leave_one_out
-from ..figures.scores import plot_per_label, plot_training_curves
+from ..figures.labels import plot_per_label
+from ..figures.training import plot_training_curves
 from ..hub.card import adapter_card, model_card
 from ..runs.files import write_text
 from ..runs.info import RunInfo
@@ -53,19 +54,10 @@ def write_report(
     Returns:
         `dict[str, Any]`: The metrics, `{split: {task: ...}}` with what `evaluate_task` gives.
     """
+    bootstrap = Bootstrap(num_resamples, confidence=confidence)
 
     def evaluate(predicted: Predictions) -> dict[str, Any]:
-        return {
-            task.name: evaluate_task(
-                task,
-                predicted.targets[task.name],
-                predicted.outputs[task.name],
-                num_resamples=num_resamples,
-                confidence=confidence,
-                patients=predicted.records["patient_id"],
-            )
-            for task in tasks
-        }
+        return {task.name: evaluate_task(predicted.scored(task), bootstrap) for task in tasks}
 
     metrics = {split: evaluate(predicted) for split, predicted in predictions.items()}
     by_lead_set = {name: evaluate(predicted) for name, predicted in on_lead_sets.items()}
@@ -73,7 +65,7 @@ def write_report(
     figures = _draw_figures(run.figures, tasks, history, metrics)
     inside: dict[str, Any] = {}
     if len(experts) > 1:
-        inside = _look_inside(tasks, experts, predictions["test"], num_resamples, confidence)
+        inside = _look_inside(tasks, experts, predictions["test"], bootstrap)
         run.write(EXPERTS, inside)
         figures += _draw_experts(run.figures, experts, predictions["test"], inside)
     if by_lead_set:
@@ -115,25 +107,16 @@ def _look_inside(
     tasks: Sequence[Task],
     experts: Sequence[str],
     predicted: Predictions,
-    num_resamples: int,
-    confidence: float,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Return, by task, `gate_weights` by class, and `leave_one_out` where every expert has a say in each record."""
     inside: dict[str, Any] = {}
     for task in tasks:
-        targets, weights = predicted.targets[task.name], predicted.gate_weights[task.name]
-        inside[task.name] = {"gate_weights": gate_weights_by_class(task, targets, weights, experts)}
+        scored, weights = predicted.scored(task), predicted.gate_weights[task.name]
+        inside[task.name] = {"gate_weights": gate_weights_by_class(scored, weights, experts)}
         if (weights > 0).all():
-            inside[task.name]["leave_one_out"] = leave_one_expert_out(
-                task,
-                targets,
-                predicted.expert_logits[task.name],
-                weights,
-                experts,
-                num_resamples=num_resamples,
-                confidence=confidence,
-                patients=predicted.records["patient_id"],
-            )
+            logits = predicted.expert_logits[task.name]
+            inside[task.name]["leave_one_out"] = leave_one_expert_out(scored, logits, weights, experts, bootstrap)
     return inside
 
 

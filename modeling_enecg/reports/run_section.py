@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..evaluation.resampling import number_patients
+from ..evaluation.bootstrap import number_patients
 from ..evaluation.subgroups import GROUPS
 from ..hub.card import cost_rows
 from ..runs.run import Run
@@ -26,7 +26,7 @@ def run_section(run: Run, name: str, evaluation: Mapping[str, Any], pictures: Ma
     missing = [GROUPS[column] for column in GROUPS if column not in run.splits["test"].records]
     lacking = f"No subgroups by {', '.join(missing)}: the run's predictions do not hold them." if missing else ""
     tables = [facts, _cost_table(run)] if run.info.stages else [facts]
-    return Section(name, [text for text in (note, lacking) if text], [*tables], tasks)
+    return Section(name, [text for text in (note, *run.info.remarks(), lacking) if text], [*tables], tasks)
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -38,7 +38,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("parameters", f"{info.num_parameters:,}"),
         ("records", f"{dataset.name}, {dataset.sampling_rate} Hz"),
         ("records of each split", ", ".join(f"{split} {count}" for split, count in dataset.num_records.items())),
-        ("patients in the test fold", f"{num_patients} with {len(test)} records"),
+        ("patients among the test records", f"{num_patients} with {len(test)} records"),
         ("device", f"{info.device}, {info.num_processes} process{'es' if info.num_processes > 1 else ''}"),
         ("seed of the training", str(recipe.get("seed", "not known"))),
         ("versions", ", ".join(f"{package} {version}" for package, version in info.versions.items())),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ASIDE = ".new."  # how everything begins that is not in place yet
+
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
@@ -27,7 +29,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{path} exists and is not an empty folder; choose another place or remove it.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f"{ASIDE}{target.name}.", dir=target.parent))
     try:
         yield aside
         _open_to_others(aside)
@@ -50,7 +52,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{os.getpid()}.{target.name}")
+    aside = target.with_name(f"{ASIDE}{os.getpid()}.{target.name}")
     try:
         yield aside
         os.replace(aside, target)
@@ -72,7 +74,7 @@ def added_files(folder: str | Path) -> Iterator[Path]:
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".new.", dir=target))
+    aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=target))
     try:
         yield aside
         _open_to_others(aside)
@@ -80,6 +82,15 @@ def added_files(folder: str | Path) -> Iterator[Path]:
             os.replace(path, target / path.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def clear_leftovers(folder: str | Path) -> None:
+    """Remove what writers that were killed left in a folder and below, which must not be written to meanwhile."""
+    for path in Path(folder).rglob(f"{ASIDE}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

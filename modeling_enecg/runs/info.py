@@ -47,11 +47,16 @@ class StageInfo:
         num_trainable (`int`): Trainable parameters.
         num_epochs (`int`): Epochs that ran.
         best_epoch (`int`, *optional*): The epoch whose weights are kept.
-        best_score (`float`, *optional*): Its score on the validation fold.
+        best_score (`float`, *optional*): Its score on the validation fold; None where that gives none.
         seconds (`float`): Wall time since its last start.
         peak_mb (`float`, *optional*): The process's largest memory so far.
         gpu_peak_mb (`float`, *optional*): The device's; None without one.
         energy_wh (`float`, *optional*): The device's; None where nothing tells it.
+        best_loss (`float`, *optional*): The loss of the best epoch on the validation fold.
+        chosen_by (`str`): What picked the best epoch, `"score"` or `"loss"`.
+        start_score (`float`, *optional*): The validation score of a trained model before it was adapted.
+        start_loss (`float`, *optional*): Its loss.
+        precision (`str`): Of forward passes: `"fp32"`, or under autocast `"bf16"` or `"fp16"`.
     """
 
     num_trainable: int
@@ -62,6 +67,47 @@ class StageInfo:
     peak_mb: float | None = None
     gpu_peak_mb: float | None = None
     energy_wh: float | None = None
+    best_loss: float | None = None
+    chosen_by: str = "score"
+    start_score: float | None = None
+    start_loss: float | None = None
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class CrossValidationInfo:
+    """How records were predicted out of fold, and what the final model took from it.
+
+    Attributes:
+        folds (`int`): Folds of each repeat.
+        repeats (`int`): How often folds were drawn.
+        epochs (`dict[str, int]`): By stage of the final model, the median best epoch of all rounds.
+        scores (`list[dict[str, Any]]`): By repeat, task and metric, the score of all records.
+    """
+
+    folds: int
+    repeats: int
+    epochs: dict[str, int]
+    scores: list[dict[str, Any]]
+
+    def remarks(self) -> list[str]:
+        """Return in sentences what a reader must know."""
+        epochs = ", ".join(f"{_words(stage)} {number}" for stage, number in self.epochs.items())
+        texts = [
+            f"What is called validation is out of fold: in each of {self.folds} folds, divided by patient with each "
+            "label spread evenly, a model predicts that neither trained on it nor chose its epochs by it.",
+            "The model itself trained on all records of these folds, as many epochs as were best in the median of all "
+            f"rounds: {epochs}.",
+        ]
+        if self.repeats > 1:
+            spreads = (
+                f"{metric} of {task} {min(values):.3f} to {max(values):.3f}"
+                for task, metrics in self.scores[0].items()
+                for metric in metrics
+                if (values := [scores[task][metric] for scores in self.scores if scores[task][metric] is not None])
+            )
+            texts.append(f"Over {self.repeats} divisions, of which the first is shown: {'; '.join(spreads)}.")
+        return texts
 
 
 @dataclass(frozen=True)
@@ -72,11 +118,13 @@ class RunInfo:
         name (`str`): What the card calls the model.
         experts (`dict[str, str]`): By expert, where its first weights come from.
         dataset (`DatasetInfo`): The records.
+        cross_validation (`CrossValidationInfo`, *optional*): Of a run that was cross-validated.
         num_parameters (`int`): All weights.
         device (`str`): Where it ran.
         num_processes (`int`): On how many processes.
         versions (`dict[str, str]`): Of Python and of the packages.
         stages (`dict[str, StageInfo]`): What was trained; empty of an evaluation.
+        kept_stage (`str`, *optional*): The stage whose model is the run's, the best one on the validation fold.
         recipe (`dict[str, Any]`, *optional*): The recipe's fields without places; None of an evaluation.
         num_resamples (`int`, *optional*): Of the intervals in `metrics.json`.
         confidence (`float`, *optional*): Of the intervals.
@@ -91,10 +139,29 @@ class RunInfo:
     num_processes: int
     versions: dict[str, str]
     stages: dict[str, StageInfo] = field(default_factory=dict)
+    kept_stage: str | None = None
+    cross_validation: CrossValidationInfo | None = None
     recipe: dict[str, Any] | None = None
     num_resamples: int | None = None
     confidence: float | None = None
     commit: str | None = None
+
+    def remarks(self) -> list[str]:
+        """Return sentences on how the model was chosen, and what was unusual about its training."""
+        texts = [] if self.cross_validation is None else self.cross_validation.remarks()
+        is_compared = all(stage.best_loss is not None for stage in self.stages.values())
+        if self.kept_stage is not None and len(self.stages) > 1 and is_compared:
+            scores = ", ".join(f"{_words(name)} {_validated(stage)}" for name, stage in self.stages.items())
+            texts.append(f"The model is that of {_words(self.kept_stage)}, the best stage on validation: {scores}.")
+        for name, stage in self.stages.items():
+            if stage.start_loss is not None:
+                before = _validated(StageInfo(0, 0, None, stage.start_score, 0, best_loss=stage.start_loss))
+                texts.append(f"On validation, before {_words(name)}: {before}; after: {_validated(stage)}.")
+            if stage.chosen_by == "loss" and stage.best_loss is not None:
+                texts.append(f"The best epoch of {_words(name)} is that of the lowest validation loss.")
+            if stage.precision != "fp32":
+                texts.append(f"Forward passes of {_words(name)} ran under {stage.precision} autocast.")
+        return texts
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `run_info.json`: of each absolute path its last part only."""
@@ -111,6 +178,8 @@ class RunInfo:
             stages = {name: _fields_of(StageInfo, stage) for name, stage in content["stages"].items()}
             own = _own_fields(cls, content)
             dataset = _fields_of(DatasetInfo, content["dataset"])
+            rounds = content.get("cross_validation")
+            own["cross_validation"] = None if rounds is None else _fields_of(CrossValidationInfo, rounds)
             return cls(**own | {"dataset": dataset, "stages": stages, "recipe": content.get("recipe") or None})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its description lacks something: {error}") from error
@@ -141,6 +210,16 @@ def source_commit(project: Path = PACKAGE.parent) -> str | None:
     return f"{commit} with changes" if changes else commit
 
 
+def _words(stage: str) -> str:
+    return stage.replace("_", " ")
+
+
+def _validated(stage: StageInfo) -> str:
+    """Return a stage's score and loss on the validation fold in words."""
+    score = "no score" if stage.best_score is None else f"score {stage.best_score:.3f}"
+    return score if stage.best_loss is None else f"{score} (loss {stage.best_loss:.3f})"
+
+
 def _fields_of(kind: type, content: Mapping[str, Any]) -> Any:
     return kind(**_own_fields(kind, content))
 
@@ -149,4 +228,4 @@ def _own_fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
     return {item.name: content[item.name] for item in fields(kind) if item.name in content}
 
 
-__all__ = ["DatasetInfo", "RunInfo", "StageInfo", "environment", "source_commit"]
+__all__ = ["CrossValidationInfo", "DatasetInfo", "RunInfo", "StageInfo", "environment", "source_commit"]

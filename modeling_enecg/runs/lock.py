@@ -13,6 +13,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
+from .files import clear_leftovers
+
 LOCK = ".lock"  # of the main process; the others' have their number behind it
 
 
@@ -25,7 +27,8 @@ def locked(place: str | Path, what: str = "run") -> Iterator[None]:
     """Let no other processes than these of the launcher write to a place.
 
     Each process holds a lock file of its own, since any of them may outlive the others: a launcher that is killed
-    leaves its workers alive. The system releases a lock when its holder dies, in whatever way.
+    leaves its workers alive. The system releases a lock when its holder dies, in whatever way; what it left half
+    written is cleared by the next one.
 
     Args:
         place (`str` or `Path`): A folder, which is made if needed; afterwards it is removed if nothing is in it.
@@ -43,6 +46,7 @@ def locked(place: str | Path, what: str = "run") -> Iterator[None]:
             try:
                 locks.enter_context(_file_lock(folder / LOCK))
                 _release_all(folder)
+                clear_leftovers(folder)
             except Timeout as timeout:
                 problem = [f"{place}: a {what} is under way here, by {_holder(Path(timeout.lock_file))}."]
         if state.num_processes > 1:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..configuration_enecg import Task
+from ..evaluation import Scored
 from ..evaluation.checks import finite_array, probability_array
 from ..losses import MISSING
 
@@ -44,6 +45,11 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def scored(self, task: Task) -> Scored:
+        """Return the records that have a task's targets."""
+        ids = (self.records[name].to_numpy() for name in ("patient_id", "ecg_id"))
+        return Scored(task, self.targets[task.name], self.outputs[task.name], *ids)
 
     def to_frame(self, split: str, tasks: Sequence[Task], experts: Sequence[str] = ()) -> pd.DataFrame:
         """Return the table's rows.

@@ -20,6 +20,7 @@ LEAD_SETS, EXPERTS = "lead_sets.json", "experts.json"  # of runs that score lead
 RECIPE, CARD = "recipe.yaml", "README.md"
 HISTORY = "history.json"  # in the folder of each stage
 ADAPTER, FIGURES, LOGS, CHECKPOINTS = "adapter", "figures", "logs", "checkpoints"
+CROSS_VALIDATION = "cross_validation"  # the folder with one for every round
 ALL_LEADS = "12 leads"
 PREDICTED_SPLITS = ("validation", "test")
 
@@ -184,6 +185,7 @@ __all__ = [
     "ALL_LEADS",
     "CARD",
     "CHECKPOINTS",
+    "CROSS_VALIDATION",
     "EXPERTS",
     "FIGURES",
     "HISTORY",

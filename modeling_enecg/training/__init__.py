@@ -1,13 +1,16 @@
 """Recipes: what is trained, with which regularisation, for how long."""
 
+from .lora import LoraHeadTrainer
 from .recipe import Recipe, RecipeError, load_recipe
 from .run import run_recipe
-from .trainers import EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
+from .trainers import DivergenceError, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 __all__ = [
+    "DivergenceError",
     "EnECGTrainer",
     "FineTuningTrainer",
     "LinearProbingTrainer",
+    "LoraHeadTrainer",
     "Recipe",
     "RecipeError",
     "load_recipe",

@@ -1,11 +1,13 @@
-"""A recipe's model and feature extractor."""
+"""The model that a recipe starts from, and its feature extractor."""
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..adapters import lora_layers, missing_tasks
+from ..adapters import AdapterBase, adapter_base, missing_tasks
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
@@ -14,72 +16,85 @@ from ..loading import folder_or_hub
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.portable import check_place
-from ..settings import suggest
-from .arguments import lora_settings
-from .recipe import Recipe, RecipeError
+from ..settings import SettingsError, suggest
+
+Extractor = ECGFeatureExtractor | EnECGFeatureExtractor
 
 
-def build_model(recipe: Recipe, tasks: list[Task]) -> EnECGModel:
-    """Build a recipe's model: new heads on its experts, or a trained EnECG model brought to the tasks.
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from; the fields of a recipe of the same names."""
+
+    experts: dict[str, Any] = field(default_factory=dict)
+    ensemble: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class StartingModel:
+    """A model before its first stage.
+
+    Attributes:
+        model (`EnECGModel`): The model, of the recipe's tasks.
+        extractor (`Extractor`): Its feature extractor.
+        base (`AdapterBase`, *optional*): The trained model that it was; None where heads and gates are all new.
+        trained_tasks (`frozenset[str]`): Tasks that it was trained for.
+    """
+
+    model: EnECGModel
+    extractor: Extractor
+    base: AdapterBase | None = None
+    trained_tasks: frozenset[str] = frozenset()
+
+    @property
+    def new_tasks(self) -> list[str]:
+        """Tasks that a trained model lacked; none where all is new."""
+        return [] if self.base is None else sorted(self.model.tasks.keys() - self.trained_tasks)
+
+
+def starting_model(source: ModelSource, tasks: Sequence[Task]) -> StartingModel:
+    """Build a model: new heads on its experts, or a trained EnECG model brought to the tasks.
 
     Args:
-        recipe (`Recipe`): Gives each expert as a folder, a Hub id, or a config for random weights; or a model.
-        tasks (`list[Task]`): The tasks.
+        source (`ModelSource`): Gives each expert as a folder, a Hub id, or a config for random weights; or a model.
+        tasks (`Sequence[Task]`): The tasks.
 
     Raises:
-        RecipeError: if an expert or the model cannot be loaded, or does not fit.
+        SettingsError: if an expert or the model cannot be loaded, or does not fit.
     """
     try:
-        if recipe.model is not None:
-            model = _load_model(recipe.model)
-            _bring_to_tasks(model, tasks)
-            return model
-        for source in recipe.experts.values():
-            if "path" in source:
-                check_place(source["path"])
+        if source.model is not None:
+            return _trained(source.model, tasks)
+        for each in source.experts.values():
+            if "path" in each:
+                check_place(each["path"])
         experts = {
-            name: source["path"] if "path" in source else _new_backbone(name, source["config"])
-            for name, source in recipe.experts.items()
+            name: each["path"] if "path" in each else _new_backbone(name, each["config"])
+            for name, each in source.experts.items()
         }
-        return EnECGModel.from_experts(experts, tasks, **recipe.ensemble)
+        model = EnECGModel.from_experts(experts, tasks, **source.ensemble)
+    except SettingsError:
+        raise
     except (StrictDataclassError, ValueError, TypeError, RuntimeError, OSError) as error:
-        source = "experts" if recipe.model is None else "model"
-        raise RecipeError(f"{source}: {' '.join(str(error).split())}") from error
+        field_name = "experts" if source.model is None else "model"
+        raise SettingsError(f"{field_name}: {' '.join(str(error).split())}") from error
+    return StartingModel(model, _extractor_of(model))
 
 
-def _load_model(path: str) -> EnECGModel:
+def _trained(path: str, tasks: Sequence[Task]) -> StartingModel:
     check_place(path)
     with folder_or_hub(path):
         model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
-    return EnECGModel.from_pretrained(path)
+    model = EnECGModel.from_pretrained(path)
+    base, trained_tasks = adapter_base(model, [task.name for task in tasks], path), frozenset(model.tasks)
+    extractor = _extractor_of(model)
+    _bring_to_tasks(model, tasks)
+    return StartingModel(model, extractor, base, trained_tasks)
 
 
-def check_lora(recipe: Recipe, model: EnECGModel) -> None:
-    """Refuse, before anything is computed, what a first stage of LoRA cannot do with a model.
-
-    Raises:
-        RecipeError: if there is nothing to adapt, or a new task of a trained model would have random final layers.
-    """
-    stage, settings = next(iter(recipe.stages.items()))
-    if stage != "lora_heads":
-        return
-    changes = lora_settings(settings)
-    if recipe.model is not None and changes.final_layers != "whole":
-        base = EnECGModel.config_class.from_pretrained(recipe.model)
-        new = sorted(model.tasks.keys() - {task["name"] for task in base.tasks})
-        if new:
-            raise RecipeError(
-                f"stages.{stage}.final_layers: must be whole: the model lacks the tasks {', '.join(new)}."
-            )
-    try:
-        lora_layers(model, changes)
-    except ValueError as error:
-        raise RecipeError(f"stages.{stage}: {error}") from error
-
-
-def _bring_to_tasks(model: EnECGModel, tasks: list[Task]) -> None:
+def _bring_to_tasks(model: EnECGModel, tasks: Sequence[Task]) -> None:
     """Give a trained model these tasks and no others, in place.
 
     A task that it has keeps its heads, gate and target statistics; a new one starts like another, with final layers of
@@ -105,20 +120,19 @@ def _bring_to_tasks(model: EnECGModel, tasks: list[Task]) -> None:
 def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
     fields = dict(config)
     model_class = backbone_class(fields.pop("model_type", None))
-    known = [field.name for field in dataclasses.fields(cast(Any, model_class.config_class))]
+    known = [each.name for each in dataclasses.fields(cast(Any, model_class.config_class))]
     for key in fields:
         if key not in known:
-            raise RecipeError(f"Unknown key experts.{name}.config.{key}.{suggest(key, known)}")
+            raise SettingsError(f"Unknown key experts.{name}.config.{key}.{suggest(key, known)}")
     return model_class(model_class.config_class(**fields))
 
 
-def build_extractor(model: EnECGModel) -> ECGFeatureExtractor | EnECGFeatureExtractor:
-    """Return a model's feature extractor.
-
-    Raises:
-        RecipeError: if one that was saved with a model or an expert cannot be loaded.
-    """
+def _extractor_of(model: EnECGModel) -> Extractor:
     try:
         return model.feature_extractor()
     except (OSError, ValueError) as error:
-        raise RecipeError(f"model: its feature extractor cannot be loaded: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"model: its feature extractor cannot be loaded: {reason}") from error
+
+
+__all__ = ["Extractor", "ModelSource", "StartingModel", "starting_model"]

@@ -6,18 +6,24 @@ them from here. As float32 the result is exact: the store holds what the experts
 
 import hashlib
 import shutil
-from contextlib import nullcontext
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import broadcast_object_list, reduce
+from filelock import FileLock, Timeout
+from huggingface_hub.constants import HF_HOME
 from numpy.lib.format import open_memmap
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+from transformers.utils import logging
 
 from ..data.prepared import Split
 from ..data.streaming import PreparedRows, Stream
@@ -26,8 +32,11 @@ from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.files import new_file
 
+logger = logging.get_logger(__name__)
+
 RECORDS_A_PART = 64  # little is lost by a kill, and all processes have work
-SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the largest
+PRIOR_RECORDS = 10  # so many records' worth of the mean variance go into each feature's
+SMALLEST_DEVIATION = 0.1  # of a feature, as a share of the features' root mean square
 
 
 @dataclass(frozen=True)
@@ -44,14 +53,35 @@ class Precision:
     dtype: str = "float32"
 
 
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Whether and how features are kept; the fields of a recipe of the same names."""
+
+    feature_store: bool = True
+    feature_dtype: str = "float32"
+    feature_bf16: bool = False
+    cache_dir: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The store."""
+        return Path(self.cache_dir or Path(HF_HOME) / "enecg") / "features"
+
+    @property
+    def precision(self) -> Precision:
+        """How features are computed and kept."""
+        return Precision(self.feature_bf16, self.feature_dtype)
+
+
 def stored_features(
     model: EnECGModel, split: Split, folder: str | Path, precision: Precision = Precision(), batch_size: int = 16
 ) -> dict[str, np.ndarray]:
     """Return every expert's pooled features of a split, from the store where they are there.
 
-    A file is named after all that determines it: the expert's weights and architecture, the records, the feature
-    extractor's settings and the precision. Its parts of 64 records are shared among all processes and written one
-    by one, so that after a kill those that are there are kept.
+    A file is named after all that determines it (the expert's weights and architecture, the records, the feature
+    extractor's settings, the precision) and after its content, so that a damaged one is found out. Its parts of 64
+    records are shared among all processes and written one by one, so that after a kill those that are there are kept.
+    Any number of runs may share a store: one of them computes a file, and the others wait for it.
 
     Args:
         model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
@@ -65,31 +95,99 @@ def stored_features(
     """
     features = {}
     for index, (name, expert) in enumerate(model.backbones.items()):
-        path = Path(folder) / f"{_key(expert, split, split.views.of_expert(index), precision)}.npy"
-        if not path.exists():
-            job = _Job(expert, split, split.views.of_expert(index), precision, batch_size)
-            _compute_parts(job, name, path.with_suffix(""))
-            if PartialState().is_main_process:
-                _join_parts(path, (len(split), expert.config.feature_size), precision.dtype)
-        PartialState().wait_for_everyone()
-        features[name] = np.load(path, mmap_mode="r")
+        job = _Job(expert, split, split.views.of_expert(index), precision, batch_size)
+        features[name] = _stored(job, name, Path(folder) / job.key)
     return features
 
 
+def _stored(job: "_Job", name: str, place: Path) -> np.ndarray:
+    """Return the features of a job, from the store, or computed into it by all processes at once."""
+    found = _shared(lambda: _find(job, place))
+    if found is None:
+        with _alone(place):
+            found = _shared(lambda: _find(job, place))  # another run may have been faster
+            if found is None:
+                parts = _compute_parts(job, name, place)
+                found = _shared(lambda: _join_parts(job, place, parts))
+    return np.load(place.with_name(str(found)), mmap_mode="r")
+
+
+def _shared(function: Callable[[], str | None]) -> str | None:
+    """Return in all processes what a function gives in the main one."""
+    state = PartialState()
+    result: list[str | None] = [function() if state.is_main_process else None]
+    if state.num_processes > 1:
+        broadcast_object_list(result)
+    return result[0]
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold a file's lock for the processes of this run; another run that holds it is waited for."""
+    if not PartialState().is_main_process:
+        yield
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("Another run computes the same features; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+        Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _find(job: "_Job", place: Path) -> str | None:
+    """Return the name of a job's file if the store has it, whole; a damaged one is removed."""
+    for path in place.parent.glob(f"{place.name}.*.npy"):
+        try:
+            features = np.load(path, mmap_mode="r")
+            if features.shape == job.shape and path.name == _name(place, zlib.crc32(features)):
+                return path.name
+        except (OSError, ValueError):
+            pass  # cut short
+        logger.warning("The stored features in %s are damaged; they are computed anew.", path)
+        path.unlink()
+    return None
+
+
+def _name(place: Path, checksum: int) -> str:
+    return f"{place.name}.{checksum:08x}.npy"
+
+
 def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation over the records, 1 for a feature that hardly varies; each `(feature_size,)`.
+    """Return mean and standard deviation over the records as `statistics_of` gives them.
 
     Args:
         features (`np.ndarray` of shape `(num_records, feature_size)`): Of one expert.
     """
     values = features.astype(np.float64)
-    return statistics_of(values.mean(axis=0), values.std(axis=0))
+    return statistics_of(values.mean(axis=0), values.var(axis=0), len(values))
 
 
-def statistics_of(mean: np.ndarray, deviation: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return features' mean and standard deviation as a model takes them, 1 for one that hardly varies."""
-    deviation = deviation.copy()
-    deviation[deviation < SMALLEST_DEVIATION * max(deviation.max(), np.abs(mean).max())] = 1.0
+def statistics_of(mean: np.ndarray, variance: np.ndarray, num_records: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and the deviation by which a model standardises an expert's features.
+
+    A feature that hardly varies would be blown up, and with it every step of a training that moves it. So each
+    variance is shrunk towards the mean of all, the more the fewer the records, as if ten further records had that;
+    and no deviation is below a tenth of the features' root mean square.
+
+    Args:
+        mean (`np.ndarray` of shape `(feature_size,)`): Over the records.
+        variance (`np.ndarray` of shape `(feature_size,)`): Over the records.
+        num_records (`int`): Their number.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: Each of shape `(feature_size,)`; the deviation is 1 where all is 0.
+    """
+    shrunk = (num_records * variance + PRIOR_RECORDS * variance.mean()) / (num_records + PRIOR_RECORDS)
+    scale = np.sqrt((mean**2 + variance).mean())
+    deviation = np.maximum(np.sqrt(shrunk), SMALLEST_DEVIATION * scale)
+    deviation[deviation == 0] = 1.0
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
@@ -115,13 +213,9 @@ def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -
     model.train(was_training)
     totals = {name: reduce(each.to(device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
     return {
-        name: statistics_of(mean, np.sqrt(np.maximum(square - mean**2, 0))) for name, (mean, square) in totals.items()
+        name: statistics_of(mean, np.maximum(square - mean**2, 0), len(stream))
+        for name, (mean, square) in totals.items()
     }
-
-
-def _key(expert: ECGBackboneModel, split: Split, input_name: str, precision: Precision) -> str:
-    parts = (expert.config.to_json_string(), weights_digest(expert), split.inputs[input_name]._fingerprint, precision)
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -133,6 +227,18 @@ class _Job:
     input_name: str
     precision: Precision
     batch_size: int
+
+    @cached_property
+    def key(self) -> str:
+        """What names a job's file: all that determines its content."""
+        records = self.split.inputs[self.input_name]._fingerprint
+        parts = (self.expert.config.to_json_string(), weights_digest(self.expert), records, self.precision)
+        return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the features."""
+        return len(self.split), self.expert.config.feature_size
 
     @torch.inference_mode()
     def compute(self, rows: range, progress: tqdm) -> np.ndarray:
@@ -155,15 +261,18 @@ class _Job:
         return features.astype(self.precision.dtype)
 
 
-def _compute_parts(job: _Job, name: str, folder: Path) -> None:
-    """Write this process's share of the parts that are not there yet, then wait for the other processes'."""
+def _compute_parts(job: _Job, name: str, folder: Path) -> dict[Path, range]:
+    """Write this process's share of the parts that are not there yet; return all, once all processes are done."""
     state, num_records = PartialState(), len(job.split)
-    starts = range(0, num_records, RECORDS_A_PART)[state.process_index :: state.num_processes]
-    parts = {folder / f"{start:010d}.npy": range(start, min(start + RECORDS_A_PART, num_records)) for start in starts}
-    missing = {path: rows for path, rows in parts.items() if not path.exists()}
+    parts = {
+        folder / f"{start:010d}.npy": range(start, min(start + RECORDS_A_PART, num_records))
+        for start in range(0, num_records, RECORDS_A_PART)
+    }
+    own = dict(list(parts.items())[state.process_index :: state.num_processes])
+    missing = {path: rows for path, rows in own.items() if not _is_part(job, path, rows)}
     with tqdm(
-        total=sum(map(len, parts.values())),
-        initial=sum(len(rows) for path, rows in parts.items() if path not in missing),
+        total=sum(map(len, own.values())),
+        initial=sum(len(rows) for path, rows in own.items() if path not in missing),
         desc=f"Features of {name}" + (f" (1 of {state.num_processes})" if state.num_processes > 1 else ""),
         unit="record",
         disable=not state.is_main_process,
@@ -172,18 +281,30 @@ def _compute_parts(job: _Job, name: str, folder: Path) -> None:
             with new_file(path) as aside:
                 np.save(aside, job.compute(rows, progress))
     state.wait_for_everyone()
+    return parts
 
 
-def _join_parts(path: Path, shape: tuple[int, int], dtype: str) -> None:
-    parts = sorted(path.with_suffix("").glob("[0-9]*.npy"))
-    with new_file(path) as aside:
-        joined = open_memmap(aside, mode="w+", dtype=dtype, shape=shape)
-        for part in parts:
-            values = np.load(part)
-            start = int(part.stem)
-            joined[start : start + len(values)] = values
+def _is_part(job: _Job, path: Path, rows: range) -> bool:
+    """Whether a part that an earlier run left is there to its end."""
+    try:
+        return np.load(path, mmap_mode="r").shape == (len(rows), job.shape[1])
+    except (OSError, ValueError):
+        return False
+
+
+def _join_parts(job: _Job, place: Path, parts: Mapping[Path, range]) -> str:
+    """Write the whole file, remove its parts, and return its name."""
+    checksum = 0
+    for path in parts:
+        checksum = zlib.crc32(np.load(path), checksum)
+    target = place.with_name(_name(place, checksum))
+    with new_file(target) as aside:
+        joined = open_memmap(aside, mode="w+", dtype=job.precision.dtype, shape=job.shape)
+        for path, rows in parts.items():
+            joined[rows.start : rows.stop] = np.load(path)
         joined.flush()
-    shutil.rmtree(path.with_suffix(""))
+    shutil.rmtree(place)
+    return target.name
 
 
 def _moved(values: Any, device: torch.device) -> Any:

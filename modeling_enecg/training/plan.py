@@ -21,8 +21,9 @@ from transformers.utils import logging
 from ..data.simulator.ptbxl_layout import simulate_ptbxl
 from ..runs.run import Run
 from .cost import CostMeter
-from .recipe import STAGES, Recipe
+from .recipe import Recipe
 from .run import run_recipe
+from .stages import STAGES
 
 PTBXL_RECORDS = 21_799  # of version 1.0.3
 PTBXL_TRAIN_RECORDS, PTBXL_VALIDATION_RECORDS = 17_418, 2_183  # its folds 1 to 8, and 9
@@ -81,7 +82,8 @@ def plan_recipe(recipe: Recipe) -> Plan:
     """Measure a recipe by two short runs of three epochs a stage, each in a process of its own, and scale up.
 
     Args:
-        recipe (`Recipe`): Its tasks are of PTB-XL; its data are not read.
+        recipe (`Recipe`): Its tasks are of PTB-XL; its data are not read. Of a cross-validated one a single training
+            is measured.
 
     Raises:
         RecipeError: if the recipe cannot be followed.
@@ -125,7 +127,7 @@ def _other_seconds(run: dict[str, Any]) -> float:
 
 
 def _setting(recipe: Recipe, stage: str, name: str) -> Any:
-    return recipe.stages[stage].get(name, getattr(STAGES[stage], name))
+    return recipe.stages[stage].get(name, getattr(STAGES[stage].arguments, name))
 
 
 def _scaled(small: float, large: float, small_size: float, large_size: float, size: float) -> float:
@@ -156,6 +158,8 @@ def _short_run(recipe: Recipe, folder: Path, num_records: int, batch_size: int) 
         train_fraction=1.0,
         streaming=False,
         lead_sets=[],
+        folds=None,
+        repeats=1,
     )
     simulate_ptbxl(folder / "data", num_records)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

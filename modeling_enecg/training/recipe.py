@@ -2,11 +2,12 @@
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ..configuration_enecg import EnECGConfig
+from ..data.sources import DatasetOptions
 from ..leads import LEAD_SETS
 from ..settings import (
     SettingsError,
@@ -20,22 +21,12 @@ from ..settings import (
     read_settings,
     suggest,
 )
-from .arguments import (
-    FineTuningArguments,
-    LinearProbingArguments,
-    LoraHeadArguments,
-    PostTrainingArguments,
-    StageArguments,
-)
+from .limits import COUNT, FOLDS, INNER_SHARE, SEED, SHARE, check_numbers
+from .stages import STAGES
 
 RecipeError = SettingsError
 
-STAGES: dict[str, type[StageArguments]] = {
-    "linear_probing": LinearProbingArguments,
-    "lora_heads": LoraHeadArguments,
-    "fine_tuning": FineTuningArguments,
-    "post_training": PostTrainingArguments,
-}
+T = TypeVar("T")
 
 # Set by the run itself, from the recipe's own fields.
 _RESERVED = {
@@ -48,6 +39,7 @@ _RESERVED = {
     "remove_unused_columns",
     "label_names",
     "restore_callback_states_from_checkpoint",
+    "last_epoch",
 }
 
 
@@ -94,13 +86,16 @@ class Recipe:
         metadata={"help": "Read the training fold from its Parquet files in every epoch."},
     )
     shuffle_buffer: int = field(
-        default=1000, metadata={"help": "Records that a reading process shuffles a stream by."}
+        default=1000, metadata={"help": "Records that a reading process shuffles a stream by.", "range": COUNT}
     )
     on_error: str = field(default="raise", metadata={"help": "What to do with a bad record: raise or skip."})
     train_fraction: float = field(
-        default=1.0, metadata={"help": "Share of the training records; smaller shares are parts of larger ones."}
+        default=1.0,
+        metadata={"help": "Share of the training records; smaller shares are parts of larger ones.", "range": SHARE},
     )
-    subset_seed: int = field(default=0, metadata={"help": "Seed of that share, and of permuted labels."})
+    subset_seed: int = field(
+        default=0, metadata={"help": "Seed of that share, and of permuted labels.", "range": SEED}
+    )
     permute_labels: bool = field(
         default=False, metadata={"help": "A control: train on labels of other records, which must end in chance."}
     )
@@ -125,13 +120,27 @@ class Recipe:
     lead_sets: list[str] = field(
         default_factory=list, metadata={"help": f"Score the test fold also on {', '.join(LEAD_SETS)}."}
     )
-    num_resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples of the intervals."})
-    confidence: float = field(default=0.95, metadata={"help": "Confidence of the intervals."})
-    seed: int = field(default=42, metadata={"help": "Seed of weights, order, dropout and stochastic depth."})
-    num_processes: int | None = field(
-        default=None, metadata={"help": "Refuse to run with another number of processes than this."}
+    folds: int | None = field(
+        default=None,
+        metadata={
+            "help": "Cross-validate on the records of training and validation, divided into so many folds by patient.",
+            "range": FOLDS,
+        },
     )
-    num_proc: int | None = field(default=None, metadata={"help": "Processes that read and prepare the records."})
+    repeats: int = field(default=1, metadata={"help": "How often folds are drawn anew.", "range": COUNT})
+    num_resamples: int = field(
+        default=1000, metadata={"help": "Bootstrap resamples of the intervals.", "range": COUNT}
+    )
+    confidence: float = field(default=0.95, metadata={"help": "Confidence of the intervals.", "range": INNER_SHARE})
+    seed: int = field(
+        default=42, metadata={"help": "Seed of weights, order, dropout and stochastic depth.", "range": SEED}
+    )
+    num_processes: int | None = field(
+        default=None, metadata={"help": "Refuse to run with another number of processes than this.", "range": COUNT}
+    )
+    num_proc: int | None = field(
+        default=None, metadata={"help": "Processes that read and prepare the records.", "range": COUNT}
+    )
     cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data and features are kept."})
 
     def __post_init__(self) -> None:
@@ -140,14 +149,17 @@ class Recipe:
         check_choice("class_weights", self.class_weights, ("none", "balanced"))
         check_choice("feature_dtype", self.feature_dtype, ("float32", "float16"))
         check_choice("save_experts", self.save_experts, ("value", "reference"))
-        if self.shuffle_buffer < 1:
-            raise RecipeError(f"shuffle_buffer: expected a positive number, got {self.shuffle_buffer!r}.")
+        check_numbers({item.name: getattr(self, item.name) for item in fields(self)}, Recipe)
         for name in self.lead_sets:
             check_choice("lead_sets", name, tuple(LEAD_SETS))
-        if not 0 < self.train_fraction <= 1:
-            raise RecipeError(f"train_fraction: expected a share above 0 and up to 1, got {self.train_fraction}.")
         if self.streaming and (self.train_fraction < 1 or self.permute_labels):
             raise RecipeError("streaming: takes the whole training fold; leave train_fraction and permute_labels out.")
+        if self.folds is None and self.repeats > 1:
+            raise RecipeError("repeats: there is nothing to repeat without folds.")
+        if self.folds is not None and (self.streaming or self.train_fraction < 1):
+            raise RecipeError(
+                "folds: takes all records, held in memory's reach; leave streaming and train_fraction out."
+            )
         for task, weight in self.loss_weights.items():
             check_choice("loss_weights", task, self.tasks)
             if not fits(weight, float) or weight <= 0:
@@ -160,10 +172,27 @@ class Recipe:
         self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
         for name, settings in self.stages.items():
             check_choice("stages", name, tuple(STAGES))
-            check_fields(settings, STAGES[name], f"stages.{name}.", _RESERVED)
+            check_fields(settings, STAGES[name].arguments, f"stages.{name}.", _RESERVED)
+            check_numbers(settings, STAGES[name].arguments, f"stages.{name}.")
         for name in ("tasks", "stages"):
             if not getattr(self, name):
                 raise RecipeError(f"{name}: at least one is needed.")
+
+    def part(self, kind: type[T]) -> T:
+        """Return the fields that a smaller dataclass has as well."""
+        return kind(**{item.name: getattr(self, item.name) for item in fields(cast(Any, kind))})
+
+    def dataset_options_in_full(self) -> DatasetOptions:
+        """Return which dataset is read, and how."""
+        return DatasetOptions(
+            self.data_dir,
+            self.sampling_rate,
+            self.on_error,
+            "rr_interval" in self.tasks,
+            self.dataset_options,
+            self.num_proc,
+            self.cache_dir,
+        )
 
     def _check_experts(self) -> None:
         self.experts = {name: expert for name, expert in self.experts.items() if expert is not None}
@@ -211,7 +240,7 @@ def _type_of(key: str) -> Any:
         case [name]:
             return typing.get_type_hints(Recipe).get(name, Any)
         case ["stages", stage, name] if stage in STAGES:
-            return typing.get_type_hints(STAGES[stage]).get(name, Any)
+            return typing.get_type_hints(STAGES[stage].arguments).get(name, Any)
         case ["experts", _, "path"]:
             return str
     return Any

@@ -1,11 +1,14 @@
-"""One thin `Trainer` subclass a way of training."""
+"""One thin `Trainer` subclass per way of training."""
 
-from collections.abc import Sequence, Sized
+import math
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from peft import PeftModel
+from accelerate.state import AcceleratorState
 from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from transformers import (
     EarlyStoppingCallback,
@@ -18,17 +21,57 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from transformers.utils import logging
 
-from ..adapters import add_lora
+from ..adapters import AdapterBase
 from ..configuration_enecg import Task
 from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.preparing import mean_over_windows
 from ..data.streaming import SetEpoch, StreamedBatches
 from ..evaluation import score_predictions
+from ..losses import task_loss
 from ..modeling_enecg import EnECGModel
-from .arguments import StageArguments, lora_settings
+from ..runs.run import Run
+from .arguments import StageArguments
 
 Records = SignalRecords | FeatureRecords
+
+logger = logging.get_logger(__name__)
+
+
+class DivergenceError(ValueError):
+    """A training whose loss or outputs are not finite any more."""
+
+
+class StopAfterEpoch(TrainerCallback):
+    """End a training with an epoch, in the middle of its schedule."""
+
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop if it was the last one."""
+        if round(state.epoch or 0) >= self.epoch:
+            control.should_training_stop = True
+
+
+@dataclass(frozen=True)
+class StagePlace:
+    """Where a stage stands in its run.
+
+    Attributes:
+        run (`Run`): The run.
+        extractor (`Any`): The model's feature extractor.
+        experts (`str`): How the model's experts can be saved before the stage, `"value"` or `"reference"`.
+        base (`AdapterBase`, *optional*): The trained model that the stage adapts, if nothing has changed it yet.
+    """
+
+    run: Run
+    extractor: Any
+    experts: str
+    base: AdapterBase | None = None
 
 
 class FindBestCheckpoint(TrainerCallback):
@@ -44,7 +87,13 @@ class FindBestCheckpoint(TrainerCallback):
 
 
 class EnECGTrainer(Trainer):
-    """Train an [`EnECGModel`]; subclasses say what is trainable.
+    """Train an [`EnECGModel`]; subclasses say what is trainable, and what else a way of training needs.
+
+    Where the validation fold gives no score, because no task has records of both kinds there, its loss picks the best
+    epoch.
+
+    Attributes:
+        falls_back_on_loss (`bool`): Whether that is so.
 
     Args:
         model ([`EnECGModel`]): The model, which is configured for this way of training.
@@ -64,11 +113,18 @@ class EnECGTrainer(Trainer):
         train_dataset: Records | StreamedBatches,
         eval_dataset: Records,
     ):
+        AcceleratorState._reset_state()  # a stage before may have had another precision
         self.configure_model(model, args)
         model.set_lead_dropout(args.lead_dropout)
+        has_scores = has_score(model.tasks.values(), eval_dataset.split.labels)
+        self.falls_back_on_loss = args.metric_for_best_model == "score" and not has_scores
+        if self.falls_back_on_loss:
+            args.metric_for_best_model, args.greater_is_better = "loss", False
         callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
         if isinstance(train_dataset, StreamedBatches):
             callbacks.append(SetEpoch(train_dataset))
+        if args.last_epoch is not None:
+            callbacks.append(StopAfterEpoch(args.last_epoch))
         if args.early_stopping_patience is not None:
             callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         super().__init__(
@@ -81,17 +137,49 @@ class EnECGTrainer(Trainer):
             callbacks=callbacks,
         )
 
-    def configure_model(self, model: EnECGModel, args: Any) -> None:
-        """Set what is trainable and how it is regularised."""
-        raise NotImplementedError
+    @staticmethod
+    def check(model: EnECGModel, args: Any, is_first: bool, new_tasks: Sequence[str]) -> None:
+        """Refuse, before anything is computed, what this way of training cannot do with a model.
+
+        Args:
+            model ([`EnECGModel`]): The model, before any stage.
+            args ([`StageArguments`]): Settings of the stage.
+            is_first (`bool`): Whether no other stage comes before.
+            new_tasks (`Sequence[str]`): Tasks that a trained model lacked.
+
+        Raises:
+            ValueError: with the reason.
+        """
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
         """Whether the experts' features are the same at every step, so that they need computing only once."""
         return False
 
+    @classmethod
+    def before(cls, model: EnECGModel, place: StagePlace) -> Any:
+        """Do what must precede the configuration of the model; what it returns is given to `after`."""
+
+    def after(self, place: StagePlace, prepared: Any) -> None:
+        """Write what the stage leaves behind beside its model, in the main process."""
+
+    @staticmethod
+    def files_with_tasks(run: Run) -> list[Path]:
+        """Return the JSON files, beside the model's own, that repeat the tasks."""
+        return []
+
+    def configure_model(self, model: EnECGModel, args: Any) -> None:
+        """Set what is trainable and how it is regularised."""
+        raise NotImplementedError
+
     def restore_model(self) -> None:
         """Leave a plain model behind, once the stage is over."""
+
+    def scores_at_start(self) -> dict[str, float]:
+        """Return `score` and `loss` on the validation fold before any step; the training is the same without."""
+        scores = self.evaluate()
+        set_seed(self.args.seed)  # reading the records drew random numbers
+        return {name: scores[f"eval_{name}"] for name in ("score", "loss")}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RandomSampler:
         """Draw as many records an epoch as fill whole batches.
@@ -109,12 +197,31 @@ class EnECGTrainer(Trainer):
         return super().get_train_dataloader()
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Remember whose windows are evaluated: records are scored, not windows."""
+        """Score records, not windows, and take the loss of all at once, whatever the batches and processes."""
         self._evaluated_ids = cast(Records, dataloader.dataset).split.records["ecg_id"][:]
-        return super().evaluation_loop(dataloader, *args, **kwargs)
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        if output.metrics is not None and f"{prefix}_loss" in output.metrics:
+            output.metrics[f"{prefix}_loss"] = evaluation_loss(list(self.model.tasks.values()), output)
+        return output
 
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits = cast(tuple[Mapping[str, np.ndarray], ...], prediction.predictions)[0]
+        if not all(np.isfinite(values).all() for values in logits.values()):
+            self._stop_diverged("outputs on the validation fold are")
         return evaluation_scores(list(self.model.tasks.values()), prediction, self._evaluated_ids)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log as transformers does, and stop where the loss is not finite."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            self._stop_diverged("loss is")
+        super().log(logs, *args, **kwargs)
+
+    def _stop_diverged(self, what: str) -> None:
+        raise DivergenceError(
+            f"the training diverged in epoch {math.ceil(self.state.epoch or 0)}: the {what} not finite. Lower "
+            f"learning_rate ({self.args.learning_rate:g}), or raise warmup_steps ({self.args.warmup_steps:g})."
+        )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Make an optimizer whose learning rate decays from the heads down to the experts' first layers."""
@@ -163,31 +270,6 @@ def _is_frozen(name: str) -> bool:
     return name.startswith("experts.") and ".lora_" not in name
 
 
-class LoraHeadTrainer(LinearProbingTrainer):
-    """Train LoRA on heads and gates, as in EnECG (arXiv 2511.22935), and on the experts' attention where asked to.
-
-    Attributes:
-        adapted (`PeftModel`): The model with its adapter; afterwards the adapter is merged into the model.
-    """
-
-    adapted: PeftModel
-
-    def configure_model(self, model: EnECGModel, args: Any) -> None:
-        """Put an adapter into the model; nothing else trains."""
-        set_seed(args.seed)  # the adapter is drawn alike, whatever was drawn before
-        model.set_head_dropout(args.dropout)
-        self.adapted = add_lora(model, lora_settings(vars(args)))
-
-    @staticmethod
-    def freezes_experts(args: Any) -> bool:
-        """Return whether the adapter leaves the experts alone, and they see the same leads at every step."""
-        return not args.lora_experts and args.lead_dropout == 0
-
-    def restore_model(self) -> None:
-        """Merge the adapter into the model."""
-        self.adapted.merge_and_unload()
-
-
 class FineTuningTrainer(EnECGTrainer):
     """Train all weights; with `drop_path_rate` above 0 this is the second stage of post-training."""
 
@@ -211,6 +293,28 @@ def evaluation_scores(tasks: Sequence[Task], prediction: EvalPrediction, ids: Se
     rows, (means,) = mean_over_windows(ids, logits)
     targets = {name: each[rows] for name, each in cast(dict[str, Any], prediction.label_ids).items()}
     return score_predictions(tasks, means, targets)
+
+
+def evaluation_loss(tasks: Sequence[Task], output: EvalLoopOutput) -> float:
+    """Return the loss over all windows of an evaluation, each label counting alike."""
+    logits = cast(tuple[Mapping[str, np.ndarray], ...], output.predictions)[0]
+    labels = cast(Mapping[str, np.ndarray], output.label_ids)
+    losses = [
+        task.loss_weight * task_loss(task, torch.from_numpy(logits[task.name]), torch.from_numpy(labels[task.name]))
+        for task in tasks
+    ]
+    return float(torch.stack(losses).sum())
+
+
+def has_score(tasks: Iterable[Task], labels: Mapping[str, np.ndarray]) -> bool:
+    """Whether records tell good outputs from bad ones: of some task's output they have different targets."""
+    return any(np.ptp(known) > 0 for task in tasks for known in _known_targets(task, labels[task.name]))
+
+
+def _known_targets(task: Task, targets: np.ndarray) -> list[np.ndarray]:
+    """Return, output by output, the targets that are known, if there are any."""
+    columns = targets.reshape(len(targets), -1).T
+    return [known for column in columns if (known := column[~np.isnan(column)]).size]
 
 
 def parameter_groups(
@@ -249,18 +353,11 @@ def parameter_groups(
     ]
 
 
-TRAINERS: dict[str, type[EnECGTrainer]] = {
-    "linear_probing": LinearProbingTrainer,
-    "lora_heads": LoraHeadTrainer,
-    "fine_tuning": FineTuningTrainer,
-    "post_training": FineTuningTrainer,
-}
-
 __all__ = [
-    "TRAINERS",
+    "DivergenceError",
     "EnECGTrainer",
     "FineTuningTrainer",
     "LinearProbingTrainer",
-    "LoraHeadTrainer",
+    "StagePlace",
     "parameter_groups",
 ]

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModel
 
 from modeling_enecg import ECGFounderModel
-from tests.training_helpers import tiny_ecgfounder
+from tests.helpers.training import tiny_ecgfounder
 
 HYPERPARAMETERS = {
     "in_channels": 12,

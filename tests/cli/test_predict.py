@@ -16,7 +16,7 @@ from modeling_enecg import ECGFeatureExtractor, EnECGModel, Task
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.training_helpers import tiny_ecgfounder
+from tests.helpers.training import tiny_ecgfounder
 
 FINDINGS = list(TASK_LABELS["superdiagnostic"])
 COMMAND = Path(sys.executable).with_name("enecg")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from modeling_enecg.runs.shipped import find_recipe, shipped_recipes
-from tests.training_helpers import recipe_fields, train, write_recipe
+from tests.helpers.training import recipe_fields, train, write_recipe
 
 
 @pytest.fixture

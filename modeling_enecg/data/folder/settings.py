@@ -35,8 +35,9 @@ class FolderSettings:
         file (`str`): The YAML file's name.
         table (`str`): The CSV file.
         record (`str`): The column with each record's path.
-        labels (`dict[str, str | list[str] | None]`, *optional*): By task: its column's type, of `LABEL_TYPES`, None where it is to
-            be inferred; or a list of columns that hold 0 or 1. Without labels the records can be predicted only.
+        labels (`dict[str, str | list[str] | None]`, *optional*): By task: its column's type, of `LABEL_TYPES`, None
+            where it is to be inferred; or a list of columns that hold 0 or 1. Without labels the records can be
+            predicted only.
         patient (`str`, *optional*): The column with each record's patient; without it, each record is a patient's only
             one.
         fold (`str`, *optional*): The column with each record's fold, 1 to 10, or split; without it, a hash of the

@@ -1,0 +1,132 @@
+"""`enecg evaluate`: a saved model on labelled records of any dataset."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modeling_enecg import EnECGModel
+from modeling_enecg.cli import main
+from tests.ecg_folder import write_folder
+from tests.helpers.reports import simulated_records, train_run
+from tests.helpers.training import near, read_json
+
+pytestmark = pytest.mark.xdist_group("external_evaluation")  # its run is shared
+
+LABELS = ["CD", "HYP", "MI", "NORM", "STTC"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a finished run, not to be changed."""
+    folder = tmp_path_factory.mktemp("runs")
+    return train_run(simulated_records(folder), folder / "trained")
+
+
+def evaluate(model, dataset, output, *options):
+    main(["evaluate", *map(str, (model, "--dataset", dataset, "--output", output, *options))])
+    return pd.read_parquet(output / "predictions.parquet")
+
+
+def scores(output, task):
+    (run,) = read_json(output / "report" / "report.json")["runs"].values()
+    return run["tasks"][task]
+
+
+def own_records(folder, **columns):
+    """40 records of noise in a folder with a table: half of them for validation, half for the test."""
+    rows = [
+        {"file": f"ecg/{index:02d}", "patient": f"p{index}", "fold": ("validation", "test")[index % 2]}
+        | {name: values[index % len(values)] for name, values in columns.items()}
+        for index in range(40)
+    ]
+    return write_folder(folder, rows, labels=list(columns))
+
+
+def test_on_the_runs_own_test_fold_its_scores_come_again(run, tmp_path):
+    data_dir, options = run.parents[1] / "ptbxl", ("--sampling_rate", "100", "--cache_dir", run.parents[1] / "cache")
+    found = evaluate(run, data_dir, tmp_path / "out", *options)
+    trained = pd.read_parquet(run / "predictions.parquet")
+    # The run leaves out records without any label; an evaluation does not.
+    found = trained[["ecg_id", "split"]].merge(found, on=["ecg_id", "split"])
+    columns = [column for column in trained if column.endswith((".target", ".predicted"))]
+    pd.testing.assert_frame_equal(found[columns], trained[columns], atol=1e-4, check_dtype=False)
+    own = read_json(run / "metrics.json")["test"]
+    for task, metric in (("superdiagnostic", "macro_auroc"), ("sex", "macro_auroc"), ("age", "mae")):
+        ours = scores(tmp_path / "out", task)["scores"]
+        assert ours[metric]["point"] == near(own[task][metric]["point"], rel=1e-4)
+    assert (
+        scores(tmp_path / "out", "superdiagnostic")["decisions"]["per_label"]["MI"]["threshold"]
+        == (read_json(run / "config.json")["tasks"][0]["thresholds"][LABELS.index("MI")])
+    )
+
+
+def test_labels_are_matched_by_name_and_not_by_order(run, tmp_path):
+    """The dataset sorts its labels, lacks some of the model's, and has one more."""
+    data_dir = own_records(
+        tmp_path / "own", superdiagnostic=["STTC;CD", "zzz", "none", "CD"], sex=["female", "male", "other", ""]
+    )
+    found = evaluate(run, data_dir, tmp_path / "out", "--split", "test", "--split", "validation")
+    assert set(found["split"]) == {"test"}
+    assert read_json(tmp_path / "out/run_info.json")["dataset"]["tested"] == ["test", "validation"]
+    assert len(found) == 40
+    number = found["ecg_id"].str[-2:].astype(int)
+    assert [column for column in found if column.startswith("superdiagnostic.") and column.endswith(".target")] == [
+        f"superdiagnostic.{label}.target" for label in LABELS if label in ("CD", "STTC")
+    ]
+    for label, expected in {"CD": number % 4 % 3 == 0, "STTC": number % 4 == 0}.items():
+        assert found[f"superdiagnostic.{label}.target"].tolist() == expected.astype(float).tolist()
+    order = next(task for task in read_json(run / "config.json")["tasks"] if task["name"] == "sex")["labels"]
+    expected = [
+        order.index(name) if name in order else np.nan for name in np.array(["female", "male", "", ""])[number % 4]
+    ]
+    np.testing.assert_array_equal(found["sex.target"], expected)
+    assert [task["name"] for task in read_json(tmp_path / "out/config.json")["tasks"]] == ["superdiagnostic", "sex"]
+
+
+def test_without_validation_records_nothing_is_calibrated_and_thresholds_are_the_models(run, tmp_path):
+    data_dir = own_records(tmp_path / "own", superdiagnostic=["CD;HYP", "MI;NORM", "none"])
+    evaluate(run, data_dir, tmp_path / "out", "--split", "test", "--split", "validation")
+    found = scores(tmp_path / "out", "superdiagnostic")
+    own = next(task for task in read_json(run / "config.json")["tasks"] if task["name"] == "superdiagnostic")
+    assert found["conformal"] is None
+    assert found["calibration"]["is_own"]
+    assert found["calibration"]["method"] == own["calibration"]["method"]
+    for label, row in found["decisions"]["per_label"].items():
+        assert row["threshold"] == own["thresholds"][LABELS.index(label)]
+    text = (tmp_path / "out/report/report.md").read_text()
+    assert "There are no validation records here: thresholds" in text
+    assert "Thresholds are the model's own, as there are no validation records to choose others by." in text
+    assert "the model's own, which its training chose on its validation records" in text
+    for claim in ("validation fold", "test fold", "of other folds", "fitted on validation records"):
+        assert claim not in text
+
+
+def test_evaluations_compare_like_runs(run, tmp_path, capsys):
+    other = tmp_path / "other"
+    model = EnECGModel.from_pretrained(run)
+    for parameter in model.parameters():
+        parameter.data *= 0.9
+    model.save_pretrained(other)
+    (other / "preprocessor_config.json").write_bytes((run / "preprocessor_config.json").read_bytes())
+    data_dir = own_records(tmp_path / "own", superdiagnostic=["CD;HYP", "MI;NORM", "none"])
+    for name, folder in (("a", run), ("b", other)):
+        evaluate(folder, data_dir, tmp_path / name)
+    main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--num_resamples", "20"])
+    assert "| superdiagnostic | macro AUROC |" in capsys.readouterr().out
+
+
+def test_a_mistake_is_refused_in_one_line(fail, run, tmp_path):
+    none = own_records(tmp_path / "none", weather=["wet", "dry"])
+    assert "has none of the model's tasks" in fail("evaluate", run, "--dataset", none, "--output", tmp_path / "a")
+    words = own_records(tmp_path / "words", age=["old", "young"])
+    line = fail("evaluate", run, "--dataset", words, "--output", tmp_path / "b")
+    assert "column 'age' is a single label classification; the model's task of that name is a regression" in line
+    others = own_records(tmp_path / "others", sex=["f", "m"])
+    line = fail("evaluate", run, "--dataset", others, "--output", tmp_path / "c")
+    assert "has the labels f, m; the model knows" in line
+    line = fail("evaluate", run, "--dataset", none, "--output", run)
+    assert "holds other files" in line
+    good = own_records(tmp_path / "good", sex=["female", "male"])
+    assert "has no split train" in fail(
+        "evaluate", run, "--dataset", good, "--output", tmp_path / "d", "--split", "train"
+    )

@@ -1,0 +1,154 @@
+"""An EnECG model in the Hugging Face stack: plain `Trainer` and peft, extractor, revisions, loading."""
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch.utils.data import default_collate
+from transformers import AutoFeatureExtractor, AutoModel, Trainer, TrainingArguments
+
+from modeling_enecg import ECGFeatureExtractor, EnECGConfig, EnECGFeatureExtractor, EnECGModel
+from modeling_enecg.adapters import new_layers
+from modeling_enecg.loading import place_and_revision
+from tests.tiny_models import RHYTHM, SEX, one_task
+
+# peft 0.21 asks for what transformers 5.23 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+
+
+@pytest.fixture
+def pair(tiny_experts):
+    """An ensemble whose experts take different inputs."""
+    torch.manual_seed(0)
+    return EnECGModel.from_experts(tiny_experts, [RHYTHM, SEX])
+
+
+@pytest.fixture
+def records(pair):
+    """Records as the model's own extractor prepares them, with labels of both tasks."""
+    extractor, generator = pair.feature_extractor(), np.random.default_rng(0)
+    prepared = [extractor(generator.normal(size=(12, 5000)), 500, return_tensors="pt") for _ in range(6)]
+    labels = {"rhythm": torch.tensor([1.0, 0.0, 1.0]), "sex": torch.tensor(1)}
+    return [{"input_values": [view[0] for view in each["input_values"]], "labels": labels} for each in prepared]
+
+
+def train(model, records, folder):
+    arguments = TrainingArguments(
+        str(folder),
+        max_steps=3,
+        per_device_train_batch_size=4,
+        per_device_eval_batch_size=4,
+        eval_strategy="steps",
+        eval_steps=3,
+        label_names=["labels"],
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+    )
+    trainer = Trainer(model, arguments, default_collate, records, records)
+    trainer.train()
+    return trainer
+
+
+def test_a_plain_trainer_trains_an_ensemble_whose_experts_take_different_inputs(pair, records, tmp_path):
+    trainer = train(pair, records, tmp_path)
+    assert np.isfinite(trainer.state.log_history[-2]["eval_loss"])
+
+
+def test_plain_peft_adapts_heads_and_keeps_final_layers_whole(pair, records, tmp_path):
+    hidden, final = new_layers(pair)
+    adapted = get_peft_model(pair, LoraConfig(target_modules=hidden, modules_to_save=final))
+    before = {name: each.clone() for name, each in adapted.named_parameters()}
+    train(adapted, records, tmp_path)
+    changed = {name for name, each in adapted.named_parameters() if not torch.equal(each, before[name])}
+    assert changed
+    assert all(".lora_" in name or ".modules_to_save." in name for name in changed)
+
+
+@pytest.mark.parametrize("field", [{"num_labels": 7}, {"id2label": {0: "AFIB"}}, {"problem_type": "regression"}])
+def test_labels_past_the_tasks_are_refused(pair, tmp_path, field):
+    with pytest.raises(ValueError, match=f"{next(iter(field))}.*tasks"):
+        EnECGConfig(experts=pair.config.experts, tasks=pair.config.tasks, **field)
+    pair.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"{next(iter(field))}.*tasks"):
+        AutoModel.from_pretrained(tmp_path, **field)
+
+
+# The feature extractor
+
+
+def test_a_saved_model_has_the_extractor_that_fits_it(pair, tmp_path):
+    pair.save_pretrained(tmp_path)
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert isinstance(extractor, EnECGFeatureExtractor)
+    assert list(extractor.experts) == list(pair.experts)
+    assert extractor.to_dict() == AutoModel.from_pretrained(tmp_path).feature_extractor().to_dict()
+
+
+def test_experts_of_the_same_input_share_one_extractor_and_a_gate_on_the_signal_has_its_own(tiny_experts):
+    assert isinstance(one_task(tiny_experts, RHYTHM).feature_extractor(), ECGFeatureExtractor)
+    gated = EnECGModel.from_experts(tiny_experts, [RHYTHM], gate="encoder")
+    assert gated.feature_extractor().gate == gated.config.gate_extractor_settings()
+
+
+def test_an_extractor_that_was_saved_with_an_expert_or_a_model_stays_its_own(tiny_experts, tmp_path):
+    settings = tiny_experts["ecgfounder"].config.feature_extractor_settings() | {"sampling_rate": 250}
+    tiny_experts["ecgfounder"].save_pretrained(tmp_path / "expert")
+    ECGFeatureExtractor(**settings).save_pretrained(tmp_path / "expert")
+    model = EnECGModel.from_experts({"founder": tmp_path / "expert"}, [RHYTHM])
+    model.save_pretrained(tmp_path / "model")
+    loaded = EnECGModel.from_pretrained(tmp_path / "model")
+    loaded.save_pretrained(tmp_path / "again")
+    for each in (model.feature_extractor(), AutoFeatureExtractor.from_pretrained(tmp_path / "again")):
+        assert each.sampling_rate == 250
+
+
+def test_a_damaged_extractor_is_named(pair, tmp_path):
+    pair.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"feature_extractor_type": "Other"}')
+    with pytest.raises(ValueError, match=r"preprocessor_config.json in .* describes a 'Other'"):
+        EnECGModel.from_pretrained(tmp_path).feature_extractor()
+
+
+# Places and strict loading
+
+
+@pytest.mark.parametrize(
+    ("place", "revision", "wanted"),
+    [
+        ("org/name", None, ("org/name", None)),
+        ("org/name@v1.0", None, ("org/name", "v1.0")),
+        ("org/name@refs/pr/3", None, ("org/name", "refs/pr/3")),
+        ("org/name", "main", ("org/name", "main")),
+        ("org/name@main", "main", ("org/name", "main")),
+        ("runs/a/b@c", None, ("runs/a/b@c", None)),
+    ],
+)
+def test_a_hub_id_may_end_in_its_revision(place, revision, wanted):
+    assert place_and_revision(place, revision) == wanted
+
+
+def test_a_folder_with_an_at_sign_is_a_folder_and_two_revisions_are_refused(tiny_experts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_experts["ecgfounder"].save_pretrained("expert@home")
+    assert EnECGModel.from_experts({"founder": "expert@home"}, [RHYTHM])
+    with pytest.raises(ValueError, match="must name one revision after its @; got main, too"):
+        place_and_revision("org/name@v1", "main")
+    with pytest.raises(ValueError, match="must name one revision"):
+        place_and_revision("org/name@")
+
+
+def test_other_shapes_are_forgiven_on_request_and_nothing_else(pair, tmp_path):
+    pair.save_pretrained(tmp_path)
+    config = AutoModel.from_pretrained(tmp_path).config
+    config.tasks = [{**RHYTHM, "labels": ["A", "B"]}, SEX]
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        EnECGModel.from_pretrained(tmp_path, config=config)
+    loaded = EnECGModel.from_pretrained(tmp_path, config=config, ignore_mismatched_sizes=True)
+    assert loaded.heads["rhythm"]["stmem"].layers[-1].out_features == 2
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["experts.stmem.norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"missing keys: experts\.stmem\.norm\.weight"):
+        EnECGModel.from_pretrained(tmp_path, config=config, ignore_mismatched_sizes=True)
