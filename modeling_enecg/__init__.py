@@ -5,6 +5,7 @@ pipeline. What is saved takes the code along, so that `trust_remote_code=True` l
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,4 @@ else:
     def __getattr__(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        from . import auto
-
-        return getattr(auto, name)
+        return getattr(import_module(".auto", __name__), name)  # `from . import auto` would ask this function for it

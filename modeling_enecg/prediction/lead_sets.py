@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..configuration_enecg import Task
+from ..evaluation.metrics import main_metric, metric_title
 from ..leads import LEAD_SETS
 from ..leads import missing_leads as leads_missing_of
 from ..runs.run import ALL_LEADS
 
 
 def worth_on_leads(task: Task, missing_leads: Sequence[str]) -> str:
-    """Return the scores of a task on a recording's leads, in words; an empty text where no lead is missing.
+    """Return the main score of a task on a recording's leads, in words; an empty text where no lead is missing.
 
     Args:
         task (`Task`): The task, with the scores that its run measured.
@@ -21,10 +22,10 @@ def worth_on_leads(task: Task, missing_leads: Sequence[str]) -> str:
         return ""
     measured = task.measured or {}
     lead_set = _lead_set_without(missing_leads)
-    whole = f"; on {ALL_LEADS}: {_words(measured[ALL_LEADS])}" if ALL_LEADS in measured else ""
+    whole = f"; on {ALL_LEADS}: {_words(task, measured[ALL_LEADS])}" if ALL_LEADS in measured else ""
     if lead_set not in measured:
         return f"never measured on these leads{whole}"
-    return f"measured on {lead_set}: {_words(measured[lead_set])}{whole}"
+    return f"measured on {lead_set}: {_words(task, measured[lead_set])}{whole}"
 
 
 def _lead_set_without(missing: Sequence[str]) -> str | None:
@@ -35,8 +36,9 @@ def _lead_set_without(missing: Sequence[str]) -> str | None:
     return None
 
 
-def _words(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{metric} {score:.3f}" for metric, score in scores.items())
+def _words(task: Task, scores: Mapping[str, float]) -> str:
+    metric = main_metric(task)
+    return f"{metric_title(metric)} {scores[metric]:.3f}" if metric in scores else f"no {metric_title(metric)}"
 
 
 __all__ = ["worth_on_leads"]
