@@ -293,7 +293,7 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         for task in tasks:
             if task["name"] in source.like:
                 base.add_task(task, like=source.like[task["name"]])
-            decided = ("calibration", "thresholds", "conformal", "measured")
+            decided = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
             base.update_task(task["name"], **{field: task.get(field) for field in decided})
     own = {task["name"] for _source, tasks in contents.values() for task in tasks}
     if any(_changes_experts(folder) for folder in folders.values()):

@@ -65,6 +65,11 @@ class Source:
     files: Mapping[str, list[str]]
     options: DatasetOptions
 
+    @property
+    def chosen_rate(self) -> int | None:
+        """The rate (Hz) at which it is read, where it has several; None where each record says its own."""
+        return None if "sampling_rate" in self.features else self.options.sampling_rate
+
 
 def find_source(options: DatasetOptions) -> Source:
     """Tell by what lies at `data_dir` which dataset it is.

@@ -127,6 +127,8 @@ def new_training(
     training = Training(run, start, data, arguments, recipe.part(FeatureSettings), recipe.save_experts)
     training.check()
     fit_tasks(start.model, data.labels["train"], recipe.loss_weights, recipe.class_weights, start.trained_tasks)
+    for task in list(start.model.tasks):
+        start.model.update_task(task, trained_sampling_rate=data.source.chosen_rate)
     if recipe.standardize_features and start.base is None:
         training.fit_features()
     return training
