@@ -89,7 +89,7 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_install_it(monkeypat
     monkeypatch.setitem(sys.modules, "pydicom", None)
     monkeypatch.setattr("modeling_enecg.cli.experts.run", _need_pydicom)
     assert fail("experts") == (
-        "enecg experts: Reading this file needs the package pydicom: pip install 'enecg[formats]'."
+        "enecg experts: Reading this file needs the package pydicom: pip install pydicom."
     )
 
 
