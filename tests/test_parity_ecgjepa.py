@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from modeling_enecg.training.data import Views
+from modeling_enecg.data.prepared import Views
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor
 
