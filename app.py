@@ -35,12 +35,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modeling_enecg import Task
 from modeling_enecg.data.ptbxl.labels import describe
 from modeling_enecg.data.simulator.ecg import SAMPLING_RATE, simulate_record
+from modeling_enecg.evaluation.lead_sets import worth_on_leads
 from modeling_enecg.figures.paper_ecg import plot_ecg
 from modeling_enecg.findings import Findings
 from modeling_enecg.io import ECGFileError, ECGRecord, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.prediction import Predictor
-from modeling_enecg.prediction.lead_sets import worth_on_leads
 
 logger = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ pipeline. What is saved takes the code along, so that `trust_remote_code=True` l
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def _is_own_command() -> bool:
     return as_module or Path(sys.argv[0]).name in ("enecg", "enecg.exe")
 
 
-if TYPE_CHECKING or not _is_own_command():
+if TYPE_CHECKING or not (_is_own_command() or find_spec("torch") is None):  # ONNX files do without torch
     from .auto import *  # noqa: F403
 else:
 

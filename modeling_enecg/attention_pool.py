@@ -57,7 +57,7 @@ class AttentionPool(nn.Module):
         """
         if token_mask is not None:
             tokens = tokens.masked_fill(~token_mask[..., None], 0)
-        query = self._heads(self.query_projection(self.query).expand(len(tokens), 1, -1))
+        query = self._heads(self.query_projection(self.query).expand(tokens.shape[0], 1, -1))
         key, value = self._heads(self.key_projection(tokens)), self._heads(self.value_projection(tokens))
         is_key = None if token_mask is None else token_mask[:, None, None]
         pooled = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=is_key)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 
 from .signal_quality import SignalQuality
 
@@ -12,7 +12,7 @@ NOTE_BYTES = 8192
 
 
 class Findings(dict[str, list[dict[str, Any]]]):
-    """By task a list, as `probabilities.findings` gives it; empty lists where the recording is unusable.
+    """By task a list, as `decisions.findings` gives it; empty lists where the recording is unusable.
 
     Attributes:
         quality ([`SignalQuality`]): The verdict on the recording, with its reasons.
@@ -54,29 +54,34 @@ class Findings(dict[str, list[dict[str, Any]]]):
         }
 
 
+def leading_findings(found: Findings, limit: int = 6) -> list[tuple[str, float]]:
+    """Return the labels that are present in any classification task and the most probable others, highest first."""
+    labels = {each["label"]: each for task in found.values() for each in task if "score" in each}
+    ranked = sorted(labels.values(), key=lambda each: (not each["present"], -each["score"]))
+    return [(each["label"], each["score"]) for each in ranked[:limit]]
+
+
 def write_note(
     quality: SignalQuality, used_leads: Sequence[str], missing_leads: Sequence[str], left_out: Mapping[str, str]
-) -> torch.Tensor:
+) -> np.ndarray:
     """Return what a pipeline has to remember of a recording while its windows go through the model.
 
-    transformers joins windows of several recordings to a batch and takes it apart again, which only tensors survive.
+    transformers joins windows of several recordings to a batch and takes it apart again, which only numbers survive.
 
     Returns:
-        `torch.ByteTensor` of shape `(1, NOTE_BYTES)`: JSON, filled up with zeros.
+        `np.ndarray` of shape `(1, NOTE_BYTES)`: bytes of JSON, filled up with zeros.
     """
     text = json.dumps([vars(quality), list(used_leads), list(missing_leads), dict(left_out)]).encode()
     if len(text) > NOTE_BYTES:  # very many other channels: their number has to do
         others = {f"{len(left_out)} channels": "no standard leads"}
         text = json.dumps([vars(quality), list(used_leads), list(missing_leads), others]).encode()
-    note = torch.zeros(1, NOTE_BYTES, dtype=torch.uint8)
-    note[0, : len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    return note
+    return np.frombuffer(text.ljust(NOTE_BYTES, b"\0"), dtype=np.uint8)[None].copy()
 
 
-def read_note(note: torch.Tensor) -> tuple[SignalQuality, list[str], list[str], dict[str, str]]:
+def read_note(note: np.ndarray) -> tuple[SignalQuality, list[str], list[str], dict[str, str]]:
     """Return what `write_note` was given."""
-    quality, used_leads, missing_leads, left_out = json.loads(bytes(note.flatten().tolist()).rstrip(b"\0"))
+    quality, used_leads, missing_leads, left_out = json.loads(note.tobytes().rstrip(b"\0"))
     return SignalQuality(**quality), used_leads, missing_leads, left_out
 
 
-__all__ = ["Findings", "read_note", "write_note"]
+__all__ = ["Findings", "leading_findings", "read_note", "write_note"]

@@ -12,6 +12,7 @@ import numpy as np
 
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
+ALL_LEADS = "12 leads"  # what reports call a whole recording
 # What devices with fewer electrodes record, by the name that reports use; the other limb leads of eight are derived.
 LEAD_SETS = {
     "8 leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"),

@@ -3,9 +3,7 @@
 import torch
 from torch import nn
 
-from .tasks import Task
-
-MISSING = -100
+from .tasks import MISSING, Task
 
 
 def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor, is_shared: bool = False) -> torch.Tensor:

@@ -240,7 +240,7 @@ class TempoPrompts(nn.Module):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Return `(rows, 3, prompt_length, hidden_size)` for patches `(rows, 3, num_patches, hidden_size)`."""
         token_ids = torch.tensor([self.token_ids], device=patches.device)
-        return self.projection(self.word_embeddings(token_ids)).expand(len(patches), -1, -1, -1)
+        return self.projection(self.word_embeddings(token_ids)).expand(patches.shape[0], -1, -1, -1)
 
 
 class TempoPromptPool(nn.Module):
@@ -426,7 +426,7 @@ class TempoModel(ECGBackboneModel):
                 parts are given.
         """
         input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
-        batch_size = len(input_values)
+        batch_size = input_values.shape[0]
         signal = input_values.flatten(0, 1)  # (rows, samples), a row for each lead
         is_recorded = None if input_mask is None else input_mask.repeat_interleave(self.config.num_leads, dim=0)
         given = [part for part in (trend, seasonal, residual) if part is not None]

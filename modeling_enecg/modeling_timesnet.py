@@ -153,7 +153,8 @@ class PeriodFinder(nn.Module):
             ranking = strength.mean(dim=0, keepdim=True).expand_as(strength)
         strongest = ranking.topk(self.config.top_k).indices
         weights = strength.gather(1, strongest).softmax(dim=-1)
-        return hidden_states.shape[1] // (strongest + 1), weights.to(hidden_states.dtype)
+        num_samples = torch.full_like(strongest, hidden_states.shape[1])  # ONNX divides tensors alone
+        return num_samples // (strongest + 1), weights.to(hidden_states.dtype)
 
 
 class _ImageGrid:
@@ -161,7 +162,7 @@ class _ImageGrid:
 
     def __init__(self, periods: torch.Tensor, num_samples: int, length: int):
         self.periods = periods[:, None]  # (images, 1)
-        self.ends = -(-num_samples // self.periods) * self.periods
+        self.ends = (num_samples + self.periods - 1) // self.periods * self.periods
         self.places = torch.arange(length, device=periods.device)[None]
         self.columns = self.places % self.periods
 

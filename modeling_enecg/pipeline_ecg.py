@@ -9,14 +9,10 @@ import torch
 from transformers import BatchFeature
 from transformers.pipelines.base import ChunkPipeline
 
-from .feature_extraction_ecg import check_shape
+from .decisions import findings
 from .findings import Findings, read_note, write_note
-from .io import read_ecg
-from .leads import STANDARD_LEADS, missing_leads
-from .probabilities import findings
-from .recording import ECGRecord
-from .signal_quality import UNUSABLE, assess_quality
-from .windows import usable_windows
+from .judged_recording import as_record, judge_recording
+from .leads import STANDARD_LEADS
 
 PIPELINE_TASK = "ecg-classification"
 
@@ -85,24 +81,15 @@ class ECGClassificationPipeline(ChunkPipeline):
         Raises:
             ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
         """
-        record = _as_record(recording, sampling_rate, lead_names)
-        check_shape(record.signal_mv, "The signal")
-        seconds = self.feature_extractor.window_seconds()
-        names = list(record.lead_names or self.feature_extractor.names_of_rows(len(record.signal_mv)))
-        quality = assess_quality(record.signal_mv, record.sampling_rate, names)
-        left_out = {**record.left_out, **record.damaged_leads}
-        is_scored = force or quality.verdict != UNUSABLE
-        if is_scored:
-            windows = usable_windows(record.signal_mv, record.sampling_rate, names, seconds)
-            signals, names = windows.signals, windows.lead_names or names
-            left_out = {**dict.fromkeys(windows.other_leads, "no standard lead"), **left_out}
-            note = write_note(quality, windows.used_leads, windows.missing_leads, left_out)
-        else:  # a stand-in keeps the batch whole; what the model makes of it is dropped
-            note = write_note(quality, [], missing_leads(record.signal_mv, names), left_out)
-            signals, names = [_stand_in(seconds, record.sampling_rate)], list(STANDARD_LEADS)
+        judged = judge_recording(as_record(recording, sampling_rate, lead_names), self.feature_extractor, force)
+        is_scored, rate = bool(judged.signals), judged.sampling_rate
+        signals, names = judged.signals, judged.lead_names
+        if not is_scored:  # a stand-in keeps the batch whole; what the model makes of it is dropped
+            signals, names = [_stand_in(self.feature_extractor.window_seconds(), rate)], list(STANDARD_LEADS)
+        note = write_note(judged.quality, judged.used_leads, judged.missing_leads, judged.left_out)
         for index, window in enumerate(signals):
-            inputs = self.feature_extractor(window, record.sampling_rate, names, return_tensors="pt")
-            flat = _flat(inputs) | {"note": note, "is_scored": torch.tensor([[is_scored]])}
+            inputs = self.feature_extractor(window, rate, names, return_tensors="pt")
+            flat = _flat(inputs) | {"note": torch.from_numpy(note), "is_scored": torch.tensor([[is_scored]])}
             yield {**flat, "is_last": index == len(signals) - 1}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
@@ -122,7 +109,7 @@ class ECGClassificationPipeline(ChunkPipeline):
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
     ) -> Findings:
         """Turn the outputs of one recording's windows into the result."""
-        quality, used_leads, missing, left_out = read_note(windows[0]["note"])
+        quality, used_leads, missing, left_out = read_note(windows[0]["note"].numpy(force=True))
         is_scored = bool(windows[0]["is_scored"])
         tasks: dict[str, list[dict[str, Any]]] = {}
         gate_weights: dict[str, dict[str, float]] = {}
@@ -131,28 +118,9 @@ class ECGClassificationPipeline(ChunkPipeline):
                 torch.cat([outputs[f"{kind}.{name}"] for outputs in windows]).float().mean(dim=0)
                 for kind in ("logits", "gate_weights")
             )
-            tasks[name] = findings(task, logits)[:top_k] if is_scored else []
+            tasks[name] = findings(task, logits.numpy(force=True))[:top_k] if is_scored else []
             gate_weights[name] = dict(zip(self.model.experts, weights.tolist(), strict=True)) if is_scored else {}
         return Findings(tasks, quality, used_leads, missing, left_out, gate_weights)
-
-
-def _as_record(
-    recording: str | os.PathLike[str] | np.ndarray | Mapping[str, Any] | ECGRecord,
-    sampling_rate: float | None,
-    lead_names: Sequence[str] | None,
-) -> ECGRecord:
-    """Return a recording of any form; one without lead names has rows in the model's order."""
-    if isinstance(recording, ECGRecord):
-        return recording
-    if isinstance(recording, str | os.PathLike):
-        return read_ecg(recording)
-    if isinstance(recording, Mapping):
-        sampling_rate = recording.get("sampling_rate", sampling_rate)
-        lead_names = recording.get("lead_names", lead_names)
-        recording = recording["signal"]
-    if sampling_rate is None:
-        raise ValueError("An array needs its sampling_rate in Hz.")
-    return ECGRecord(np.asarray(recording), sampling_rate, list(lead_names or []))
 
 
 def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:

@@ -5,10 +5,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
-from torch import nn
-
 PROBLEM_TYPES = ("multi_label_classification", "single_label_classification", "regression")
 CALIBRATIONS = ("temperature", "platt")
+MISSING = -100  # a class that was not given, in torch's losses, too
 _NUMBERS = ("class_weights", "target_mean", "target_std", "thresholds")  # one an output
 
 
@@ -216,8 +215,17 @@ def check_module_name(name: Any, what: str) -> None:
     """Raise a `ValueError` unless `name` can name a sub-module."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError(f"Illegal {what} name {name!r}: use letters, digits, _ and -, a letter first.")
-    if hasattr(nn.ModuleDict, name):
+    if _is_taken_by_torch(name):
         raise ValueError(f"Illegal {what} name {name!r}: torch needs it itself; choose another.")
 
 
-__all__ = ["CALIBRATIONS", "PROBLEM_TYPES", "Task", "check_module_name"]
+def _is_taken_by_torch(name: str) -> bool:
+    """Whether no module can have this name; where torch is not, a task names none."""
+    try:
+        from torch import nn
+    except ImportError:
+        return False
+    return hasattr(nn.ModuleDict, name)
+
+
+__all__ = ["CALIBRATIONS", "MISSING", "PROBLEM_TYPES", "Task", "check_module_name"]

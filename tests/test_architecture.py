@@ -19,7 +19,19 @@ FLAT = "flat files"
 
 # Each may import only what stands after it.
 ORDER = (
-    *("cli", "experiments", "training", "prediction", "reports", "data", "hub", "figures", "conversion", "adapters"),
+    *(
+        "cli",
+        "experiments",
+        "training",
+        "prediction",
+        "export",
+        "reports",
+        "data",
+        "hub",
+        "figures",
+        "conversion",
+        "adapters",
+    ),
     *("runs", "settings", "evaluation", "readers", "auto", FLAT),
 )
 STAY = {"__init__.py", "version.py"}  # of the flat files; all others travel to the Hub

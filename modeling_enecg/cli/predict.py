@@ -11,9 +11,10 @@ from ..runs.shipped import find_model
 from ._parsers import Commands, new_parser, quiet_libraries
 
 if TYPE_CHECKING:
+    from ..data.folder.recordings import ReadingOptions
+    from ..export import OnnxPredictor
     from ..findings import Findings
     from ..prediction import Predictor
-    from ..prediction.files import ReadingOptions
     from ..recording import ECGRecord
 
 
@@ -30,8 +31,8 @@ def add_parser(commands: Commands) -> None:
     model.add_argument(
         "model",
         metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or the name of a "
-        "shipped model.",
+        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; the name of a "
+        "shipped model; or a file of `enecg export`, which predicts recordings without torch.",
     )
     model.add_argument(
         "--adapter",
@@ -94,7 +95,11 @@ def run(options: argparse.Namespace) -> None:
     """Predict what was given."""
     if (options.dataset is None) == (not options.records):
         raise ValueError("Give records, or a --dataset.")
-    find_model(options.model)
+    if _is_onnx(options):
+        if options.adapter or options.output or options.dataset:
+            raise ValueError("An ONNX file predicts RECORDs, and has no --adapter, --output or --dataset.")
+    else:
+        find_model(options.model)
     for place in options.adapter:
         check_place(place)
     if options.dataset is not None:
@@ -105,8 +110,12 @@ def run(options: argparse.Namespace) -> None:
         _predict_records(options)
 
 
+def _is_onnx(options: argparse.Namespace) -> bool:
+    return Path(options.model).suffix == ".onnx"
+
+
 def _reading(options: argparse.Namespace) -> "ReadingOptions":
-    from ..prediction.files import ReadingOptions
+    from ..data.folder.recordings import ReadingOptions
 
     names = options.lead_names.split(",") if options.lead_names else None
     return ReadingOptions(options.sampling_rate, options.unit, names)
@@ -155,15 +164,14 @@ def _predict_dataset(options: argparse.Namespace) -> None:
 
 
 def _predict_records(options: argparse.Namespace) -> None:
+    from ..data.folder.recordings import find_recordings
     from ..io import read_ecg
-    from ..prediction import Predictor
-    from ..prediction.files import find_recordings
 
     quiet_libraries()
     files = find_recordings(options.records)
     if options.plot and len(files) > 1:
         raise ValueError("--plot draws one record; give one.")
-    predictor, reading = Predictor(options.model, options.adapter), _reading(options)
+    predictor, reading = _record_predictor(options), _reading(options)
     results = []
     for path in files:
         record = read_ecg(path, reading.sampling_rate, reading.unit, reading.lead_names)
@@ -181,11 +189,21 @@ def _predict_records(options: argparse.Namespace) -> None:
             _print_result(predictor, *result)
 
 
+def _record_predictor(options: argparse.Namespace) -> "Predictor | OnnxPredictor":
+    if _is_onnx(options):
+        from ..export import OnnxPredictor
+
+        return OnnxPredictor(options.model)
+    from ..prediction import Predictor
+
+    return Predictor(options.model, options.adapter)
+
+
 def _plot(record: "ECGRecord", found: "Findings", title: str, file: str) -> None:
     from ..data.ptbxl.labels import describe
     from ..figures.paper_ecg import plot_ecg
+    from ..findings import leading_findings
     from ..leads import STANDARD_LEADS
-    from ..prediction import leading_findings
 
     findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(found)]
     order = [lead for lead in STANDARD_LEADS if lead in record.lead_names]
@@ -199,9 +217,9 @@ def _described(path: str, record: "ECGRecord", found: "Findings") -> dict[str, A
     return {**about, "lead_names": record.lead_names, **found.to_dict()}
 
 
-def _print_result(predictor: "Predictor", path: str, record: "ECGRecord", found: "Findings") -> None:
+def _print_result(predictor: "Predictor | OnnxPredictor", path: str, record: "ECGRecord", found: "Findings") -> None:
     from ..data.ptbxl.labels import describe
-    from ..prediction.lead_sets import worth_on_leads
+    from ..evaluation.lead_sets import worth_on_leads
 
     print(path)
     seconds = record.signal_mv.shape[1] / record.sampling_rate

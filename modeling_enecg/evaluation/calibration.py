@@ -5,13 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit, softmax
 
 from ..configuration_enecg import Task
-from ..probabilities import activated, calibrated_logits
+from ..decisions import activated, calibrated_logits
 from ..tasks import CALIBRATIONS
 from .checks import probability_array
 from .errors import log_loss
@@ -185,8 +184,8 @@ def calibrated_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
 def _apply(problem_type: str, calibration: Mapping[str, Any], probabilities: np.ndarray) -> np.ndarray:
     """Calibrate as a model does, from probabilities instead of logits."""
     is_single = problem_type == "single_label_classification"
-    scores = torch.from_numpy(_logs(probabilities) if is_single else _logits(probabilities))
-    return activated(problem_type, calibrated_logits(scores, calibration)).numpy()
+    scores = _logs(probabilities) if is_single else _logits(probabilities)
+    return activated(problem_type, calibrated_logits(scores, calibration))
 
 
 def _fit_temperature(task: Task, is_positive: np.ndarray, probabilities: np.ndarray) -> Calibration:

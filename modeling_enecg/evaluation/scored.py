@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..configuration_enecg import Task
-from ..losses import MISSING
+from ..tasks import MISSING
 from .checks import finite_array
 from .patients import number_patients
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..configuration_enecg import Task
-from ..probabilities import output_probabilities
+from ..decisions import activated
 from .bootstrap import Bootstrap, Resamples
 from .intervals import interval, share_interval, too_few, undefined_as_nan
 from .metrics import CLASSES, MAIN_METRICS, find_metric, headline_metrics, is_few, main_metric, metrics_of
@@ -21,7 +20,7 @@ from .singlelabel import predicted_classes, singlelabel_scores
 
 def predicted_outputs(task: Task, logits: np.ndarray) -> np.ndarray:
     """Return probabilities, or a regression's values, in float64, where logits that differ rarely become equal."""
-    return output_probabilities(task, torch.from_numpy(np.asarray(logits, dtype=np.float64))).numpy()
+    return activated(task.problem_type, np.asarray(logits, dtype=np.float64))
 
 
 def score_predictions(

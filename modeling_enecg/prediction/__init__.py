@@ -1,5 +1,6 @@
 """Prediction: of one recording, of a dataset, and of labelled records."""
 
-from .predictor import Predictor, leading_findings
+from ..findings import leading_findings
+from .predictor import Predictor
 
 __all__ = ["Predictor", "leading_findings"]

@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from ..data.folder.index import recordings
+from ..data.folder.recordings import ReadingOptions, find_recordings
 from ..ecg_file import ECGFileError
 from ..expert_references import weights_digest
 from ..findings import Findings
@@ -18,37 +17,14 @@ from .predictor import Predictor
 from .table import finding_columns
 
 FILES_PER_PART = 64  # little is lost by a kill, and all processes have work
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """What files that do not say it are told; see `read_ecg`."""
-
-    sampling_rate: float | None = None
-    unit: str | float | None = None
-    lead_names: Sequence[str] | None = None
-
-
-def find_recordings(places: Sequence[str | Path]) -> list[str]:
-    """Return the recordings that are named, and those in the folders that are, without any twice.
-
-    Raises:
-        ValueError: if a folder holds none.
-    """
-    found: list[str] = []
-    for place in map(Path, places):
-        inside = [str(place / each) for each in recordings(place)] if place.is_dir() else [str(place)]
-        if not inside:
-            raise ValueError(f"{place} holds no recording of a known format.")
-        found += inside
-    return list(dict.fromkeys(found))
+NOTHING_TO_ADD = ReadingOptions()
 
 
 def predict_files(
     predictor: Predictor,
     places: Sequence[str | Path],
     output: str | Path,
-    options: ReadingOptions = ReadingOptions(),
+    options: ReadingOptions = NOTHING_TO_ADD,
     force: bool = False,
 ) -> Path:
     """Predict recordings into a table with a row per file.

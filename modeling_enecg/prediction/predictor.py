@@ -88,11 +88,4 @@ class Predictor:
         )
 
 
-def leading_findings(found: Findings, limit: int = 6) -> list[tuple[str, float]]:
-    """Return the labels that are present in any classification task and the most probable others, highest first."""
-    labels = {each["label"]: each for task in found.values() for each in task if "score" in each}
-    ranked = sorted(labels.values(), key=lambda each: (not each["present"], -each["score"]))
-    return [(each["label"], each["score"]) for each in ranked[:limit]]
-
-
-__all__ = ["Predictor", "leading_findings"]
+__all__ = ["Predictor"]

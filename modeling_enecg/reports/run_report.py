@@ -17,10 +17,11 @@ from ..figures.experts import plot_gate_weights, plot_gate_weights_by_class, plo
 from ..figures.labels import plot_per_label
 from ..figures.training import plot_training_curves
 from ..hub.card import adapter_card, model_card
+from ..leads import ALL_LEADS
 from ..runs.files import write_text
 from ..runs.info import RunInfo
 from ..runs.predictions import Predictions
-from ..runs.run import ALL_LEADS, CARD, EXPERTS, LEAD_SETS, METRICS, Run
+from ..runs.run import CARD, EXPERTS, LEAD_SETS, METRICS, Run
 
 
 def write_report(

@@ -18,7 +18,7 @@ import pandas as pd
 from ..configuration_enecg import Task
 from ..evaluation import Scored
 from ..evaluation.checks import finite_array, probability_array
-from ..losses import MISSING
+from ..tasks import MISSING
 
 IDS = ("ecg_id", "patient_id")
 

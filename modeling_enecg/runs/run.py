@@ -11,6 +11,7 @@ import pandas as pd
 from transformers.utils import CONFIG_NAME
 
 from ..configuration_enecg import Task
+from ..leads import ALL_LEADS
 from .files import new_file, write_text
 from .info import RunInfo
 from .predictions import Predictions, read_predictions
@@ -21,7 +22,6 @@ RECIPE, CARD = "recipe.yaml", "README.md"
 HISTORY = "history.json"  # in the folder of each stage
 ADAPTER, FIGURES, LOGS, CHECKPOINTS = "adapter", "figures", "logs", "checkpoints"
 CROSS_VALIDATION = "cross_validation"  # the folder with one for every round
-ALL_LEADS = "12 leads"
 PREDICTED_SPLITS = ("validation", "test")
 
 
@@ -182,7 +182,6 @@ def read_run(folder: str | Path) -> Run:
 
 __all__ = [
     "ADAPTER",
-    "ALL_LEADS",
     "CARD",
     "CHECKPOINTS",
     "CROSS_VALIDATION",

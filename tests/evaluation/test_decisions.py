@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from modeling_enecg.evaluation.conformal import fit_conformal
 from scipy.special import expit
 from transformers import AutoModel
 
-from modeling_enecg import EnECGConfig, EnECGModel, Task
+from modeling_enecg import EnECGConfig, EnECGModel, Task, decisions
+from modeling_enecg.decisions import findings
 from modeling_enecg.evaluation.calibration import calibrated_outputs, fit_calibration
+from modeling_enecg.evaluation.conformal import fit_conformal
 from modeling_enecg.evaluation.task_fields import fitted_fields
-from modeling_enecg.probabilities import findings
+from modeling_enecg.probabilities import calibrated_probabilities, output_probabilities
 from tests.tiny_models import AGE, RHYTHM, SEX, one_task
 
 TEMPERATURE = {"method": "temperature", "temperature": 2.0}
@@ -185,3 +186,17 @@ def test_a_regression_in_half_precision_is_brought_to_its_unit_in_single(tiny_ex
 def test_config_tasks_take_objects_of_the_config_class():
     config = EnECGConfig(experts={}, tasks=[RHYTHM])
     assert config.get_tasks() == [Task(**RHYTHM)]
+
+
+@pytest.mark.parametrize("fields", [RHYTHM, RHYTHM | {"calibration": PLATT}, SEX | {"calibration": TEMPERATURE}, AGE])
+def test_arrays_and_tensors_are_calibrated_alike(fields):
+    task = Task(**fields)
+    logits = np.random.default_rng(0).normal(scale=3, size=(50, task.num_outputs))
+    for ours, theirs in (
+        (decisions.activated(task.problem_type, logits), output_probabilities),
+        (
+            decisions.activated(task.problem_type, decisions.calibrated_logits(logits, task.calibration)),
+            calibrated_probabilities,
+        ),
+    ):
+        np.testing.assert_allclose(ours, theirs(task, torch.from_numpy(logits)).numpy(), rtol=1e-12)

@@ -3,10 +3,9 @@
 import csv
 import hashlib
 import hmac
-import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -18,22 +17,19 @@ import yaml
 from tqdm import tqdm
 
 from ...ecg_file import ECGFileError
-from ...file_signatures import SNIFFED_BYTES, format_of
 from ...io import read_ecg
 from ...recording import ECGRecord, Metadata
 from ...runs.files import new_file, write_text
-from ...wfdb_header import read_header
 from ..errors import DatasetError
 from ..folds import stratified_folds
-from .settings import SETTINGS_FILE
+from .recordings import SETTINGS_FILE, TABLE_FILE, UNREADABLE_FILE, recordings
 from .statements import Statement, superclasses, understand
 
-TABLE_FILE, UNREADABLE_FILE, SALT_FILE = "labels.csv", "unreadable.csv", ".pseudonym_salt"
+SALT_FILE = ".pseudonym_salt"
 SEPARATOR, NO_LABEL = ";", "none"
 UNKNOWN = "unknown"  # how the PhysioNet Challenges say that nothing is stated
 NUM_FOLDS = 10
 MIN_POSITIVES = 2  # of a label that is offered for training
-_NO_RECORDINGS = {".md", ".yaml", ".yml", ".json", ".html", ".py", ".log", ".pdf", ".zip", ".parquet"}
 _MEASUREMENTS = [each.name for each in fields(Metadata) if each.name.endswith(("_bpm", "_ms", "_deg"))]
 COLUMNS = (
     *("file", "patient", "fold", "superdiagnostic", "scp", "dx", "sex", "age"),
@@ -106,45 +102,6 @@ def index_folder(
     settings: dict[str, Any] = {"table": TABLE_FILE, "record": "file", "patient": "patient", "fold": "fold"}
     write_text(folder / SETTINGS_FILE, yaml.safe_dump(settings | {"labels": labels}, sort_keys=False))
     return FolderIndex(rows, unreadable, labels)
-
-
-def recordings(folder: Path) -> Iterator[str]:
-    """Yield the recordings in a folder and its sub-folders, in order, as paths relative to it.
-
-    A WFDB record is its header, without the ending; its signal files and segments are no recordings of their own, nor
-    are hidden files, and those that no reader's signature fits.
-
-    Args:
-        folder (`Path`): The folder.
-    """
-    for root, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        parts = _parts_of_records(Path(root), files)
-        for name in sorted(files):
-            path = Path(root, name)
-            if name.startswith(".") or name in (TABLE_FILE, UNREADABLE_FILE, SETTINGS_FILE) or name in parts:
-                continue
-            if path.suffix == ".hea":
-                yield path.with_suffix("").relative_to(folder).as_posix()
-            elif path.suffix.lower() not in _NO_RECORDINGS and not name.upper().startswith("README"):
-                with path.open("rb") as stream:
-                    head = stream.read(SNIFFED_BYTES)
-                if format_of(head) is not None:
-                    yield path.relative_to(folder).as_posix()
-
-
-def _parts_of_records(folder: Path, files: Sequence[str]) -> set[str]:
-    """Return the files that WFDB headers in a folder name: signals, and headers of segments."""
-    parts: set[str] = set()
-    for name in files:
-        if name.endswith(".hea"):
-            try:
-                header = read_header(folder / name)
-            except ECGFileError:
-                continue  # reading the record says what is wrong
-            parts |= {each.file for each in header.signals}
-            parts |= {f"{segment}.hea" for segment, _ in header.segments}
-    return parts
 
 
 def _read_all(

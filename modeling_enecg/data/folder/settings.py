@@ -12,8 +12,8 @@ import yaml
 from ...settings import load_yaml
 from ...tasks import check_module_name
 from ..errors import DatasetError
+from .recordings import SETTINGS_FILE
 
-SETTINGS_FILE = "dataset.yaml"
 LABEL_TYPES = ("multi_label", "single_label", "regression")
 # Columns of every dataset, which no task can be called.
 RECORD_COLUMNS = ("ecg_id", "patient_id", "strat_fold", "signal", "sampling_rate", "lead_names")

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..configuration_enecg import Task
-from ..evaluation.metrics import main_metric, metric_title
-from ..leads import LEAD_SETS
+from ..leads import ALL_LEADS, LEAD_SETS
 from ..leads import missing_leads as leads_missing_of
-from ..runs.run import ALL_LEADS
+from .metrics import main_metric, metric_title
 
 
 def worth_on_leads(task: Task, missing_leads: Sequence[str]) -> str:

@@ -1,0 +1,79 @@
+"""The recordings among the files of folders."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...ecg_file import ECGFileError
+from ...file_signatures import SNIFFED_BYTES, format_of
+from ...wfdb_header import read_header
+
+TABLE_FILE, UNREADABLE_FILE, SETTINGS_FILE = "labels.csv", "unreadable.csv", "dataset.yaml"
+_NO_RECORDINGS = {".md", ".yaml", ".yml", ".json", ".html", ".py", ".log", ".pdf", ".zip", ".parquet"}
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What files that do not say it are told; see `read_ecg`."""
+
+    sampling_rate: float | None = None
+    unit: str | float | None = None
+    lead_names: Sequence[str] | None = None
+
+
+def find_recordings(places: Sequence[str | Path]) -> list[str]:
+    """Return the recordings that are named, and those in the folders that are, without any twice.
+
+    Raises:
+        ValueError: if a folder holds none.
+    """
+    found: list[str] = []
+    for place in map(Path, places):
+        inside = [str(place / each) for each in recordings(place)] if place.is_dir() else [str(place)]
+        if not inside:
+            raise ValueError(f"{place} holds no recording of a known format.")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def recordings(folder: Path) -> Iterator[str]:
+    """Yield the recordings in a folder and its sub-folders, in order, as paths relative to it.
+
+    A WFDB record is its header, without the ending; its signal files and segments are no recordings of their own, nor
+    are hidden files, and those that no reader's signature fits.
+
+    Args:
+        folder (`Path`): The folder.
+    """
+    for root, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        parts = _parts_of_records(Path(root), files)
+        for name in sorted(files):
+            path = Path(root, name)
+            if name.startswith(".") or name in (TABLE_FILE, UNREADABLE_FILE, SETTINGS_FILE) or name in parts:
+                continue
+            if path.suffix == ".hea":
+                yield path.with_suffix("").relative_to(folder).as_posix()
+            elif path.suffix.lower() not in _NO_RECORDINGS and not name.upper().startswith("README"):
+                with path.open("rb") as stream:
+                    head = stream.read(SNIFFED_BYTES)
+                if format_of(head) is not None:
+                    yield path.relative_to(folder).as_posix()
+
+
+def _parts_of_records(folder: Path, files: Sequence[str]) -> set[str]:
+    """Return the files that WFDB headers in a folder name: signals, and headers of segments."""
+    parts: set[str] = set()
+    for name in files:
+        if name.endswith(".hea"):
+            try:
+                header = read_header(folder / name)
+            except ECGFileError:
+                continue  # reading the record says what is wrong
+            parts |= {each.file for each in header.signals}
+            parts |= {f"{segment}.hea" for segment, _ in header.segments}
+    return parts
+
+
+__all__ = ["ReadingOptions", "find_recordings", "recordings"]

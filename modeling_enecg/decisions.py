@@ -1,0 +1,92 @@
+"""From a task's logits to probabilities, calibrated ones, intervals and decisions, of arrays.
+
+`probabilities` does to tensors what has to stay on their device.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, softmax
+
+from .tasks import Task
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def activated(problem_type: str, logits: np.ndarray) -> np.ndarray:
+    """Apply the output activation of a problem type: sigmoid, softmax over the last axis, or nothing."""
+    if problem_type == "regression":
+        return logits
+    probabilities: np.ndarray = expit(logits) if problem_type == "multi_label_classification" else softmax(logits, -1)
+    return probabilities
+
+
+def calibrated_logits(logits: np.ndarray, calibration: Mapping[str, Any] | None) -> np.ndarray:
+    """Apply a calibration as a [`Task`] keeps it.
+
+    Args:
+        logits (`np.ndarray` of shape `(..., num_outputs)`): Logits; of a single-label task the logarithms of
+            probabilities will do as well.
+        calibration (`Mapping`, *optional*): The calibration; without one the logits stay.
+    """
+    if calibration is None:
+        return logits
+    if calibration["method"] == "temperature":
+        return logits / calibration["temperature"]
+    return logits * np.asarray(calibration["slopes"]) + np.asarray(calibration["intercepts"])
+
+
+def findings(task: Task, logits: ArrayLike) -> list[dict[str, Any]]:
+    """Return what a task says of one record.
+
+    Args:
+        task (`Task`): The task.
+        logits (`np.ndarray` of shape `(num_outputs,)`): The record's.
+
+    Returns:
+        `list[dict[str, Any]]`: For a regression by output `label`, `value` and `unit`, with `lower` and `upper` where
+            the task has a conformal interval. For a classification by label, highest score first: `label`; `score`,
+            the calibrated probability; `raw_score`, the model's own; `threshold`, which the score has to reach (None
+            in a single-label task, whose most probable class is the one); `present`, the decision; and `possible`,
+            whether the class is in the prediction set, where the task has one.
+    """
+    values = np.asarray(logits, dtype=np.float64)  # in which scores that differ rarely become equal
+    if task.is_regression:
+        return _quantities(task, values.tolist())
+    raw = activated(task.problem_type, values).tolist()
+    scores = activated(task.problem_type, calibrated_logits(values, task.calibration)).tolist()
+    thresholds: Sequence[float | None] = [None] * task.num_outputs
+    if task.is_multi_label:
+        thresholds = task.thresholds or [DEFAULT_THRESHOLD] * task.num_outputs
+    found: list[dict[str, Any]] = [
+        {
+            "label": label,
+            "score": score,
+            "raw_score": raw_score,
+            "threshold": threshold,
+            "present": index == scores.index(max(scores)) if threshold is None else score >= threshold,
+        }
+        for index, (label, score, raw_score, threshold) in enumerate(
+            zip(task.labels, scores, raw, thresholds, strict=True)
+        )
+    ]
+    if task.conformal is not None:
+        for finding in found:
+            finding["possible"] = 1 - finding["score"] <= task.conformal["quantile"]
+    return sorted(found, key=lambda finding: -finding["score"])
+
+
+def _quantities(task: Task, values: Sequence[float]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"label": name, "value": value, "unit": task.unit}
+        for name, value in zip(task.output_names, values, strict=True)
+    ]
+    if task.conformal is not None:
+        for finding, half_width in zip(found, task.conformal["half_widths"], strict=True):
+            finding |= {"lower": finding["value"] - half_width, "upper": finding["value"] + half_width}
+    return found
+
+
+__all__ = ["DEFAULT_THRESHOLD", "activated", "calibrated_logits", "findings"]
