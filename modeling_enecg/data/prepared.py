@@ -158,17 +158,25 @@ class SignalRecords(torch.utils.data.Dataset):
 
 
 class FeatureRecords(torch.utils.data.Dataset):
-    """Records as `expert_features`, computed before, and `labels`, with what a gate on the signal reads."""
+    """Records as `expert_features`, computed before, and `labels`, with what a gate on the signal reads.
 
-    def __init__(self, features: Mapping[str, np.ndarray], split: Split):
+    Args:
+        features (`Mapping[str, np.ndarray]`): By expert, an array whose rows are records; it is read row by row.
+        split (`Split`): The records that count.
+        rows (`np.ndarray`, *optional*): The row of each of them in `features`; by default the rows are these records.
+    """
+
+    def __init__(self, features: Mapping[str, np.ndarray], split: Split, rows: np.ndarray | None = None):
         self.features = features
         self.split = split
+        self.rows = np.arange(len(split)) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        features = {name: torch.from_numpy(array[index].astype(np.float32)) for name, array in self.features.items()}
+        row = self.rows[index]
+        features = {name: torch.from_numpy(array[row].astype(np.float32)) for name, array in self.features.items()}
         return {
             "expert_features": features,
             "labels": _row(self.split.labels, index),

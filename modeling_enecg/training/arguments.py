@@ -94,6 +94,18 @@ class LinearProbingArguments(StageArguments):
 
 
 @dataclass
+class AttentiveProbingArguments(StageArguments):
+    """Attentive probing of frozen experts as the benchmark of arXiv 2509.25095 does it."""
+
+    global_batch_size: int = as_before(StageArguments, "global_batch_size", 64)
+
+    learning_rate: float = field(default=1e-3)
+    lr_scheduler_type: str = field(default="constant")
+    weight_decay: float = field(default=1e-3)
+    num_train_epochs: float = field(default=100)
+
+
+@dataclass
 class FineTuningArguments(StageArguments):
     """Plain fine-tuning of all weights: the baseline, with the post-training's schedule."""
 

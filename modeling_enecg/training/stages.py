@@ -8,9 +8,15 @@ import torch
 from accelerate import PartialState
 
 from ..settings import SettingsError
-from .arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments, StageArguments
+from .arguments import (
+    AttentiveProbingArguments,
+    FineTuningArguments,
+    LinearProbingArguments,
+    PostTrainingArguments,
+    StageArguments,
+)
 from .lora import LoraHeadArguments, LoraHeadTrainer
-from .trainers import EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
+from .trainers import AttentiveProbingTrainer, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 
 class Stage(NamedTuple):
@@ -27,6 +33,7 @@ class Stage(NamedTuple):
 
 STAGES: dict[str, Stage] = {
     "linear_probing": Stage(LinearProbingArguments, LinearProbingTrainer),
+    "attentive_probing": Stage(AttentiveProbingArguments, AttentiveProbingTrainer),
     "lora_heads": Stage(LoraHeadArguments, LoraHeadTrainer),
     "fine_tuning": Stage(FineTuningArguments, FineTuningTrainer),
     "post_training": Stage(PostTrainingArguments, FineTuningTrainer),

@@ -241,6 +241,12 @@ class EnECGTrainer(Trainer):
 class LinearProbingTrainer(EnECGTrainer):
     """Train heads and gates on frozen experts, which stay in eval mode."""
 
+    @staticmethod
+    def check(model: EnECGModel, args: Any, is_first: bool, new_tasks: Sequence[str]) -> None:
+        """Refuse heads that pool tokens: what trains them is not linear probing."""
+        if model.config.pools_tokens:
+            raise ValueError("heads that pool tokens by attention train by attentive_probing.")
+
     def configure_model(self, model: EnECGModel, args: Any) -> None:
         """Freeze the experts."""
         model.requires_grad_(True)
@@ -264,6 +270,16 @@ class LinearProbingTrainer(EnECGTrainer):
             raise RuntimeError(
                 f"A checkpoint does not fit the model: lacks {lacking}, has {load_result.unexpected_keys}."
             )
+
+
+class AttentiveProbingTrainer(LinearProbingTrainer):
+    """Train heads that pool tokens by attention, and gates, on frozen experts, which stay in eval mode."""
+
+    @staticmethod
+    def check(model: EnECGModel, args: Any, is_first: bool, new_tasks: Sequence[str]) -> None:
+        """Refuse heads that do not pool tokens."""
+        if not model.config.pools_tokens:
+            raise ValueError("needs heads that pool tokens by attention: set ensemble.pooling to attention.")
 
 
 def _is_frozen(name: str) -> bool:
@@ -354,6 +370,7 @@ def parameter_groups(
 
 
 __all__ = [
+    "AttentiveProbingTrainer",
     "DivergenceError",
     "EnECGTrainer",
     "FineTuningTrainer",

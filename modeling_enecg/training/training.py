@@ -92,8 +92,8 @@ class Training:
             self.model.to(PartialState().device)
             statistics = stream_statistics(self.model, self.data.stream)
         else:
-            features = self.feature_records("train").features
-            statistics = {name: feature_statistics(values) for name, values in features.items()}
+            records = self.feature_records("train")
+            statistics = {name: feature_statistics(each, records.rows) for name, each in records.features.items()}
         self.model.set_feature_statistics(statistics)
 
     def train(self) -> Outcome:
@@ -126,13 +126,7 @@ class Training:
         features = stored_features(
             self.model, self.data.all_splits[split], self.features.folder, self.features.precision
         )
-        # Indexing makes a copy in memory only where a record lacks labels.
-        rows = self.data.rows[split]
-        is_whole = len(rows) == len(self.data.all_splits[split])
-        return FeatureRecords(
-            features if is_whole else {name: values[rows] for name, values in features.items()},
-            self.data.splits[split],
-        )
+        return FeatureRecords(features, self.data.splits[split], self.data.rows[split])
 
     def remove_models(self) -> None:
         """Remove all that the stages left but their histories, and what is not a stage's."""
