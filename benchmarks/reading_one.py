@@ -13,6 +13,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,10 +52,9 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, help="PTB-XL, or records in its layout")
     data_dir = parser.parse_args().data_dir
     try:
-        from ecgdatakit import FileParser
+        peer = import_module("ecgdatakit").FileParser().parse
     except ImportError as error:
         raise SystemExit(f"Skipped: {error.name} is not installed; pip install ecgdatakit.") from None
-    peer = FileParser().parse
     if data_dir is not None:
         compare(data_dir, peer)
         return

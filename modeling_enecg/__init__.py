@@ -5,10 +5,22 @@ pipeline. What is saved takes the code along, so that `trust_remote_code=True` l
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__ as __version__
+
+
+def builtin(name: str) -> Path:
+    """Return the folder of a model that comes with the package, such as `"small"`, for any `from_pretrained`.
+
+    Raises:
+        FileNotFoundError: if no such model is shipped; the message says which are.
+    """
+    from .runs.shipped import builtin
+
+    return builtin(name)
 
 
 def _is_own_command() -> bool:
@@ -24,6 +36,4 @@ else:
     def __getattr__(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        from . import auto
-
-        return getattr(auto, name)
+        return getattr(import_module(".auto", __name__), name)  # `from . import auto` would ask this function for it

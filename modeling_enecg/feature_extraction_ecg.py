@@ -180,7 +180,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     """Turn physical ECG signals into the `input_values` of one backbone.
 
     Args:
-        sampling_rate (`float`, *optional*, defaults to 500): Samples a second (Hz) that the backbone takes.
+        sampling_rate (`float`, *optional*, defaults to 500): Samples per second (Hz) that the backbone takes.
         sequence_length (`int`, *optional*, defaults to 5000): Samples that the backbone takes.
         lead_names (`list[str]`, *optional*, defaults to the 12 standard leads): Leads that it takes, in its order.
         steps (`list[dict]`, *optional*): What to do, in order: each a `name` of `STEPS` and that step's arguments.

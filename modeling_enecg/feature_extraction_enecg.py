@@ -75,7 +75,7 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
         if gate is not None:
             # Signals without names are in the experts' order, from which the gate picks its leads.
             num_rows = len(signals if np.ndim(signals[0]) == 1 else signals[0])
-            names = experts[0].names_of_rows(num_rows) if lead_names is None else lead_names
+            names = self.names_of_rows(num_rows) if lead_names is None else lead_names
             shared["gate_values"] = np.stack([record.values for record in gate.prepare(signals, sampling_rate, names)])
         if any("input_mask" in batch for batch in batches):
             views["input_mask"] = [
@@ -85,6 +85,10 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
                 for each in experts
             ]
         return BatchFeature(views | BatchFeature(shared, tensor_type=return_tensors).data)
+
+    def names_of_rows(self, num_leads: int) -> Sequence[str]:
+        """Return what the rows of a signal without lead names are, as the first expert has it."""
+        return next(iter(self.extractors().values())).names_of_rows(num_leads)
 
     def window_seconds(self) -> float:
         """Return how long a recording the model sees at once: the longest that an expert takes."""

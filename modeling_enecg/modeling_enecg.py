@@ -87,6 +87,9 @@ class EnECGModel(EnECGPreTrainedModel):
         for task in config.get_tasks():
             self._add_heads(task)
         self.post_init()
+        self._no_split_modules = {
+            name for expert in self.backbones.values() for name in expert._no_split_modules or ()
+        }
 
     def _add_heads(self, task: Task) -> None:
         sizes = {name: feature_size(self.config, expert) for name, expert in self.backbones.items()}

@@ -9,9 +9,10 @@ import torch
 from transformers import BatchFeature
 from transformers.pipelines.base import ChunkPipeline
 
+from .feature_extraction_ecg import check_shape
 from .findings import Findings, read_note, write_note
 from .io import read_ecg
-from .leads import STANDARD_LEADS
+from .leads import STANDARD_LEADS, missing_leads
 from .probabilities import findings
 from .recording import ECGRecord
 from .signal_quality import UNUSABLE, assess_quality
@@ -85,20 +86,20 @@ class ECGClassificationPipeline(ChunkPipeline):
             ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
         """
         record = _as_record(recording, sampling_rate, lead_names)
+        check_shape(record.signal_mv, "The signal")
         seconds = self.feature_extractor.window_seconds()
-        windows = usable_windows(record.signal_mv, record.sampling_rate, record.lead_names or None, seconds)
-        quality = assess_quality(record.signal_mv, record.sampling_rate, _row_names(record))
-        signals, names = windows.signals, windows.lead_names
+        names = list(record.lead_names or self.feature_extractor.names_of_rows(len(record.signal_mv)))
+        quality = assess_quality(record.signal_mv, record.sampling_rate, names)
+        left_out = {**record.left_out, **record.damaged_leads}
         is_scored = force or quality.verdict != UNUSABLE
-        if not is_scored:  # a stand-in keeps the batch whole; what the model makes of it is dropped
+        if is_scored:
+            windows = usable_windows(record.signal_mv, record.sampling_rate, names, seconds)
+            signals, names = windows.signals, windows.lead_names or names
+            left_out = {**dict.fromkeys(windows.other_leads, "no standard lead"), **left_out}
+            note = write_note(quality, windows.used_leads, windows.missing_leads, left_out)
+        else:  # a stand-in keeps the batch whole; what the model makes of it is dropped
+            note = write_note(quality, [], missing_leads(record.signal_mv, names), left_out)
             signals, names = [_stand_in(seconds, record.sampling_rate)], list(STANDARD_LEADS)
-        missing = [lead for lead in STANDARD_LEADS if lead not in windows.used_leads] if windows.lead_names else []
-        left_out = {
-            **dict.fromkeys(windows.other_leads, "no standard lead"),
-            **record.left_out,
-            **record.damaged_leads,
-        }
-        note = write_note(quality, windows.used_leads, missing, left_out)
         for index, window in enumerate(signals):
             inputs = self.feature_extractor(window, record.sampling_rate, names, return_tensors="pt")
             flat = _flat(inputs) | {"note": note, "is_scored": torch.tensor([[is_scored]])}
@@ -121,7 +122,7 @@ class ECGClassificationPipeline(ChunkPipeline):
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
     ) -> Findings:
         """Turn the outputs of one recording's windows into the result."""
-        quality, used_leads, missing_leads, left_out = read_note(windows[0]["note"])
+        quality, used_leads, missing, left_out = read_note(windows[0]["note"])
         is_scored = bool(windows[0]["is_scored"])
         tasks: dict[str, list[dict[str, Any]]] = {}
         gate_weights: dict[str, dict[str, float]] = {}
@@ -132,7 +133,7 @@ class ECGClassificationPipeline(ChunkPipeline):
             )
             tasks[name] = findings(task, logits)[:top_k] if is_scored else []
             gate_weights[name] = dict(zip(self.model.experts, weights.tolist(), strict=True)) if is_scored else {}
-        return Findings(tasks, quality, used_leads if is_scored else [], missing_leads, left_out, gate_weights)
+        return Findings(tasks, quality, used_leads, missing, left_out, gate_weights)
 
 
 def _as_record(
@@ -152,10 +153,6 @@ def _as_record(
     if sampling_rate is None:
         raise ValueError("An array needs its sampling_rate in Hz.")
     return ECGRecord(np.asarray(recording), sampling_rate, list(lead_names or []))
-
-
-def _row_names(record: ECGRecord) -> Sequence[str]:
-    return record.lead_names or STANDARD_LEADS[: len(record.signal_mv)]
 
 
 def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:

@@ -31,7 +31,7 @@ _MATLAB_TYPES = {"16": 30, "32": 20, "80": 50}  # by format
 
 
 class _Channel(NamedTuple):
-    """A signal in its unit: `samples_per_frame` samples a frame, NaN where one is missing."""
+    """A signal in its unit: `samples_per_frame` samples per frame, NaN where one is missing."""
 
     name: str
     unit: str
@@ -79,7 +79,7 @@ def read_wfdb(header: Path) -> FileContent:
     that is not 0 (many writers leave 0 in its place), unless the signal is skewed or FLAC, which has its own, or the
     file goes on behind the record's end, which is then a part cut out on purpose.
 
-    Where signals have several samples a frame, leads that all have the same number keep them, and signals with
+    Where signals have several samples per frame, leads that all have the same number keep them, and signals with
     another number, which are no leads, are left out. Leads of different numbers are averaged down to the highest rate
     that divides all of theirs; where one of the averaged samples is missing, the average is.
 
@@ -120,12 +120,10 @@ def _at_one_rate(channels: list[_Channel], record: Header) -> FileContent:
 def _stacked(rows: list[np.ndarray]) -> np.ndarray:
     """Return the array that rows make; without a copy where they are all the rows of one, as they were decoded."""
     whole = rows[0].base
-    is_whole = (
-        whole is not None
-        and whole.shape == (len(rows), len(rows[0]))
-        and all(row.base is whole and np.shares_memory(row, whole[place]) for place, row in enumerate(rows))
-    )
-    return whole if is_whole else np.stack(rows)
+    if whole is None or whole.shape != (len(rows), len(rows[0])):
+        return np.stack(rows)
+    are_in_order = all(row.base is whole and np.shares_memory(row, whole[place]) for place, row in enumerate(rows))
+    return whole if are_in_order else np.stack(rows)
 
 
 def _averaged(channel: _Channel, samples_per_frame: int) -> np.ndarray:
@@ -242,7 +240,7 @@ def _flac_frames(counts: np.ndarray, signals: list[Signal]) -> np.ndarray:
     """Bring FLAC's order of samples, `(times, signals)`, into that of the other formats."""
     repeats = signals[0].samples_per_frame
     if any(each.samples_per_frame != repeats for each in signals):
-        raise ECGFileError("signals of one FLAC file must have the same number of samples a frame.")
+        raise ECGFileError("signals of one FLAC file must have the same number of samples per frame.")
     size = len(counts) // (repeats * len(signals)) * repeats * len(signals)
     return counts[:size].reshape(-1, repeats, len(signals)).swapaxes(1, 2).reshape(-1)
 
@@ -344,7 +342,7 @@ def _insert(part: _Channel, segment: _Segment, joined: _Channel) -> None:
     """Put a segment's samples in their place in the joined signal."""
     if (part.unit, part.samples_per_frame) != (joined.unit, joined.samples_per_frame):
         raise ECGFileError(
-            f"segment {segment.name} has {part.samples_per_frame} samples a frame of {part.name} in {part.unit}; "
+            f"segment {segment.name} has {part.samples_per_frame} samples per frame of {part.name} in {part.unit}; "
             f"an earlier one has {joined.samples_per_frame} in {joined.unit}."
         )
     start = segment.start * part.samples_per_frame

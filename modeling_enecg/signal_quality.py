@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.signal import welch
 
-from .leads import STANDARD_LEADS
+from .leads import STANDARD_LEADS, is_standard_lead, standard_lead_names
 
 OK, DOUBTFUL, UNUSABLE = "ok", "doubtful", "unusable"
 
@@ -63,6 +63,9 @@ def assess_quality(signal_mv: np.ndarray, sampling_rate: float, lead_names: Sequ
         sampling_rate (`float`): Samples per second (Hz).
         lead_names (`Sequence[str]`): The name of each row; others than the standard leads are not judged.
 
+    Raises:
+        ValueError: if names and rows differ in number, or no row is a standard lead, or two are the same.
+
     Example:
     ```python
     >>> quality = assess_quality(np.zeros((12, 5000)), 500, STANDARD_LEADS)
@@ -71,9 +74,7 @@ def assess_quality(signal_mv: np.ndarray, sampling_rate: float, lead_names: Sequ
 
     ```
     """
-    by_name = dict(zip(lead_names, np.asarray(signal_mv, dtype=np.float64), strict=True))
-    leads = {name: by_name[name] for name in STANDARD_LEADS if name in by_name}
-    leads = {name: samples[~np.isnan(samples)] for name, samples in leads.items()}
+    leads = _standard_leads(np.asarray(signal_mv, dtype=np.float64), lead_names)
     duration = max((len(samples) for samples in leads.values()), default=0) / sampling_rate
     if duration < SHORTEST_S:
         return SignalQuality(UNUSABLE, [f"lasts {duration:.1f} s only"])
@@ -87,6 +88,18 @@ def assess_quality(signal_mv: np.ndarray, sampling_rate: float, lead_names: Sequ
     if 2 * len(alive) <= len(leads):
         return SignalQuality(UNUSABLE, [f"{len(silent)} of {len(leads)} leads tell nothing", *reasons], faults)
     return SignalQuality(DOUBTFUL if reasons or faults else OK, reasons, faults)
+
+
+def _standard_leads(signal: np.ndarray, lead_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the samples that there are of each standard lead, by its standard name."""
+    if len(lead_names) != len(signal):
+        raise ValueError(f"Got {len(lead_names)} lead names for a signal of {len(signal)} rows; need one name a row.")
+    rows = [row for row, name in enumerate(lead_names) if is_standard_lead(name)]
+    if not rows:
+        raise ValueError(f"None of the leads {', '.join(lead_names)} is a standard one; name them if they are.")
+    names = standard_lead_names([lead_names[row] for row in rows])
+    by_name = {name: signal[row][~np.isnan(signal[row])] for name, row in zip(names, rows, strict=True)}
+    return {name: by_name[name] for name in STANDARD_LEADS if name in by_name}
 
 
 def _silence(samples: np.ndarray, sampling_rate: float) -> str | None:

@@ -37,6 +37,8 @@ class Task:
             `{"coverage": c, "quantile": q}`; possible is each class whose calibrated probability is at least 1 - q.
         measured (`dict`, *optional*): Scores on the test records of the run that made the model, by lead set and
             metric; they travel for whoever reads them, and decide nothing.
+        trained_sampling_rate (`float`, *optional*): Samples per second (Hz) at which its training records were read,
+            of a dataset that has several rates; so other records of such a dataset are read for it.
 
     Raises:
         ValueError: if the fields do not fit each other.
@@ -54,6 +56,7 @@ class Task:
     thresholds: list[float] | None = None
     conformal: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
+    trained_sampling_rate: float | None = None
 
     def __post_init__(self) -> None:
         check_module_name(self.name, "task")

@@ -5,6 +5,8 @@ lets damaged lines pass as other ones.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -38,7 +40,7 @@ class Signal(NamedTuple):
         samples_per_frame (`int`): How often it is sampled in a frame.
         skew (`int`): How many frames it lies too late in the file.
         offset (`int`): Bytes before the file's first sample.
-        gain (`float`): Counts a unit.
+        gain (`float`): Counts per unit.
         baseline (`float`): The count of 0 units.
         unit (`str`): The unit.
         initial (`int`): The first count.
@@ -63,7 +65,7 @@ class Header(NamedTuple):
     """What a header says.
 
     Attributes:
-        rate (`float`): Frames a second.
+        rate (`float`): Frames per second.
         num_frames (`int`): The record's length; 0 where it is not stated.
         signals (`list[Signal]`): Those of a record of one segment.
         segments (`list[tuple[str, int]]`): Name and number of frames of each segment, else none.
@@ -231,8 +233,19 @@ def _inside(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _integer(field: str, text: str) -> int:
-    return whole_number(text, field)
+    with _errors():
+        return whole_number(text, field)
 
 
+@lru_cache(maxsize=256)
 def _real(field: str, text: str) -> float:
-    return number(text, field)
+    with _errors():
+        return number(text, field)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except ECGFileError as error:
+        raise ECGFileError(f"the WFDB header is damaged: {error}") from error

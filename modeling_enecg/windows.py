@@ -7,7 +7,7 @@ import numpy as np
 
 from .calibration import without_calibration
 from .feature_extraction_ecg import changes, check_shape
-from .leads import is_standard_lead
+from .leads import STANDARD_LEADS, is_standard_lead, missing_leads
 
 SHORTEST_S = 0.2  # no shorter recording holds a heart beat
 
@@ -69,6 +69,13 @@ class Windows:
         used = np.logical_or.reduce([~np.isnan(window[:, 0]) for window in self.signals])
         names = self.lead_names or [f"row {row}" for row in range(len(used))]
         return [name for name, is_used in zip(names, used, strict=True) if is_used]
+
+    @property
+    def missing_leads(self) -> list[str]:
+        """The standard leads that are in no window, and do not follow from others; none where rows have no names."""
+        names = self.lead_names
+        missing = [[] if names is None else missing_leads(window, names) for window in self.signals]
+        return [lead for lead in STANDARD_LEADS if all(lead in each for each in missing)]
 
 
 def usable_windows(

@@ -181,6 +181,17 @@ def counts() -> np.ndarray:
 
 
 @pytest.fixture
+def run(capsys) -> Callable[..., str]:
+    """A function that runs the command in this process; it returns what was printed."""
+
+    def run(*arguments):
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
 def fail(capsys) -> Callable[..., str]:
     """A function that runs the command, checks that it fails in one line with status 1, and returns the line."""
 

@@ -431,6 +431,12 @@ def test_transformers_loads_an_adapter_whose_base_has_its_tasks(in_both_places, 
     assert_equal_logits(loaded_elsewhere(elsewhere, "auto"), trained.logits)
 
 
+def test_transformers_says_how_to_load_an_adapter_whose_base_lies_inside(in_both_places):
+    folder = in_both_places["inside"].folder
+    with pytest.raises(OSError, match=r"load this adapter with modeling_enecg\.adapters\.load_adapter"):
+        AutoModel.from_pretrained(folder)
+
+
 def test_an_adapter_with_its_base_inside_may_be_moved(in_both_places, tmp_path):
     folder = shutil.copytree(in_both_places["inside"].folder, tmp_path / "moved")
     assert_equal_logits(logits_of(load_adapter(folder)), in_both_places["inside"].logits)

@@ -1,4 +1,5 @@
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -417,3 +418,17 @@ def test_a_rate_that_may_mean_two_or_is_no_number_is_asked_for(write, signal, te
 def test_quoted_numbers_whose_comma_may_part_thousands_are_refused(write):
     with pytest.raises(ECGFileError, match='numbers such as "1,250", of which the comma may be decimal'):
         read_ecg(write('I,II\n"1,234",5\n"1,250",7\n"1,300",9\n'), **STATED)
+
+
+def test_a_long_line_above_the_table_takes_no_more_time_than_its_length(write, signal):
+    started = time.process_time()
+    path = write("units: " + "x" * 100_000 + "\n" + table(signal))
+    with suppress(ECGFileError):
+        read_ecg(path, **STATED)
+    assert time.process_time() - started < 2
+
+
+def test_a_table_of_thousands_of_columns_and_rows_is_refused(write):
+    row = ",".join(["1.5"] * 1025)
+    with pytest.raises(ECGFileError, match="holds 1025 columns of 1025 rows; at most 1024"):
+        read_ecg(write("\n".join([row] * 1025)), **STATED)

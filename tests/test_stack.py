@@ -75,6 +75,10 @@ def test_labels_past_the_tasks_are_refused(pair, tmp_path, field):
         AutoModel.from_pretrained(tmp_path, **field)
 
 
+def test_blocks_of_the_experts_stay_whole_where_a_model_is_split_over_devices(pair):
+    assert {"ECGFounderBlock", "STMEMBlock"} <= set(pair._no_split_modules)
+
+
 # The feature extractor
 
 

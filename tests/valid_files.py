@@ -159,7 +159,7 @@ def _flac() -> bytes:
 
 
 def _wfdb() -> list[Sample]:
-    comment = b"# " + PATIENT + b"\n"
+    comment = b"# " + PATIENT + b"\n#Age: 71\n#Sex: Female\n#Dx: 426783006,164889003\n"
     sums = [int(row.sum(dtype=np.int64)) % 65536 for row in _COUNTS]
     lines = [f"record.dat 16 200(0)/mV 16 0 {row[0]} {total} 0 " for row, total in zip(_COUNTS, sums, strict=True)]
     plain = f"record 2 500 50 12:00:00 1/1/2000\n{lines[0]}I\n{lines[1]}II\n".encode()
@@ -191,6 +191,7 @@ def _dicom() -> list[Sample]:
     later = dicom.group(_COUNTS[2:3], [dicom.channel(dicom.LEAD_V1)], offset=20.0)
     first = dicom.group(_COUNTS[:2], channels, label="RHYTHM", padding=b"\0\x80", offset=0.0)
     syntaxes = (dicom.ExplicitVRLittleEndian, dicom.ImplicitVRLittleEndian, dicom.ExplicitVRBigEndian)
+    channels[1].ChannelSampleSkew, channels[1].ChannelOffset = "3", "0.002"
     streams = [dicom.dicom(io.BytesIO(), [first, later], syntax=syntax) for syntax in syntaxes]
     contents = [stream.getvalue() for stream in streams]
     deflated = dicom.dicom(io.BytesIO(), [first], syntax=DeflatedExplicitVRLittleEndian).getvalue()
@@ -244,7 +245,17 @@ def _xml_text(text: str) -> bytes:
 def _muse() -> list[Sample]:
     leads = [xml.muse_lead(name, row) for name, row in zip(("I", "II", "V1"), _COUNTS, strict=False)]
     content = _xml_text(xml.muse(xml.muse_waves(leads)))
-    return [_one("muse.xml", content, seal) for seal in (_seal_muse, bytes)]
+    said = (
+        "<PatientDemographics><PatientID>1</PatientID><PatientAge>71</PatientAge><AgeUnits>YEARS</AgeUnits>"
+        "</PatientDemographics><RestingECGMeasurements><PRInterval>138</PRInterval></RestingECGMeasurements>"
+        "<Diagnosis><DiagnosisStatement><StmtText>Sinus</StmtText></DiagnosisStatement></Diagnosis>"
+    )
+    leads = [
+        xml.muse_lead(name, row, LeadOff="TRUE", LeadTimeOffset=0) for name, row in zip("I", _COUNTS, strict=False)
+    ]
+    more = xml.muse(xml.muse_waves([*leads, xml.muse_lead("V1", _COUNTS[1], LeadOff="FALSE")]))
+    more = _xml_text(more.replace("<RestingECG>", f"<RestingECG>{said}"))
+    return [*(_one("muse.xml", content, seal) for seal in (_seal_muse, bytes)), _one("muse.xml", more)]
 
 
 def _aecg() -> list[Sample]:
@@ -374,6 +385,7 @@ def _text() -> list[Sample]:
         _one("ecg.csv", f"'Elapsed time','MLII'\n'hh:mm:ss.mmm','mV'\n{clocks}".encode()),
         _one("ecg.csv", wide, _utf_16),
         _one("ecg.csv", _utf_16(wide)),
+        _one("ecg.csv", f",0,1\n{rows}".encode())._replace(stated=_STATED | {"lead_names": ["I", "II"]}),
         Sample({"ecg.txt": blanks.encode(), "ecg.inf": inf.encode()}, "ecg.txt"),
     ]
 

@@ -18,6 +18,7 @@ import torch
 from huggingface_hub import snapshot_download
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.utils import CONFIG_NAME
 from safetensors.torch import load_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -35,6 +36,7 @@ ADAPTER_NAME = "default"
 ENECG_FILE = "enecg.json"
 BASE_FOLDER = "base"
 RESERVED_NAMES = {ADAPTER_NAME, "base_layer", "modules_to_save", "original_module"}
+_BASE_INSIDE = "(the folder base inside: load this adapter with modeling_enecg.adapters.load_adapter)"
 _ATTENTION_NAMES = {"attention", "attn"}
 _TRAINED_PARTS = (".lora_", f".modules_to_save.{ADAPTER_NAME}.")
 
@@ -220,11 +222,20 @@ def save_adapter(adapted: PeftModel, folder: str | Path, base: AdapterBase) -> N
     with added_files(folder) as aside:
         adapted.save_pretrained(str(aside))
         (aside / "README.md").unlink()  # peft's blank form
+        if base.path is None:
+            _say_where_the_base_is(aside / CONFIG_NAME)
         num_saved = len(load_file(aside / "adapter_model.safetensors"))
         num_trained = sum(parameter.requires_grad for parameter in model.parameters())
         if num_saved != num_trained:
             raise RuntimeError(f"peft saved {num_saved} of the adapter's {num_trained} tensors.")
         write_text(aside / ENECG_FILE, json.dumps({"base": asdict(base), "tasks": tasks}, indent=2) + "\n")
+
+
+def _say_where_the_base_is(path: Path) -> None:
+    """Name what to call where transformers looks for a base by name, and prints what it did not find."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = _BASE_INSIDE
+    write_text(path, json.dumps(settings, indent=2) + "\n")
 
 
 def load_adapter(
@@ -282,7 +293,7 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         for task in tasks:
             if task["name"] in source.like:
                 base.add_task(task, like=source.like[task["name"]])
-            decided = ("calibration", "thresholds", "conformal", "measured")
+            decided = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
             base.update_task(task["name"], **{field: task.get(field) for field in decided})
     own = {task["name"] for _source, tasks in contents.values() for task in tasks}
     if any(_changes_experts(folder) for folder in folders.values()):

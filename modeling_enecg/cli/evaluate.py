@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..runs.portable import check_place
+from ..runs.shipped import find_model
 from ._parsers import Commands, new_parser, quiet_libraries
 
 
@@ -20,7 +21,8 @@ def add_parser(commands: Commands) -> None:
     model.add_argument(
         "model",
         metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base.",
+        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or the name of a "
+        "shipped model.",
     )
     model.add_argument(
         "--adapter",
@@ -43,9 +45,9 @@ def add_parser(commands: Commands) -> None:
     data.add_argument(
         "--sampling_rate",
         type=int,
-        default=500,
         metavar="HZ",
-        help="Of PTB-XL the records of this rate are read, 100 or 500 Hz; by default 500.",
+        help="Of PTB-XL the records of this rate are read, 100 or 500 Hz; by default that on which the model was "
+        "trained.",
     )
     data.add_argument(
         "--on_error",
@@ -61,20 +63,21 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, then report."""
-    for place in (options.model, *options.adapter):
+    find_model(options.model)
+    for place in options.adapter:
         check_place(place)
     from ..data.sources import DatasetOptions
     from ..prediction import Predictor
+    from ..prediction.dataset import options_for
     from ..prediction.labelled import evaluate_model
     from ..reports import ReportOptions, write_full_report
     from ..runs.processes import start_processes
 
     quiet_libraries()
     state = start_processes()
-    dataset = DatasetOptions(
-        options.dataset, options.sampling_rate, on_error=options.on_error, cache_dir=options.cache_dir
-    )
     predictor = Predictor(options.model, options.adapter)
+    dataset = DatasetOptions(options.dataset, on_error=options.on_error, cache_dir=options.cache_dir)
+    dataset = options_for(predictor, dataset, options.sampling_rate)
     name = Path(options.model).resolve().name if Path(options.model).exists() else options.model
     folder = evaluate_model(predictor, name, dataset, options.output, options.split or ("test",))
     if state.is_main_process:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runs.portable import check_place
+from ..runs.shipped import find_model
 from ._parsers import Commands, new_parser, quiet_libraries
 
 if TYPE_CHECKING:
     from ..findings import Findings
+    from ..prediction import Predictor
     from ..prediction.files import ReadingOptions
     from ..recording import ECGRecord
 
@@ -28,7 +30,8 @@ def add_parser(commands: Commands) -> None:
     model.add_argument(
         "model",
         metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base.",
+        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or the name of a "
+        "shipped model.",
     )
     model.add_argument(
         "--adapter",
@@ -43,7 +46,13 @@ def add_parser(commands: Commands) -> None:
         metavar="RECORD_OR_FOLDER",
         help="A record is an ECG file of any known format; of a folder, all that it and its sub-folders hold.",
     )
-    records.add_argument("--sampling_rate", type=float, metavar="HZ", help="Files that do not say it have this rate.")
+    records.add_argument(
+        "--sampling_rate",
+        type=float,
+        metavar="HZ",
+        help="Files that do not say it have this rate. Of a --dataset with several rates, this one is read; by "
+        "default that on which the model was trained.",
+    )
     records.add_argument(
         "--unit", help="Files that do not say it have this unit: nV, uV, mV, V, or how many mV one count is."
     )
@@ -85,7 +94,8 @@ def run(options: argparse.Namespace) -> None:
     """Predict what was given."""
     if (options.dataset is None) == (not options.records):
         raise ValueError("Give records, or a --dataset.")
-    for place in (options.model, *options.adapter):
+    find_model(options.model)
+    for place in options.adapter:
         check_place(place)
     if options.dataset is not None:
         _predict_dataset(options)
@@ -131,20 +141,15 @@ def _predict_dataset(options: argparse.Namespace) -> None:
         raise ValueError("--dataset needs an --output, and has no --plot or --json.")
     from ..data.sources import DatasetOptions
     from ..prediction import Predictor
-    from ..prediction.dataset import predict_dataset
+    from ..prediction.dataset import options_for, predict_dataset
     from ..runs.processes import start_processes
 
     quiet_libraries()
     state = start_processes()
-    dataset = DatasetOptions(
-        options.dataset,
-        sampling_rate=int(options.sampling_rate or DatasetOptions.sampling_rate),
-        on_error=options.on_error,
-        cache_dir=options.cache_dir,
-    )
-    output = predict_dataset(
-        Predictor(options.model, options.adapter, state.device), dataset, options.output, options.split
-    )
+    predictor = Predictor(options.model, options.adapter, state.device)
+    dataset = DatasetOptions(options.dataset, on_error=options.on_error, cache_dir=options.cache_dir)
+    dataset = options_for(predictor, dataset, options.sampling_rate)
+    output = predict_dataset(predictor, dataset, options.output, options.split)
     if state.is_main_process:
         print(output)
 
@@ -173,7 +178,7 @@ def _predict_records(options: argparse.Namespace) -> None:
         print(json.dumps([_described(*result) for result in results], indent=2))
     else:
         for result in results:
-            _print_result(*result)
+            _print_result(predictor, *result)
 
 
 def _plot(record: "ECGRecord", found: "Findings", title: str, file: str) -> None:
@@ -194,8 +199,9 @@ def _described(path: str, record: "ECGRecord", found: "Findings") -> dict[str, A
     return {**about, "lead_names": record.lead_names, **found.to_dict()}
 
 
-def _print_result(path: str, record: "ECGRecord", found: "Findings") -> None:
+def _print_result(predictor: "Predictor", path: str, record: "ECGRecord", found: "Findings") -> None:
     from ..data.ptbxl.labels import describe
+    from ..prediction.lead_sets import worth_on_leads
 
     print(path)
     seconds = record.signal_mv.shape[1] / record.sampling_rate
@@ -211,7 +217,10 @@ def _print_result(path: str, record: "ECGRecord", found: "Findings") -> None:
     for task, each in found.items():
         print(f"  {task}")
         for line in each:
-            print(f"    {_line(line)}  {describe(line['label'])}".rstrip())
+            meaning = describe(line["label"])
+            print(f"    {_line(line)}  {'' if meaning == line['label'] else meaning}".rstrip())
+        if worth := worth_on_leads(predictor.model.tasks[task], found.missing_leads):
+            print(f"    {worth}")
         weights = found.gate_weights[task]
         if len(weights) > 1:
             print("    gate: " + ", ".join(f"{expert} {weight:.2f}" for expert, weight in weights.items()))

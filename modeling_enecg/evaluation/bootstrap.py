@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from .scored import Scored
+from .patients import number_patients
+from .scored import Scored
 
 RECORD, PATIENT = "record", "patient"
 RESAMPLED = (PATIENT, RECORD)
@@ -102,7 +101,7 @@ class Bootstrap:
         if self.by not in RESAMPLED:
             raise ValueError(f"by must be one of {', '.join(RESAMPLED)}; got {self.by!r}.")
 
-    def resamples(self, scored: "Scored") -> Resamples:
+    def resamples(self, scored: Scored) -> Resamples:
         """Return the resamples of records, drawn when they are first asked for."""
         patients = scored.patient_numbers if self.by == PATIENT else None
         key = (np.arange(len(scored)) if patients is None else patients).tobytes()
@@ -138,24 +137,6 @@ def draw_resamples(
     return Resamples(patient_of, [_records_of(draw, patient_of) for draw in draws], PATIENT)
 
 
-def number_patients(patients: ArrayLike, num_records: int) -> np.ndarray:
-    """Return the number of each record's patient, from 0 in order of appearance, of shape `(num_records,)`.
-
-    Args:
-        patients (`ArrayLike` of shape `(num_records,)`): As in `draw_resamples`.
-        num_records (`int`): How many there must be.
-
-    Raises:
-        ValueError: if there is not one patient per record.
-    """
-    names = np.asarray(patients)
-    if names.shape != (num_records,):
-        raise ValueError(f"patients must name one patient per record, here {num_records}; got shape {names.shape}.")
-    numbers: dict[Any, int] = {}
-    keys = [("record", index) if _is_unknown(name) else name for index, name in enumerate(names.tolist())]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-
-
 def given_resamples(indices: Sequence[np.ndarray] | np.ndarray, num_records: int) -> Resamples:
     """Return resamples of records that were drawn elsewhere."""
     return Resamples(np.arange(num_records), list(indices), RECORD)
@@ -164,7 +145,3 @@ def given_resamples(indices: Sequence[np.ndarray] | np.ndarray, num_records: int
 def _records_of(draw: np.ndarray, patient_of: np.ndarray) -> np.ndarray:
     """Return the records of drawn patients, each as often as its patient was drawn."""
     return np.repeat(np.arange(len(patient_of)), np.bincount(draw, minlength=patient_of.max() + 1)[patient_of])
-
-
-def _is_unknown(name: Any) -> bool:
-    return name is None or name != name

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from ..configuration_enecg import Task
 from ..losses import MISSING
-from .bootstrap import number_patients
 from .checks import finite_array
+from .patients import number_patients
 
 
 def has_targets(task: Task, targets: np.ndarray) -> np.ndarray:

@@ -110,9 +110,8 @@ def _line_name(study: Study, options: Mapping[str, str]) -> str:
 def _curve(result: RunResult) -> Curve:
     history = result.history
     best = None if history["best_epoch"] is None else (history["best_epoch"], history["best_score"])
-    return Curve(
-        result.run.row, *(_series(history["log"], key) for key in ("loss", "eval_loss", "eval_score")), best=best
-    )
+    losses, validation_losses, scores = (_series(history["log"], key) for key in ("loss", "eval_loss", "eval_score"))
+    return Curve(result.run.row, losses, validation_losses, scores, best)
 
 
 def _series(log: Sequence[Mapping[str, Any]], key: str) -> dict[float, float]:

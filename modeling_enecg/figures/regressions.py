@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from .saving import Paths, save_figure
 from .style import BLUE, GREY, ORANGE, STYLE, add_heading, number, report_figure
@@ -66,7 +67,7 @@ def _draw_differences(
         point, lower, upper = (number(statistics[name][key]) for key in ("point", "lower", "upper"))
         axes.axhspan(lower, upper, color=ORANGE, alpha=0.15, linewidth=0)
         axes.axhline(point, color=ORANGE, linestyle="-" if name == "bias" else "--", linewidth=1)
-        axes.annotate(
+        written = axes.annotate(
             f"{text} {point:.3g}",
             (1, point),
             (-2, 2),
@@ -75,6 +76,7 @@ def _draw_differences(
             ha="right",
             size=8,
         )
+        written.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def _opacity(num_records: int) -> float:

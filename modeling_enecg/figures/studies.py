@@ -119,8 +119,8 @@ def plot_lines(
         _draw_chance(axes.axhline, metric)
         for color, (name, points) in zip(COLORS, lines.items(), strict=False):
             ordered = dict(sorted(points.items()))
-            ends = ([number(bar[end]) for bar in ordered.values()] for end in ("lower", "upper"))
-            axes.vlines(list(ordered), *ends, color=color, linewidth=1.5)
+            lower, upper = ([number(bar[end]) for bar in ordered.values()] for end in ("lower", "upper"))
+            axes.vlines(list(ordered), lower, upper, color=color, linewidth=1.5)
             axes.plot(list(ordered), [bar["point"] for bar in ordered.values()], "o-", color=color, label=name)
         axes.set_title(task)
         axes.set_xlabel(over)

@@ -16,8 +16,8 @@ from ..expert_references import model_source
 from ..modeling_enecg import EnECGModel
 from ..runs.portable import is_hub_id, machine_paths
 from .card import PLACE, model_card, rebased_card
-from .files import ADAPTER_CONFIG, CARD, OWNED, Files, adapter_files, model_files, text_of
 from .licences import ExpertWeights, expert_weights, licence_metadata
+from .pushed_files import ADAPTER_CONFIG, CARD, OWNED, Files, adapter_files, model_files, text_of
 from .upload import Push
 
 

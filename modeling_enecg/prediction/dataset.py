@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
+from transformers.utils import logging
 
 from ..data.rows import row_signal
 from ..data.sources import SPLITS, DatasetOptions, find_source
@@ -17,6 +19,42 @@ from .predictor import Predictor
 from .table import finding_columns
 
 RECORDS_PER_PART = 256  # little is lost by a kill, and all processes have work
+
+logger = logging.get_logger(__name__)
+
+
+def options_for(predictor: Predictor, options: DatasetOptions, sampling_rate: float | None = None) -> DatasetOptions:
+    """Return how a dataset is read for a model: of several rates, at the one that its tasks were trained on.
+
+    Args:
+        predictor ([`Predictor`]): The model.
+        options ([`DatasetOptions`]): The dataset.
+        sampling_rate (`float`, *optional*): The rate (Hz) to read all the same. By default it is the model's; where
+            that does not say it, 500 Hz, of which a warning tells.
+
+    Raises:
+        ValueError: if the rate is no whole number; or none is given, and the tasks were trained on different ones.
+    """
+    if sampling_rate is not None:
+        if sampling_rate != int(sampling_rate):
+            raise ValueError(f"A dataset has a whole number of samples per second; got {sampling_rate:g} Hz.")
+        return replace(options, sampling_rate=int(sampling_rate))
+    default = find_source(options).chosen_rate
+    if default is None:
+        return options
+    rates = {name: task.trained_sampling_rate for name, task in predictor.model.tasks.items()}
+    known = sorted({int(rate) for rate in rates.values() if rate is not None})
+    if len(known) > 1:
+        each = ", ".join(f"{name} {rate:g} Hz" for name, rate in rates.items() if rate is not None)
+        raise ValueError(
+            f"The model's tasks were trained on records of different rates: {each}; give a sampling_rate."
+        )
+    if not known:
+        logger.warning(
+            "%s is read at %g Hz: the model does not say on which rate it was trained; --sampling_rate chooses.",
+            *(options.data_dir, default),
+        )
+    return replace(options, sampling_rate=known[0] if known else default)
 
 
 def predict_dataset(
@@ -95,3 +133,6 @@ def _predict(predictor: Predictor, records: datasets.Dataset, sampling_rate: flo
     for name, column in finding_columns(list(predictor.model.tasks.values()), results).items():
         table = table.append_column(name, column)
     return table
+
+
+__all__ = ["RECORDS_PER_PART", "options_for", "predict_dataset"]

@@ -13,22 +13,23 @@ from ..findings import Findings
 from ..loading import folder_or_hub, place_and_revision
 from ..modeling_enecg import EnECGModel
 from ..pipeline_ecg import ECGClassificationPipeline
-from ..runs.portable import check_place
+from ..runs.shipped import find_model
 
 
 class Predictor:
     """A model with its feature extractor, ready for recordings.
 
     Args:
-        path (`str` or `Path`): A folder or Hub id that holds both; or an adapter's, which names its base. A Hub id may
-            end in a revision: `org/name@revision`.
+        path (`str` or `Path`): A folder or Hub id that holds both; or an adapter's, which names its base; or the name
+            of a shipped model. A Hub id may end in a revision: `org/name@revision`.
         adapters (`Sequence[str]`, *optional*): The same of adapters on that model, of different tasks.
         device (`torch.device`, *optional*, defaults to the CPU): Where it computes.
         batch_size (`int`, *optional*, defaults to 16): Windows predicted at once.
 
     Raises:
         OSError: if there is no model or feature extractor.
-        ValueError: if the model is not an EnECG model, or an adapter was made for another base.
+        ValueError: if the model is not an EnECG model, an adapter was made for another base, or the name is that of a
+            shipped model and of a folder.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Predictor:
         batch_size: int = 16,
     ):
         self.device, self.batch_size = device or torch.device("cpu"), batch_size
-        check_place(str(path))
+        path = find_model(path)
         if is_adapter(path):
             if adapters:
                 raise ValueError(f"{path} is an adapter itself; give its base, and it among the adapters.")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ecg_file import (
+    MOST_CHANNELS,
     ECGFileError,
     FileContent,
     errors_of,
@@ -53,6 +54,8 @@ def read(path: Path) -> FileContent:
         table = read_table(_decoded(path))
         table, columns = _without_empty_end(table, _columns(table))
     values = table.values
+    if min(values.shape) > MOST_CHANNELS:
+        raise ECGFileError(f"holds {values.shape[1]} columns of {len(values)} rows; at most {MOST_CHANNELS} are read.")
     if columns is None and values.shape[1] > max(_MOST_LEADS, len(values)):
         values = values.T
     facts = read_facts(table.preamble)
@@ -101,6 +104,8 @@ def _described(inf: Path, values: np.ndarray) -> Facts:
 
 def _columns(table: Table) -> list[_Column] | None:
     """Return names and units of the columns from the row of names above them, and a row of units below it, if any."""
+    if table.values.shape[1] > MOST_CHANNELS:  # such columns are samples
+        return None
     rows = [_header_cells(line, table) for line in table.preamble[-2:]]
     if not rows or rows[-1] is None:
         return None

@@ -1,4 +1,4 @@
-"""What the lines above a table, or a file beside it, say about it: sampling rate, units and names."""
+"""Facts about a table of samples that the lines above it, or a file beside it, state: rate, units and names."""
 
 import re
 from typing import NamedTuple
@@ -38,6 +38,7 @@ _ACQ_CHANNELS = re.compile(r"([0-9]{1,3}) channels?", re.IGNORECASE)
 _LAB_SYSTEM = re.compile(r"(Label|Range):\s*(.*\S)", re.IGNORECASE)
 _RANGE_MV = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,5})?)\s*mv", re.IGNORECASE)
 _HALF_SCALE = 1 << 15
+_LONGEST_LINE = 4096  # patterns take time that grows with the square of it
 _LOWEST_WITH_POINT, _LOWEST_WITH_COMMA = 20.0, 50.0  # Hz: no slower ECG is written with three decimals
 _TIME_UNIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,12})?|\.[0-9]{1,12})?\s*([a-zµμ]+)", re.IGNORECASE)
 _INF_CHANNEL = re.compile(r"\s*\d+\s+(\S.*)")
@@ -54,7 +55,7 @@ class Facts(NamedTuple):
     """What lines of text say; None where they do not.
 
     Attributes:
-        rate (`float`, *optional*): Samples a second (Hz).
+        rate (`float`, *optional*): Samples per second (Hz).
         units (`list[str]`, *optional*): One for all leads, or one each.
         names (`list[str]`, *optional*): The leads' names.
     """
@@ -72,7 +73,7 @@ def read_facts(lines: list[str]) -> Facts:
     """
     rates: set[float] = set()
     units, names = None, None
-    for line in (re.sub(r"^[\s#%/*\"']+", "", line) for line in lines):
+    for line in map(_without_marks, lines):
         rates.update(float(rate) for rate in _JSON_RATE.findall(line))
         if match := _RATE.match(line):
             rate = _rate(match["number"])
@@ -107,8 +108,13 @@ def read_inf(text: str) -> tuple[Facts, int | None]:
 
 def is_fact(line: str) -> bool:
     """Whether a line of the preamble states a rate, a unit or names, and so is no row of column names."""
-    line = re.sub(r"^[\s#%/*\"']+", "", line)
+    line = _without_marks(line)
     return any(pattern.match(line) for pattern in (_RATE, _INTERVAL, _UNIT, _LEADS, _KEY))
+
+
+def _without_marks(line: str) -> str:
+    """Return a line without the marks of a comment before it; of a longer one than states anything, the beginning."""
+    return line[:_LONGEST_LINE].lstrip(" \t\r\n\f\v#%/*\"'")
 
 
 def mv_per_count(lines: list[str]) -> list[tuple[str, float]]:

@@ -3,7 +3,7 @@
 from ..runs.run import read_run
 from .compare import ComparisonOptions, compare_runs, comparison_markdown, write_comparison
 from .evaluate import ReportOptions
-from .report import write_full_report
+from .full_report import write_full_report
 
 __all__ = [
     "ComparisonOptions",

@@ -19,8 +19,8 @@ from ..runs.files import added_files
 from ..runs.run import Run
 from ..version import __version__
 from .cells import few_positives_text, interval_cell, label_cell
+from .full_report import NOTICE, data_notes, read_runs
 from .page import FIGURES, Cell, Picture, Row, Section, Table, render_html, render_markdown
-from .report import NOTICE, data_notes, read_runs
 
 PAGE, MARKDOWN, TABLE, NUMBERS = (f"comparison.{ending}" for ending in ("html", "md", "csv", "json"))
 LEVEL = 0.05  # of the adjusted p-value, below which a label counts as different

@@ -1,11 +1,13 @@
 """What a run leaves behind: metrics, predictions, figures and a model card."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+from transformers.utils import CONFIG_NAME
 
 from ..adapters import ENECG_FILE
 from ..configuration_enecg import Task
@@ -34,6 +36,8 @@ def write_report(
 ) -> dict[str, Any]:
     """Write `predictions.parquet`, `figures/`, `README.md` and, last of all, `metrics.json`; of several experts also
     `experts.json`, of lead sets `lead_sets.json`, and of an adapter its own `README.md`.
+
+    The tasks in `config.json` get their scores, which travel with the model.
 
     Args:
         run (`Run`): The run, whose folder holds the model, and its adapter if there is one.
@@ -67,12 +71,36 @@ def write_report(
     if by_lead_set:
         run.write(LEAD_SETS, by_lead_set)
         by_lead_set = {ALL_LEADS: metrics["test"], **by_lead_set}
+    _keep_measured(run, by_lead_set or {ALL_LEADS: metrics["test"]})
     paths = [f"{run.figures.name}/{path.name}" for path in figures]
     write_text(run.card, model_card(run.config, info.name, info, metrics, inside, paths, by_lead_set))
     if (run.adapter / ENECG_FILE).exists():
         write_text(run.adapter / CARD, adapter_card(run.adapter, run.config, info, metrics))
     run.write(METRICS, metrics)
     return metrics
+
+
+def _keep_measured(run: Run, by_lead_set: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write each task's scores into the model's config, and into an adapter that has the very same tasks."""
+    tasks = json.loads((run.folder / CONFIG_NAME).read_text(encoding="utf-8"))["tasks"]
+    measured = [
+        task
+        | {
+            "measured": {
+                lead_set: {
+                    metric: score["point"]
+                    for metric, score in scores[task["name"]].items()
+                    if isinstance(score, dict) and score.get("point") is not None
+                }
+                for lead_set, scores in by_lead_set.items()
+            }
+        }
+        for task in tasks
+    ]
+    for path in (run.folder / CONFIG_NAME, run.adapter / ENECG_FILE):
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if content.get("tasks") == tasks:  # an adapter of an earlier stage was not what was measured
+            write_text(path, json.dumps(content | {"tasks": measured}, indent=2) + "\n")
 
 
 def _look_inside(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..evaluation.bootstrap import number_patients
+from ..evaluation.patients import number_patients
 from ..evaluation.subgroups import GROUPS
 from ..hub.card import cost_rows
 from ..runs.run import Run

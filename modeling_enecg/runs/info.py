@@ -82,13 +82,13 @@ class CrossValidationInfo:
         folds (`int`): Folds of each repeat.
         repeats (`int`): How often folds were drawn.
         epochs (`dict[str, int]`): By stage of the final model, the median best epoch of all rounds.
-        scores (`list[dict[str, Any]]`): By repeat, task and metric, the score of all records.
+        scores (`dict[str, dict[str, Any]]`): By task, what `cross_validated_scores` gives.
     """
 
     folds: int
     repeats: int
     epochs: dict[str, int]
-    scores: list[dict[str, Any]]
+    scores: dict[str, dict[str, Any]]
 
     def remarks(self) -> list[str]:
         """Return in sentences what a reader must know."""
@@ -100,13 +100,13 @@ class CrossValidationInfo:
             f"rounds: {epochs}.",
         ]
         if self.repeats > 1:
-            spreads = (
-                f"{metric} of {task} {min(values):.3f} to {max(values):.3f}"
-                for task, metrics in self.scores[0].items()
-                for metric in metrics
-                if (values := [scores[task][metric] for scores in self.scores if scores[task][metric] is not None])
+            means = (
+                f"{metric} of {task} {value['point']:.3f} (standard deviation {value['repeat_sd']:.3f})"
+                for task, metrics in self.scores.items()
+                for metric, value in metrics.items()
+                if isinstance(value, dict) and value.get("repeat_sd") is not None
             )
-            texts.append(f"Over {self.repeats} divisions, of which the first is shown: {'; '.join(spreads)}.")
+            texts.append(f"The table shows the first of {self.repeats} divisions; their mean: {'; '.join(means)}.")
         return texts
 
 

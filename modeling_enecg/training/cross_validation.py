@@ -16,9 +16,8 @@ import pandas as pd
 from ..configuration_enecg import Task
 from ..data.folds import stratified_folds
 from ..data.subsets import QUANTILES
-from ..evaluation.bootstrap import Bootstrap
-from ..evaluation.scored import Scored
-from ..evaluation.scoring import evaluate_task
+from ..evaluation import Bootstrap
+from ..evaluation.cross_validation import cross_validated_scores
 from ..runs.predictions import Predictions
 from .training import best_stage
 
@@ -106,25 +105,24 @@ def final_schedule(outcomes: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[
     return {stage: max(1, round(median(outcome[stage]["best_epoch"] for outcome in outcomes))) for stage in kept}
 
 
-def repeat_scores(tasks: Sequence[Task], predicted: Sequence[Predictions], repeats: int) -> list[dict[str, Any]]:
-    """Return each repeat's scores over all records, by task and metric.
+def out_of_fold_scores(
+    tasks: Sequence[Task], rounds: Sequence[Part], predicted: Sequence[Predictions], bootstrap: Bootstrap
+) -> dict[str, dict[str, Any]]:
+    """Return by task what `cross_validated_scores` gives.
 
     Args:
         tasks (`Sequence[Task]`): The tasks.
-        predicted (`Sequence[Predictions]`): The rounds' predictions, repeat by repeat.
-        repeats (`int`): Number of repeats.
+        rounds (`Sequence[Part]`): The rounds, repeat by repeat.
+        predicted (`Sequence[Predictions]`): What each round predicted.
+        bootstrap (`Bootstrap`): How intervals are made.
     """
-    folds = len(predicted) // repeats
-    scores = []
-    for repeat in range(repeats):
-        whole = stacked(predicted[repeat * folds : (repeat + 1) * folds])
-        scores.append({task.name: _points(task, whole.targets[task.name], whole.outputs[task.name]) for task in tasks})
-    return scores
-
-
-def _points(task: Task, targets: np.ndarray, outputs: np.ndarray) -> dict[str, float | None]:
-    scores = evaluate_task(Scored(task, targets, outputs), Bootstrap(1))
-    return {metric: value["point"] for metric, value in scores.items() if isinstance(value, dict) and "point" in value}
+    repeats = sorted({each.repeat for each in rounds})
+    of_repeat = [[index for index, each in enumerate(rounds) if each.repeat == repeat] for repeat in repeats]
+    whole = [stacked([predicted[index] for index in indices]) for indices in of_repeat]
+    folds = [np.concatenate([np.full(len(predicted[i]), rounds[i].fold) for i in indices]) for indices in of_repeat]
+    return {
+        task.name: cross_validated_scores([each.scored(task) for each in whole], folds, bootstrap) for task in tasks
+    }
 
 
 def first_repeat(predicted: Predictions, repeats: int) -> Predictions:
@@ -147,4 +145,4 @@ def stacked(predicted: Sequence[Predictions]) -> Predictions:
     )
 
 
-__all__ = ["Folds", "Part", "final_schedule", "first_repeat", "parts", "repeat_scores", "stacked"]
+__all__ = ["Folds", "Part", "final_schedule", "first_repeat", "out_of_fold_scores", "parts", "stacked"]

@@ -19,7 +19,8 @@ def decide(model: EnECGModel, predicted: Predictions) -> None:
             fold.
     """
     for name, task in model.tasks.items():
-        model.update_task(name, **fitted_fields(task, predicted.targets[name], predicted.outputs[name]))
+        patients = predicted.records["patient_id"]
+        model.update_task(name, **fitted_fields(task, predicted.targets[name], predicted.outputs[name], patients))
 
 
 def write_tasks(model: EnECGModel, paths: Iterable[Path]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..configuration_enecg import Task
 from ..evaluation.metrics import MIN_POSITIVES
-from ..evaluation.scoring import has_targets
+from ..evaluation.scored import has_targets
 from ..runs.info import CrossValidationInfo, DatasetInfo, RunInfo, StageInfo, environment
 from .recipe import Recipe
 from .training import Outcome, Training

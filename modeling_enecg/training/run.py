@@ -17,6 +17,7 @@ from ..data.preparing import mean_over_windows
 from ..data.record_metadata import record_metadata
 from ..data.sources import SPLITS, find_source
 from ..data.targets import dataset_tasks
+from ..evaluation import Bootstrap
 from ..evaluation.scoring import predicted_outputs
 from ..reports.run_report import write_report
 from ..runs.files import write_text
@@ -26,7 +27,7 @@ from ..runs.predictions import Predictions, read_predictions
 from ..runs.processes import start_processes
 from ..runs.run import CHECKPOINTS, CROSS_VALIDATION, PREDICTED_SPLITS, PREDICTIONS, RECIPE, RUN_INFO, Run
 from .building import ModelSource, StartingModel, starting_model
-from .cross_validation import Folds, final_schedule, first_repeat, parts, repeat_scores, stacked
+from .cross_validation import Folds, final_schedule, first_repeat, out_of_fold_scores, parts, stacked
 from .decide import decide, write_tasks
 from .describe import describe_run
 from .feature_store import FeatureSettings
@@ -87,7 +88,10 @@ def prepare(recipe: Recipe, run: Run) -> Training:
         RecipeError: as `run_recipe` does.
     """
     source = find_source(recipe.dataset_options_in_full())
-    tasks = dataset_tasks(source.features, recipe.tasks, recipe.loss_weights)
+    names = recipe.tasks or source.labels
+    if not names:
+        raise RecipeError(f"tasks: name at least one; {source.name} does not say which of its columns are labels.")
+    tasks = dataset_tasks(source.features, names, recipe.loss_weights)
     start = new_start(recipe, tasks)
     needed = SPLITS if recipe.folds is None else ("train", "test")
     data = read_data(source, recipe.part(Selection), start.extractor, tasks, needed)
@@ -126,6 +130,8 @@ def new_training(
     training = Training(run, start, data, arguments, recipe.part(FeatureSettings), recipe.save_experts)
     training.check()
     fit_tasks(start.model, data.labels["train"], recipe.loss_weights, recipe.class_weights, start.trained_tasks)
+    for task in list(start.model.tasks):
+        start.model.update_task(task, trained_sampling_rate=data.source.chosen_rate)
     if recipe.standardize_features and start.base is None:
         training.fit_features()
     return training
@@ -198,7 +204,8 @@ def cross_validated(recipe: Recipe, training: Training) -> tuple[Training, Predi
         predicted.append(read_predictions(own.folder / PREDICTIONS, tasks, ("validation",))["validation"])
     schedule = final_schedule(histories)
     final = new_training(recipe, run, new_start(recipe, tasks), data, schedule)
-    scores = repeat_scores(tasks, predicted, recipe.repeats)
+    bootstrap = Bootstrap(recipe.num_resamples, confidence=recipe.confidence)
+    scores = out_of_fold_scores(tasks, rounds, predicted, bootstrap)
     return final, stacked(predicted), CrossValidationInfo(int(recipe.folds or 0), recipe.repeats, schedule, scores)
 
 

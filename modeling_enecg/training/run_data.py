@@ -11,7 +11,7 @@ from ..data.preparing import load_splits
 from ..data.sources import SPLITS, Source
 from ..data.streaming import Stream
 from ..data.subsets import nested_subset, permuted
-from ..evaluation.scoring import has_targets
+from ..evaluation.scored import has_targets
 from ..leads import LEAD_SETS
 from ..settings import SettingsError
 from .building import Extractor

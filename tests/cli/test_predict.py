@@ -12,31 +12,21 @@ import wfdb
 from PIL import Image
 from transformers import AutoFeatureExtractor, AutoModel
 
-from modeling_enecg import ECGFeatureExtractor, EnECGModel, Task
-from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
+from modeling_enecg.data.ptbxl.labels import describe
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.runs import shipped
+from tests.ecg_folder import write_record
+from tests.helpers.prediction import FINDINGS, by_label, save_calibrated_model, write_leads, write_recordings
 from tests.helpers.training import tiny_ecgfounder
 
-FINDINGS = list(TASK_LABELS["superdiagnostic"])
 COMMAND = Path(sys.executable).with_name("enecg")
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     """A small ensemble of two experts with a task of each type, not to be changed."""
-    tasks = [
-        Task("superdiagnostic", "multi_label_classification", FINDINGS),
-        Task("sex", "single_label_classification", ["male", "female"]),
-        Task("age", "regression", unit="years", target_mean=[60.0], target_std=[15.0]),
-    ]
-    model = EnECGModel.from_experts(
-        {"first": tiny_ecgfounder(0), "second": tiny_ecgfounder(1)}, tasks, head_hidden_sizes=[]
-    )
-    folder = tmp_path_factory.mktemp("cli") / "model"
-    model.save_pretrained(folder)
-    ECGFeatureExtractor(**model.backbones["first"].config.feature_extractor_settings()).save_pretrained(folder)
-    return folder
+    return save_calibrated_model(tmp_path_factory.mktemp("cli") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +36,15 @@ def record(simulated):
 
 def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
     lines = run("predict", model_dir, record).splitlines()
-    assert lines[:2] == [str(record), f"  10.0 s at 500 Hz; {', '.join(STANDARD_LEADS)}"]
-    results = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
-    for label in FINDINGS:
-        value = results["superdiagnostic"]["outputs"][label]
-        assert [line for line in lines if f"{value:8.3f}  {label} " in line and describe(label) in line]
-    values = [float(line.split()[0]) for line in lines[lines.index("  superdiagnostic") + 1 :][: len(FINDINGS)]]
-    assert values == sorted(values, reverse=True)
-    assert f"{results['age']['outputs']['age']:8.3f} years" in "\n".join(lines)
+    leads = ", ".join(STANDARD_LEADS)
+    assert lines[:3] == [str(record), "  10.0 s at 500 Hz; quality: ok", f"  leads used: {leads}"]
+    tasks = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    shown = lines[lines.index("  superdiagnostic") + 1 :][: len(FINDINGS)]
+    for line, found in zip(shown, tasks["superdiagnostic"], strict=True):
+        assert f"  {found['label']} " in line
+        assert line.endswith(describe(found["label"]))
+    age = tasks["age"][0]
+    assert f"{age['value']:.3f} years ({age['lower']:.3f} to {age['upper']:.3f})  age" in "\n".join(lines)
     assert "gate: first 0.50, second 0.50" in "\n".join(lines)
 
 
@@ -62,12 +53,15 @@ def test_predict_json_holds_probabilities_of_all_labels(run, model_dir, record):
     assert result["record"] == str(record)
     tasks = result["tasks"]
     assert list(tasks) == ["superdiagnostic", "sex", "age"]
-    assert list(tasks["superdiagnostic"]["outputs"]) == FINDINGS
-    assert all(0 <= value <= 1 for value in tasks["superdiagnostic"]["outputs"].values())
-    assert sum(tasks["sex"]["outputs"].values()) == pytest.approx(1)
-    assert tasks["age"]["unit"] == "years"
-    for task in tasks.values():
-        assert sum(task["gate_weights"].values()) == pytest.approx(1)
+    assert {each["label"] for each in tasks["superdiagnostic"]} == set(FINDINGS)
+    scores = [each["score"] for each in tasks["superdiagnostic"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    for key in ("score", "raw_score"):
+        assert sum(each[key] for each in tasks["sex"]) == pytest.approx(1)
+    assert tasks["age"][0]["unit"] == "years"
+    for weights in result["gate_weights"].values():
+        assert sum(weights.values()) == pytest.approx(1)
 
 
 @torch.inference_mode()
@@ -77,9 +71,10 @@ def test_predict_gives_what_the_model_gives(run, model_dir, record):
     inputs = extractor(content.p_signal.T, content.fs, content.sig_name, return_tensors="pt")
     logits = model(**inputs).logits
     tasks = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
-    given = list(tasks["superdiagnostic"]["outputs"].values())
-    assert given == pytest.approx(logits["superdiagnostic"][0].sigmoid().tolist(), abs=1e-6)
-    assert tasks["age"]["outputs"]["age"] == pytest.approx(logits["age"].item(), abs=1e-4)
+    raw = {each["label"]: each["raw_score"] for each in tasks["superdiagnostic"]}
+    wanted = dict(zip(FINDINGS, logits["superdiagnostic"][0].sigmoid().tolist(), strict=True))
+    assert raw == pytest.approx(wanted, abs=1e-6)
+    assert tasks["age"][0]["value"] == pytest.approx(logits["age"].item(), abs=1e-4)
 
 
 def test_predict_takes_several_records_under_any_of_their_names(run, model_dir, record, simulated):
@@ -101,7 +96,9 @@ def test_predict_knows_leads_by_name(run, model_dir, record, tmp_path):
         write_dir=str(tmp_path),
     )
     results = json.loads(run("predict", model_dir, record, tmp_path / "shuffled", "--json"))
-    assert results[0]["tasks"] == results[1]["tasks"]
+    for key in ("raw_score", "value"):
+        shuffled, plain = (by_label(result["tasks"], key) for result in results)
+        assert shuffled == pytest.approx(plain, abs=1e-5)
 
 
 def test_predict_draws_the_record(run, model_dir, record, tmp_path):
@@ -124,44 +121,77 @@ def broken_record(tmp_path, record, kind):
     elif kind == "nan":
         signal_mv = read_ecg(record).signal_mv
         signal_mv[:, 100:140] = np.nan
-        return write_record(tmp_path / "gap", signal_mv, STANDARD_LEADS)
+        write_record(tmp_path / "gap", signal_mv, 500)
+        return tmp_path / "gap"
     elif kind == "header":
         path.with_suffix(".hea").write_text("no header at all\n")
     return path
 
 
-def write_record(path, signal_mv, leads):
-    num_leads = len(leads)
-    wfdb.wrsamp(
-        *(path.name, 500, ["mV"] * num_leads, list(leads), signal_mv.T),
-        fmt=["16"] * num_leads,
-        adc_gain=[1000.0] * num_leads,
-        baseline=[0] * num_leads,
-        write_dir=str(path.parent),
-    )
-    return path
-
-
 @pytest.mark.parametrize("kept", [["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"], ["II"]])
 def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
-    whole = read_ecg(record)
-    signal_mv, leads = whole.signal_mv, whole.lead_names
-    path = write_record(tmp_path / "few", signal_mv[[leads.index(lead) for lead in kept]], kept)
+    path = write_leads(tmp_path / "few", record, kept)
     few, whole = json.loads(run("predict", model_dir, path, record, "--json"))
-    values, wanted = (list(result["tasks"]["superdiagnostic"]["outputs"].values()) for result in (few, whole))
-    assert np.isfinite(values).all()
-    assert few["lead_names"] == kept
+    values, wanted = (by_label(result["tasks"], "raw_score") for result in (few, whole))
+    assert np.isfinite(list(values.values())).all()
+    assert few["lead_names"] == few["used_leads"] == kept
     assert few["missing_leads"] == ([] if len(kept) == 8 else [lead for lead in STANDARD_LEADS if lead != "II"])
     assert (values == pytest.approx(wanted, abs=1e-3)) == (len(kept) == 8)
+
+
+@pytest.mark.parametrize(
+    ("lead", "worth"),
+    [
+        ("I", "measured on lead I: macro AUROC 0.720; on 12 leads: macro AUROC 0.910"),
+        ("V5", "never measured on these leads; on 12 leads: macro AUROC 0.910"),
+    ],
+)
+def test_predict_says_what_few_leads_are_worth(run, model_dir, record, tmp_path, lead, worth):
+    lines = run("predict", model_dir, write_leads(tmp_path / "one", record, [lead])).splitlines()
+    missing = ", ".join(name for name in STANDARD_LEADS if name != lead)
+    assert f"  leads used: {lead}; missing: {missing}" in lines
+    assert f"    {worth}" in lines
+    assert lines.count("    never measured on these leads") == 2, "of the other tasks nothing is known"
+    assert "measured" not in run("predict", model_dir, record)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("noise", "noise"), ("below/flat_chest", "V5, V6: flat")])
+def test_predict_does_not_score_what_is_no_ecg_unless_forced(run, model_dir, simulated, tmp_path, name, reason):
+    path = write_recordings(tmp_path, simulated) / name
+    lines = run("predict", model_dir, path).splitlines()
+    assert "quality: unusable (" in lines[1]
+    assert reason in lines[1]
+    assert lines[2:] == ["  Not scored: the signal is unusable. --force scores it all the same."]
+    forced = run("predict", model_dir, path, "--force").splitlines()
+    assert forced[1] == lines[1]
+    assert "  superdiagnostic" in forced
+
+
+def test_a_constant_recording_is_unusable_and_cannot_be_forced(run, fail, model_dir, tmp_path):
+    write_record(tmp_path / "zeros", np.zeros((12, 5000)), 500)
+    (result,) = json.loads(run("predict", model_dir, tmp_path / "zeros", "--json"))
+    assert result["quality"]["verdict"] == "unusable"
+    assert result["tasks"] == {"superdiagnostic": [], "sex": [], "age": []}
+    assert "every lead is constant" in fail("predict", model_dir, tmp_path / "zeros", "--force")
+
+
+def test_predict_takes_a_shipped_model_by_its_name(run, fail, model_dir, record, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "MODELS", tmp_path / "models")
+    assert "no folder small, and no shipped model of that name" in fail("predict", "small", record)
+    shutil.copytree(model_dir, tmp_path / "models" / "small")
+    assert run("predict", "small", record) == run("predict", model_dir, record)
+    monkeypatch.chdir(tmp_path / "models")
+    assert "small is a shipped model, and a folder here; write ./small" in fail("predict", "small", record)
+    assert run("predict", "./small", record) == run("predict", model_dir, record)
 
 
 def test_predict_averages_the_windows_of_a_long_recording(run, model_dir, record, simulated, tmp_path):
     other = record.with_name("00008_hr")
     joined = np.hstack([read_ecg(path).signal_mv for path in (record, other)])
-    path = write_record(tmp_path / "long", joined, STANDARD_LEADS)
+    write_record(tmp_path / "long", joined, 500)
     first, second, long = (
-        result["tasks"]["age"]["outputs"]["age"]
-        for result in json.loads(run("predict", model_dir, record, other, path, "--json"))
+        result["tasks"]["age"][0]["value"]
+        for result in json.loads(run("predict", model_dir, record, other, tmp_path / "long", "--json"))
     )
     assert long == pytest.approx((first + second) / 2, abs=1e-3)
     assert first != pytest.approx(second, abs=1e-3)
@@ -173,7 +203,7 @@ def test_predict_averages_the_windows_of_a_long_recording(run, model_dir, record
         ("missing", "no WFDB header"),
         ("truncated", "holds at most"),
         ("nan", "Every lead has missing samples in every window"),
-        ("header", "the WFDB header is damaged"),
+        ("header", "a whole number was expected"),
     ],
 )
 def test_predict_refuses_a_bad_record_by_name(fail, model_dir, record, tmp_path, kind, message):
@@ -215,7 +245,7 @@ def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_pat
 
 
 def test_predict_plots_one_record_only(fail, model_dir, record, tmp_path):
-    line = fail("predict", model_dir, record, record, "--plot", tmp_path / "ecg.png")
+    line = fail("predict", model_dir, record, record.with_name("00008_hr"), "--plot", tmp_path / "ecg.png")
     assert "--plot draws one record" in line
     assert not (tmp_path / "ecg.png").exists()
 

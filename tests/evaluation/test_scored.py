@@ -6,9 +6,11 @@ import pytest
 
 import modeling_enecg.evaluation
 from modeling_enecg import Task
-from modeling_enecg.evaluation import Bootstrap, Scored, bootstrap, evaluate_task
+from modeling_enecg.evaluation import Bootstrap, Scored, bootstrap, evaluate_task, score_predictions
 from modeling_enecg.evaluation.agreement import agreement
-from modeling_enecg.evaluation.metrics import METRICS, find_metric, metric_title
+from modeling_enecg.evaluation.comparison import compare_predictions
+from modeling_enecg.evaluation.metrics import METRICS, RANKING, Metric, find_metric, metric_title
+from modeling_enecg.evaluation.ranking import auroc
 from modeling_enecg.evaluation.subgroups import score_subgroups
 
 FINDINGS = Task("findings", "multi_label_classification", ["MI", "HYP"])
@@ -84,6 +86,24 @@ def test_the_table_knows_every_metrics_title_direction_and_problem_types():
     assert find_metric("macro_ppv").problem_types == ("multi_label_classification", "single_label_classification")
     with pytest.raises(ValueError, match="no metric 'kappa'; there are auroc, "):
         find_metric("kappa")
+
+
+def test_a_row_of_the_table_is_all_that_a_new_metric_needs(monkeypatch):
+    gini = Metric("gini", "Gini", RANKING, lambda totals: 2 * auroc(totals) - 1)
+    monkeypatch.setitem(METRICS, "gini", gini)
+    rng = np.random.default_rng(0)
+    targets = (rng.random((60, 2)) < 0.4).astype(float)
+    pair = [Scored(FINDINGS, targets, rng.normal(targets, 1), ids=np.arange(60)) for _ in range(2)]
+    scores = evaluate_task(pair[0], Bootstrap(20))
+    for own, area in (
+        (scores["macro_gini"], scores["macro_auroc"]),
+        (scores["per_label"]["MI"]["gini"], scores["per_label"]["MI"]["auroc"]),
+    ):
+        for key in ("point", "lower", "upper"):
+            assert own[key] == pytest.approx(2 * area[key] - 1)
+    assert "macro_gini" in compare_predictions(*pair, Bootstrap(20))
+    assert "macro_gini" in score_subgroups(pair[0], np.arange(60) % 2, Bootstrap(20))["groups"]["0"]
+    assert score_predictions([FINDINGS], {"findings": pair[0].outputs}, {"findings": targets})["macro_gini"]
 
 
 @pytest.mark.parametrize("path", sorted(EVALUATION.glob("*.py")), ids=lambda path: path.stem)

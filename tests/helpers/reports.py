@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
+from modeling_enecg.cli import main
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.training import load_recipe, run_recipe
-from tests.helpers.training import ECGFOUNDER, recipe_fields, write_recipe
+from tests.helpers.training import ECGFOUNDER, read_json, recipe_fields, write_recipe
 
 TASKS = ["superdiagnostic", "sex", "age"]
 LEAD_SETS = ["8 leads", "lead I"]
 ONE_STAGE = {"fine_tuning": {"num_train_epochs": 2, "global_batch_size": 32, "learning_rate": 1e-3}}
+NUM_RESAMPLES = 100
 FILES = ("config.json", "run_info.json", "metrics.json", "predictions.parquet", "lead_sets.json", "experts.json")
 
 
@@ -59,6 +61,27 @@ def predictions(run: Path, split: str | None = None) -> pd.DataFrame:
 
 def change_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def write_report(*folders: Path, output: Path, options: tuple[str, ...] = ()) -> Path:
+    main(["report", *map(str, folders), "--output", str(output), "--num_resamples", str(NUM_RESAMPLES), *options])
+    return output
+
+
+def only_task(run: Path, name: str) -> Path:
+    """Leave one task of a copied run."""
+    tasks = [task for task in read_json(run / "config.json")["tasks"] if task["name"] == name]
+    change_json(run / "config.json", tasks=tasks)
+    return run
+
+
+def shown(value: dict, form: str = ".3f") -> tuple[str, str]:
+    """A score and its interval as the page shows them."""
+    if value["point"] is None:
+        return "undefined", ""
+    if value["lower"] is None:
+        return f"{value['point']:{form}}", f"no interval: {value['no_interval']}"
+    return f"{value['point']:{form}}", f"{value['lower']:{form}} to {value['upper']:{form}}"
 
 
 class TableRow(NamedTuple):

@@ -24,7 +24,7 @@ from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.data.sources import Source, find_source
 from modeling_enecg.data.targets import dataset_tasks
-from modeling_enecg.training import Recipe
+from modeling_enecg.training import Recipe, load_recipe, run_recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import ModelSource, StartingModel, starting_model
 from modeling_enecg.training.checkpoints import checkpoint_fault
@@ -56,6 +56,8 @@ STMEM = {
 }
 LINEAR_PROBING = {"num_train_epochs": 2, "global_batch_size": 16}
 POST_TRAINING = {"num_train_epochs": 3, "global_batch_size": 16}
+LORA = {"num_train_epochs": 1, "global_batch_size": 16}
+SMALL_HEADS = {"head_hidden_sizes": [8]}
 
 
 def tiny_ecgfounder(seed: int = 0) -> ECGFounderModel:
@@ -132,6 +134,13 @@ def losses(trainer: Any) -> list[float]:
     return [entry[key] for entry in trainer.state.log_history for key in ("loss", "eval_loss") if key in entry]
 
 
+def follow(config: Path, *overrides: str) -> Path:
+    """Run a recipe in this process, and return the run's folder."""
+    recipe = load_recipe(config, overrides)
+    run_recipe(recipe, config.stem)
+    return Path(recipe.output_dir)
+
+
 def start_train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
@@ -178,6 +187,16 @@ def read_json(path: Path) -> Any:
         raise AssertionError(f"{path} holds {constant}, which is not JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def assert_interval(score: dict[str, Any]) -> None:
+    """A score has an interval, or says why there is none."""
+    assert set(score) - {"no_interval"} == {"point", "lower", "upper"}
+    if score["lower"] is None:
+        assert score["upper"] is None
+        assert score["point"] is None or score["no_interval"]
+    else:
+        assert score["lower"] <= score["upper"]
 
 
 def near(expected: Any, **tolerances: float) -> Any:

@@ -1,8 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +13,15 @@ from modeling_enecg.training import feature_store, load_recipe, run_recipe
 from modeling_enecg.training.feature_store import stored_features
 from tests.helpers.training import (
     ECGFOUNDER,
-    ROOT,
     STMEM,
     ptbxl_tasks,
     recipe_fields,
     recipe_source,
+    start_train,
     tiny_model,
     tiny_recipe,
     tiny_start,
+    train,
     write_recipe,
 )
 
@@ -203,37 +202,21 @@ def test_the_parts_of_a_killed_computation_are_used(model, split, tmp_path, comp
     assert [path.name for path in files(tmp_path / "killed")] == [path.name for path in files(tmp_path / "whole")]
 
 
-SHARE = """
-import sys
-from pathlib import Path
-from modeling_enecg.training.feature_store import stored_features
-from tests.helpers.training import tiny_model, tiny_recipe, tiny_start, recipe_source, ptbxl_tasks, load_splits
-import modeling_enecg.training.feature_store as store, numpy as np
-from tests.training.test_feature_store import BOTH
-data, cache, folder, target = map(Path, sys.argv[1:])
-recipe = tiny_recipe(data, cache, experts=BOTH)
-split = load_splits(recipe_source(recipe), tiny_start(recipe).extractor, ptbxl_tasks(recipe.tasks))["train"]
-store.RECORDS_A_PART = 16
-features = stored_features(tiny_model(recipe), split, folder)
-np.savez(target, **features)
-"""
-
-
-def test_two_runs_that_share_a_cold_store_both_have_exact_features(model, split, simulated, training_cache, tmp_path):
-    """Two real processes, started together."""
-    exact = stored_features(model, split, tmp_path / "own")
-    arguments = [str(each) for each in (simulated, training_cache, tmp_path / "shared")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    started = [
-        subprocess.Popen([sys.executable, "-c", SHARE, *arguments, str(tmp_path / f"{name}.npz")], env=environment)
-        for name in ("first", "second")
-    ]
-    assert [process.wait(timeout=300) for process in started] == [0, 0]
+def test_two_runs_that_share_a_cold_store_both_have_exact_features(simulated, tmp_path):
+    """Two real processes, started together, against one that has a store of its own."""
+    stages = {"linear_probing": {"num_train_epochs": 1, "global_batch_size": 16}}
+    fields = recipe_fields(simulated, tmp_path / "run", tmp_path / "shared", stages=stages, num_resamples=5)
+    config = write_recipe(tmp_path / "recipe.yaml", fields | {"experts": BOTH})
+    started = [start_train(config, "--output_dir", str(tmp_path / name)) for name in ("first", "second")]
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    status, output = train(config, "--output_dir", str(tmp_path / "alone"), "--cache_dir", str(tmp_path / "own"))
+    assert status == 0, output
     for name in ("first", "second"):
-        with np.load(tmp_path / f"{name}.npz") as features:
-            for expert, values in exact.items():
-                np.testing.assert_allclose(features[expert], values, atol=1e-6)
-    assert len(files(tmp_path / "shared")) == len(BOTH), "parts or a lock were left"
+        assert (tmp_path / name / "metrics.json").read_bytes() == (tmp_path / "alone" / "metrics.json").read_bytes()
+    stored = [[path.name for path in files(tmp_path / cache / "features")] for cache in ("shared", "own")]
+    assert [len(names) for names in stored] == [6, 6], "parts or a lock were left"
+    assert stored[0] == stored[1], "content is in the name"
 
 
 @pytest.mark.parametrize("damage", ["zeroed", "cut"])

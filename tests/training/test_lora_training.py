@@ -1,9 +1,6 @@
 """LoRA heads through `train.py`: ensembles of several tasks, adapting a trained model, kills and several processes."""
 
-import csv
-import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,19 +12,21 @@ import pytest
 import torch
 import wfdb
 from huggingface_hub import ModelCard
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
-from modeling_enecg import BACKBONES, ECGFeatureExtractor, EnECGModel
+from modeling_enecg import EnECGModel
 from modeling_enecg.adapters import adapted_model, load_adapter
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
-from modeling_enecg.training import RecipeError, load_recipe, run_recipe
-from tests.conftest import describe_record, write_record
 from tests.helpers.training import (
     ECGFOUNDER,
+    LORA,
     ROOT,
+    SMALL_HEADS,
     STMEM,
+    assert_interval,
+    follow,
     free_port,
     near,
     read_json,
@@ -40,6 +39,7 @@ from tests.helpers.training import (
 pytestmark = [
     # peft 0.21 asks for what transformers 5.23 calls deprecated.
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.xdist_group("lora_training"),  # its runs are shared
 ]
 
@@ -49,12 +49,8 @@ THREE = {
     "vit": {"config": STMEM | {"sequence_length": 900}},
     "linear": {"config": DLINEAR},
 }
-PAIR = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM}}
 TASKS = ["superdiagnostic", "sex", "age", "rr_interval"]
-SMALL_HEADS = {"head_hidden_sizes": [8]}
 SPARSE = SMALL_HEADS | {"gate": "encoder", "top_k": 2}
-LORA = {"num_train_epochs": 1, "global_batch_size": 16}
-SPLIT_OF_FOLD = {9: "validation", 10: "test"} | dict.fromkeys(range(1, 9), "train")
 PREDICT = """
 import json, sys
 import modeling_enecg, torch, wfdb
@@ -74,24 +70,6 @@ for (name, model), extractor in zip(models.items(), extractors):
         outputs.append([name, path, {task: each[0].tolist() for task, each in values.items()}])
 json.dump(outputs, open(target, "w"))
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Let this process compute as those that `train` starts, so that results can be bit-equal."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TENSORBOARD_LOGGING_DIR", "")  # a run sets it; this restores it
-        yield
-    torch.set_num_threads(threads)
-
-
-def follow(config: Path, *overrides: str) -> Path:
-    """Run a recipe in this process, and return the run's folder."""
-    recipe = load_recipe(config, overrides)
-    run_recipe(recipe, config.stem)
-    return Path(recipe.output_dir)
 
 
 def logged(folder, *keys):
@@ -182,8 +160,7 @@ def test_every_task_has_the_metrics_of_its_kind_with_intervals(finished, predict
         for task, scores in by_task.items():
             assert set(scores) - {"num_records", "resampled_by", "per_label", "undefined"} == kinds[task]
             for name in kinds[task]:
-                assert set(scores[name]) == {"point", "lower", "upper"}
-                assert scores[name]["lower"] <= scores[name]["upper"], (task, name)
+                assert_interval(scores[name])
             targets = [column for column in rows if column.startswith(f"{task}.") and column.endswith("target")]
             assert scores["num_records"] == len(rows.dropna(subset=targets))
         for task in ("age", "rr_interval"):
@@ -322,34 +299,6 @@ def test_the_feature_store_changes_no_loss(finished, recipe_file, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def expert_paths(tmp_path_factory) -> dict[str, dict[str, str]]:
-    """Two backbones in folders, as conversion leaves them."""
-    folder = tmp_path_factory.mktemp("experts")
-    torch.manual_seed(0)
-    for name, fields in (("cnn", ECGFOUNDER), ("vit", STMEM)):
-        model_class = BACKBONES[fields["model_type"]]
-        model = model_class(model_class.config_class(**{key: fields[key] for key in fields if key != "model_type"}))
-        model.save_pretrained(folder / name)
-        ECGFeatureExtractor(**model.config.feature_extractor_settings()).save_pretrained(folder / name)
-    return {name: {"path": str(folder / name)} for name in ("cnn", "vit")}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, simulated, training_cache, expert_paths) -> Path:
-    """A model of one task whose experts are saved by reference."""
-    folder = tmp_path_factory.mktemp("trained")
-    changes = {
-        "experts": expert_paths,
-        "ensemble": SMALL_HEADS,
-        "stages": {"linear_probing": LORA},
-        "save_experts": "reference",
-        "num_resamples": 5,
-    }
-    fields = recipe_fields(simulated, folder / "run", training_cache) | changes
-    return follow(write_recipe(folder / "recipe.yaml", fields))
-
-
-@pytest.fixture(scope="module")
 def adapted(tmp_path_factory, simulated, training_cache, trained) -> Path:
     """The same model adapted to a second task."""
     folder = tmp_path_factory.mktemp("adapted")
@@ -484,140 +433,3 @@ def test_a_run_that_ended_between_stages_goes_on_to_the_same_weights(deep, tmp_p
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished stage was done again"
     for name in ("metrics.json", "model.safetensors", "config.json", "adapter/adapter_model.safetensors"):
         assert (folder / name).read_bytes() == (deep / name).read_bytes(), name
-
-
-# What a run refuses: in one line, before anything is written
-
-
-@pytest.fixture(scope="module")
-def few_cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("few_cache")
-
-
-@pytest.fixture
-def refused(sound_release, few_cache, tmp_path):
-    """A function that returns what a recipe on twelve records is refused with; it must be in one line."""
-
-    def refused(**changes) -> str:
-        fields = recipe_fields(sound_release, tmp_path / "run", few_cache) | {
-            "experts": PAIR,
-            "ensemble": SMALL_HEADS,
-            "stages": {"lora_heads": {"num_train_epochs": 1, "global_batch_size": 2}},
-        }
-        with pytest.raises(RecipeError) as error:
-            follow(write_recipe(tmp_path / "recipe.yaml", fields | changes))
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / "run").exists(), "the recipe could not be corrected in the same folder"
-        return str(error.value)
-
-    return refused
-
-
-def stage(**settings):
-    return {"stages": {"lora_heads": {"num_train_epochs": 1, "global_batch_size": 2} | settings}}
-
-
-@pytest.mark.parametrize(
-    ("task", "split"), [("age", "train"), ("age", "validation"), ("age", "test"), ("sex", "train"), ("sex", "test")]
-)
-def test_a_task_without_any_label_in_a_split_is_refused_by_name(refused, release, tmp_path, task, split):
-    """Other tasks have labels there, so the split is not empty."""
-    with open(release / "ptbxl_database.csv", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
-        if SPLIT_OF_FOLD[int(row["strat_fold"])] == split:
-            row[task] = ""
-    with open(release / "ptbxl_database.csv", "w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    error = refused(data_dir=str(release), cache_dir=str(tmp_path / "cache"), tasks=["superdiagnostic", task])
-    assert task in error
-    assert split in error or (split == "train" and "training fold" in error)
-
-
-def test_an_interval_that_no_record_of_a_split_has_is_refused(refused, release, tmp_path):
-    """Nothing can be measured on a flat record."""
-    for ecg_id in range(1, 13):
-        fold = describe_record(ecg_id)["strat_fold"]
-        for rate, end in ((100, "lr"), (500, "hr")):
-            beats = np.zeros((12, 10 * rate))
-            if fold != 10:
-                beats[:, rate // 2 :: int((0.7 + 0.02 * ecg_id) * rate)] = 1000
-            write_record(release / f"records{rate}" / "00000" / f"{ecg_id:05d}_{end}", beats.astype("<i2"), rate)
-    error = refused(data_dir=str(release), cache_dir=str(tmp_path / "cache"), tasks=["superdiagnostic", "rr_interval"])
-    assert "rr_interval" in error
-    assert "test" in error
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"experts": {"cnn": PAIR["cnn"]}, "ensemble": {}} | stage(), "stages.lora_heads: .*these heads are linear"),
-        (stage(final_layers="lora", use_dora=True), "stages.lora_heads: DoRA cannot rescale a layer of zeros"),
-        (
-            {"experts": {"cnn": PAIR["cnn"]}} | stage(lora_experts=True),
-            "stages.lora_heads: .*none of cnn has attention",
-        ),
-        (stage(lora_rank=0), "stages.lora_heads: lora_rank must be at least 1; got 0"),
-        (stage(final_layers="all"), "stages.lora_heads: final_layers must be one of whole, lora, frozen; got 'all'"),
-        ({"save_experts": "reference"}, "save_experts: only experts that have a path"),
-        ({"ensemble": {"gate": "encoder", "top_k": 3}}, "top_k must be from 1 to the number of experts, 2; got 3"),
-    ],
-    ids=["linear_heads", "dora", "attention", "rank", "final_layers", "reference", "top_k"],
-)
-def test_settings_that_lora_cannot_follow_are_refused(refused, changes, message):
-    error = refused(**changes)
-    assert re.search(message, error), error
-
-
-def broken_expert(expert_paths, folder, fault):
-    path = Path(shutil.copytree(expert_paths["vit"]["path"], folder / "vit"))
-    if fault == "size":
-        config = read_json(path / "config.json")
-        (path / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
-    elif fault == "lacking":
-        tensors = load_file(path / "model.safetensors")
-        del tensors["blocks.0.attention.qkv.weight"]
-        save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
-    else:
-        shutil.rmtree(path)
-    return path
-
-
-@pytest.mark.parametrize("fault", ["size", "lacking", "absent"])
-def test_an_expert_whose_checkpoint_does_not_fit_is_refused_by_name(refused, expert_paths, tmp_path, fault):
-    path = broken_expert(expert_paths, tmp_path, fault)
-    error = refused(experts={"cnn": PAIR["cnn"], "vit": {"path": str(path)}})
-    assert error.startswith("experts")
-    assert str(path) in error
-
-
-def test_a_trained_models_task_with_other_outputs_is_refused(refused, trained, tmp_path):
-    folder = Path(shutil.copytree(trained, tmp_path / "other"))
-    config = read_json(folder / "config.json")
-    config["tasks"][0]["labels"] = ["A", "B", "C", "D", "E"]
-    (folder / "config.json").write_text(json.dumps(config))
-    error = refused(experts={}, ensemble={}, model=str(folder))
-    assert error.startswith("model: ")
-    assert "'superdiagnostic' has the outputs A, B, C, D, E; the data have CD, HYP, MI, NORM, STTC" in error
-
-
-@pytest.mark.parametrize("final_layers", ["lora", "frozen"])
-def test_a_new_task_of_a_trained_model_needs_whole_final_layers(refused, trained, final_layers):
-    """Others start at random, and are in neither the base nor the adapter."""
-    changes = stage(final_layers=final_layers)
-    error = refused(experts={}, ensemble={}, model=str(trained), tasks=["superdiagnostic", "sex"], **changes)
-    assert "final_layers" in error
-    assert "sex" in error
-
-
-@pytest.mark.parametrize("fault", ["absent", "backbone", "extractor"])
-def test_what_is_no_trained_model_is_refused(refused, trained, expert_paths, tmp_path, fault):
-    path = {"absent": tmp_path / "nothing", "backbone": Path(expert_paths["vit"]["path"])}.get(fault)
-    if path is None:
-        path = Path(shutil.copytree(trained, tmp_path / "model"))
-        (path / "preprocessor_config.json").write_text("{")
-    error = refused(experts={}, ensemble={}, model=str(path))
-    assert error.startswith("model: ")
-    assert str(path) in error

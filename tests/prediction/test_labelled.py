@@ -19,7 +19,7 @@ LABELS = ["CD", "HYP", "MI", "NORM", "STTC"]
 def run(tmp_path_factory):
     """The folder of a finished run, not to be changed."""
     folder = tmp_path_factory.mktemp("runs")
-    return train_run(simulated_records(folder), folder / "trained")
+    return train_run(simulated_records(folder), folder / "trained", lead_sets=["lead I"])
 
 
 def evaluate(model, dataset, output, *options):
@@ -43,8 +43,7 @@ def own_records(folder, **columns):
 
 
 def test_on_the_runs_own_test_fold_its_scores_come_again(run, tmp_path):
-    data_dir, options = run.parents[1] / "ptbxl", ("--sampling_rate", "100", "--cache_dir", run.parents[1] / "cache")
-    found = evaluate(run, data_dir, tmp_path / "out", *options)
+    found = evaluate(run, run.parents[1] / "ptbxl", tmp_path / "out", "--cache_dir", run.parents[1] / "cache")
     trained = pd.read_parquet(run / "predictions.parquet")
     # The run leaves out records without any label; an evaluation does not.
     found = trained[["ecg_id", "split"]].merge(found, on=["ecg_id", "split"])
@@ -81,6 +80,34 @@ def test_labels_are_matched_by_name_and_not_by_order(run, tmp_path):
     ]
     np.testing.assert_array_equal(found["sex.target"], expected)
     assert [task["name"] for task in read_json(tmp_path / "out/config.json")["tasks"]] == ["superdiagnostic", "sex"]
+
+
+def test_a_label_that_the_dataset_lacks_is_left_out_with_its_threshold_and_named(run, tmp_path, caplog):
+    data_dir = own_records(tmp_path / "own", superdiagnostic=["STTC;CD", "zzz", "none", "CD"])
+    evaluate(run, data_dir, tmp_path / "out")
+    (task,) = read_json(tmp_path / "out/config.json")["tasks"]
+    own = read_json(run / "config.json")["tasks"][0]
+    assert task["labels"] == ["CD", "STTC"]
+    assert task["thresholds"] == [own["thresholds"][LABELS.index(label)] for label in ("CD", "STTC")]
+    note = read_json(tmp_path / "out/run_info.json")["dataset"]["note"]
+    for sentence in (
+        "Not evaluated, as own has no such columns: age, sex.",
+        "superdiagnostic: not known of the records, and left out: HYP, MI, NORM.",
+        "superdiagnostic: labels that the model does not know: zzz.",
+    ):
+        assert sentence in note
+        assert sentence in caplog.text
+    assert set(scores(tmp_path / "out", "superdiagnostic")["decisions"]["per_label"]) <= {"CD", "STTC"}
+
+
+def test_what_a_run_measured_and_the_rate_that_it_read_travel_with_its_tasks(run):
+    metrics, lead_sets = read_json(run / "metrics.json")["test"], read_json(run / "lead_sets.json")
+    for task in EnECGModel.from_pretrained(run).tasks.values():
+        assert task.trained_sampling_rate == 100
+        assert task.measured.keys() == {"12 leads", "lead I"}
+        metric = "mae" if task.is_regression else "macro_auroc"
+        assert task.measured["12 leads"][metric] == metrics[task.name][metric]["point"]
+        assert task.measured["lead I"][metric] == lead_sets["lead I"][task.name][metric]["point"]
 
 
 def test_without_validation_records_nothing_is_calibrated_and_thresholds_are_the_models(run, tmp_path):

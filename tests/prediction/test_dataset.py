@@ -22,19 +22,19 @@ from modeling_enecg.data.sources import DatasetOptions
 from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.prediction import dataset as batch_prediction
-from modeling_enecg.prediction.dataset import predict_dataset
+from modeling_enecg.prediction.dataset import options_for, predict_dataset
 from tests.ecg_folder import noise, patients, write_folder, write_record
+from tests.helpers.prediction import by_label
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, free_port, tiny_recipe, tiny_start
 
 pytestmark = pytest.mark.xdist_group("batch_prediction")  # its predictions are shared
 
 TASKS = ["superdiagnostic", "sex", "age"]
 EXPERTS = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM | {"sequence_length": 900}}}
-RECORDS_A_PART = 16
-OUTPUTS = [
-    *(f"superdiagnostic.{label}.predicted" for label in TASK_LABELS["superdiagnostic"]),
-    *("sex.male.predicted", "sex.female.predicted", "age.age.predicted"),
-]
+RECORDS_PER_PART = 16
+LABELS = [*(f"superdiagnostic.{label}" for label in TASK_LABELS["superdiagnostic"]), "sex.male", "sex.female"]
+OUTPUTS = [*(f"{label}.predicted" for label in LABELS), "age.age.predicted"]
+COLUMNS = [*(f"{label}.{kind}" for label in LABELS for kind in ("predicted", "probability", "present")), OUTPUTS[-1]]
 
 
 def save_model(data_dir: Path, folder: Path, seed: int = 0) -> Path:
@@ -55,9 +55,9 @@ def options(data_dir: Path, cache_dir: Path, **changes: Any) -> DatasetOptions:
     return DatasetOptions(str(data_dir), sampling_rate=100, cache_dir=str(cache_dir), **changes)
 
 
-def arguments(model: Path, data_dir: Path, cache_dir: Path, output: Path) -> list[str]:
-    wanted = ["--dataset", data_dir, "--cache_dir", cache_dir, "--output", output, "--sampling_rate", "100"]
-    return ["predict", *map(str, [model, *wanted])]
+def arguments(model: Path, data_dir: Path, cache_dir: Path, output: Path, rate: int | None = 100) -> list[str]:
+    wanted = ["--dataset", data_dir, "--cache_dir", cache_dir, "--output", output]
+    return ["predict", *map(str, [model, *wanted, *([] if rate is None else ["--sampling_rate", rate])])]
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,9 @@ def predicted(model_dir, simulated, training_cache, tmp_path_factory) -> pd.Data
 
 
 def expected_outputs(predictor: Predictor, path: Path, **of_file: Any) -> dict[str, float]:
-    results = predictor(read_ecg(path, **of_file))
-    return {
-        f"{name}.{label}.predicted": value
-        for name, task in results.items()
-        for label, value in task["outputs"].items()
-    }
+    found = predictor(read_ecg(path, **of_file), force=True)
+    values = by_label(found, "raw_score") | by_label(found, "value")
+    return {f"{name}.predicted": value for name, value in values.items()}
 
 
 def assert_equal(ours: pd.DataFrame, theirs: pd.DataFrame, tolerance: float = 1e-5) -> None:
@@ -84,13 +81,14 @@ def assert_equal(ours: pd.DataFrame, theirs: pd.DataFrame, tolerance: float = 1e
 
 def test_every_record_has_one_row_with_its_ids_and_outputs(predicted, simulated):
     table = pd.read_csv(simulated / "ptbxl_database.csv").set_index("ecg_id")
-    assert list(predicted) == ["ecg_id", "patient_id", "split", *OUTPUTS]
+    assert list(predicted) == ["ecg_id", "patient_id", "split", "quality", *COLUMNS]
     assert sorted(predicted["ecg_id"]) == sorted(table.index)
     known = table.loc[predicted["ecg_id"]]
     assert predicted["patient_id"].tolist() == known["patient_id"].astype(int).tolist()
     splits = known["strat_fold"].map({9: "validation", 10: "test"}).fillna("train")
     assert predicted["split"].tolist() == splits.tolist()
-    assert predicted[OUTPUTS].notna().all(axis=None)
+    assert predicted[COLUMNS].notna().all(axis=None)
+    assert set(predicted["quality"]) <= {"ok", "doubtful"}
 
 
 def test_a_row_is_what_the_predictor_gives_for_the_record(predicted, model_dir, simulated):
@@ -99,6 +97,45 @@ def test_a_row_is_what_the_predictor_gives_for_the_record(predicted, model_dir, 
         path = simulated / f"records100/00000/{row['ecg_id']:05d}_lr"
         assert {name: row[name] for name in OUTPUTS} == pytest.approx(expected_outputs(predictor, path), abs=1e-5)
     assert predicted[OUTPUTS].std().min() > 1e-4, "all records are predicted alike"
+
+
+def trained_on(model_dir: Path, folder: Path, *rates: int | None) -> Path:
+    """Copy a model, each of whose tasks says that it was trained on records of a rate."""
+    folder = Path(shutil.copytree(model_dir, folder))
+    config = json.loads((folder / "config.json").read_text())
+    for task, rate in zip(config["tasks"], rates, strict=True):
+        task["trained_sampling_rate"] = rate
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_dataset_is_read_at_the_rate_of_the_models_training(
+    predicted, model_dir, simulated, training_cache, tmp_path
+):
+    trained = trained_on(model_dir, tmp_path / "model", 100, 100, None)
+    main([*arguments(trained, simulated, training_cache, tmp_path / "a.parquet", rate=None), "--split", "test"])
+    rows = predicted[predicted["split"] == "test"].reset_index(drop=True)
+    assert_equal(pd.read_parquet(tmp_path / "a.parquet"), rows)
+    main([*arguments(trained, simulated, training_cache, tmp_path / "b.parquet", rate=500), "--split", "test"])
+    differences = (pd.read_parquet(tmp_path / "b.parquet")[OUTPUTS] - rows[OUTPUTS]).abs()
+    assert differences.to_numpy().max() > 1e-4, "the rate makes no difference here, and proves nothing"
+
+
+def test_a_model_that_does_not_say_its_rate_is_read_500_hz_with_a_warning(model_dir, simulated, tmp_path, caplog):
+    predictor = Predictor(model_dir)
+    assert options_for(predictor, DatasetOptions(str(simulated))).sampling_rate == 500
+    assert "the model does not say on which rate it was trained; --sampling_rate chooses" in caplog.text
+    caplog.clear()
+    own = write_folder(tmp_path / "own", patients())  # whose records say their rate
+    options_for(predictor, DatasetOptions(str(own)))
+    options_for(predictor, DatasetOptions(str(simulated)), 100)
+    assert caplog.text == ""
+
+
+def test_tasks_of_different_rates_need_one_to_be_given(fail, model_dir, simulated, training_cache, tmp_path):
+    trained = trained_on(model_dir, tmp_path / "model", 100, 500, None)
+    line = fail(*arguments(trained, simulated, training_cache, tmp_path / "a.parquet", rate=None))
+    assert "different rates: superdiagnostic 100 Hz, sex 500 Hz; give a sampling_rate" in line
 
 
 def test_two_processes_give_the_rows_of_one(predicted, model_dir, simulated, training_cache, tmp_path):
@@ -122,7 +159,7 @@ import sys
 from modeling_enecg.cli import main
 from modeling_enecg.prediction import dataset as batch_prediction
 
-batch_prediction.RECORDS_A_PART = int(sys.argv[1])
+batch_prediction.RECORDS_PER_PART = int(sys.argv[1])
 main(sys.argv[2:])
 """
 
@@ -134,7 +171,7 @@ def killed(model_dir, simulated, training_cache, tmp_path_factory) -> Path:
     command = arguments(model_dir, simulated, training_cache, folder / "all.parquet")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(RECORDS_A_PART), *command], env=environment, cwd=ROOT
+        [sys.executable, "-c", KILLED, str(RECORDS_PER_PART), *command], env=environment, cwd=ROOT
     )
     while len(parts(folder)) < 3 and process.poll() is None:
         time.sleep(0.001)
@@ -156,7 +193,7 @@ def left(killed, tmp_path) -> Path:
 
 @pytest.fixture
 def small_parts(monkeypatch) -> None:
-    monkeypatch.setattr(batch_prediction, "RECORDS_A_PART", RECORDS_A_PART)
+    monkeypatch.setattr(batch_prediction, "RECORDS_PER_PART", RECORDS_PER_PART)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -175,7 +212,7 @@ def test_parts_that_are_there_are_not_computed_again(predicted, left, model_dir,
         ids += part["ecg_id"].to_pylist()
         marked = part.drop(["age.age.predicted"]).append_column("age.age.predicted", pa.array([-1.0] * len(part)))
         pq.write_table(marked, path)
-    assert len(ids) in range(3 * RECORDS_A_PART, len(predicted))
+    assert len(ids) in range(3 * RECORDS_PER_PART, len(predicted))
     main(arguments(model_dir, simulated, training_cache, left / "all.parquet"))
     found = pd.read_parquet(left / "all.parquet")
     assert found.loc[found["age.age.predicted"] == -1, "ecg_id"].tolist() == ids
@@ -211,7 +248,7 @@ def test_parts_of_other_records_or_otherwise_divided_are_refused(
     predictor, dataset = Predictor(model_dir), options(simulated, training_cache)
     with pytest.raises(ValueError, match="parts of another prediction"):
         predict_dataset(predictor, dataset, left / "all.parquet", ["test"])
-    monkeypatch.setattr(batch_prediction, "RECORDS_A_PART", 2 * RECORDS_A_PART)
+    monkeypatch.setattr(batch_prediction, "RECORDS_PER_PART", 2 * RECORDS_PER_PART)
     with pytest.raises(ValueError, match="parts of another prediction"):
         predict_dataset(predictor, dataset, left / "all.parquet")
 
@@ -234,7 +271,7 @@ def test_patients_may_be_unknown_in_whole_parts(model_dir, simulated, tmp_path):
     folder = write_parquet(simulated, tmp_path / "ptbxl", ["100hz"])
     (path,) = folder.glob("100hz/test-*")
     table = pq.read_table(path)
-    patients = [None if row < RECORDS_A_PART else row for row in range(len(table))]
+    patients = [None if row < RECORDS_PER_PART else row for row in range(len(table))]
     at = table.column_names.index("patient_id")
     pq.write_table(table.set_column(at, table.schema.field(at), pa.array(patients, pa.int64())), path)
     output = predict_dataset(Predictor(model_dir), options(folder, tmp_path), tmp_path / "all.parquet", ["test"])

@@ -1,0 +1,175 @@
+"""Predicting folders of recordings into a table: a row per file, whatever the file is like."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from modeling_enecg.cli import main
+from modeling_enecg.io import read_ecg
+from modeling_enecg.prediction import Predictor, files
+from modeling_enecg.prediction.files import predict_files
+from tests.helpers.prediction import by_label, save_calibrated_model, write_recordings
+from tests.helpers.training import ROOT, free_port
+
+pytestmark = pytest.mark.xdist_group("predict_files")  # its table is shared
+
+NAMES = ["a", "damaged", "noise", "below/b", "below/flat_chest"]
+SOUND = ["a", "below/b"]
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory) -> Path:
+    """A calibrated model, not to be changed."""
+    return save_calibrated_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def predictor(model_dir) -> Predictor:
+    return Predictor(model_dir)
+
+
+@pytest.fixture(scope="module")
+def folder(simulated, tmp_path_factory) -> Path:
+    """Recordings of all kinds, not to be changed."""
+    return write_recordings(tmp_path_factory.mktemp("new"), simulated)
+
+
+@pytest.fixture(scope="module")
+def table(model_dir, folder, tmp_path_factory) -> pd.DataFrame:
+    """What the command makes of the folder, by file."""
+    output = tmp_path_factory.mktemp("table") / "all.parquet"
+    main(["predict", str(model_dir), str(folder), "--output", str(output)])
+    assert [path.name for path in output.parent.iterdir()] == ["all.parquet"]
+    return by_file(output, folder)
+
+
+def by_file(output: Path, folder: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(output)
+    frame["file"] = [Path(file).relative_to(folder).as_posix() for file in frame["file"]]
+    return frame.set_index("file")
+
+
+def columns(frame: pd.DataFrame) -> list[str]:
+    """Those of findings."""
+    return [name for name in frame if name.count(".") == 2]
+
+
+def test_a_folder_gives_a_row_per_recording_in_it_and_below(table):
+    assert table.index.tolist() == NAMES
+    assert list(table)[:3] == ["quality", "error", "leads"]
+    assert {"superdiagnostic.MI.present", "sex.male.probability", "age.age.lower"} <= set(table)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_row_has_what_the_predictor_finds(table, predictor, folder, name):
+    found, row = predictor(read_ecg(folder / name)), table.loc[name]
+    for column, key in (("probability", "score"), ("predicted", "raw_score"), ("present", "present")):
+        for output, value in by_label(found, key).items():
+            assert row[f"{output}.{column}"] == pytest.approx(value, abs=1e-6)
+    (age,) = found["age"]
+    wanted = [age["value"], age["lower"], age["upper"]]
+    assert row[["age.age.predicted", "age.age.lower", "age.age.upper"]].tolist() == pytest.approx(wanted, abs=1e-3)
+    assert row["quality"] == "ok"
+    assert pd.isna(row["error"])
+    assert row["leads"].split() == found.used_leads
+
+
+def test_a_file_that_cannot_be_read_has_a_row_with_the_reason(table):
+    row = table.loc["damaged"]
+    assert row["quality"] == "unusable"
+    assert "damaged.dat, which is not there" in row["error"]
+    assert row[["leads", *columns(table)]].isna().all()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("noise", "noise"), ("below/flat_chest", "V5, V6: flat")])
+def test_what_is_no_ecg_is_unusable_and_not_scored(table, name, reason):
+    row = table.loc[name]
+    assert row["quality"] == "unusable"
+    assert reason in row["error"]
+    assert row[columns(table)].isna().all()
+
+
+def test_forced_recordings_are_scored_with_their_verdict(table, predictor, folder, tmp_path):
+    forced = by_file(predict_files(predictor, [folder], tmp_path / "all.parquet", force=True), folder)
+    for name in ("noise", "below/flat_chest"):
+        assert forced.loc[name, columns(table)].notna().all()
+        assert forced.loc[name, ["quality", "error"]].tolist() == table.loc[name, ["quality", "error"]].tolist()
+    assert forced.loc["damaged", columns(table)].isna().all()
+    pd.testing.assert_frame_equal(forced.loc[SOUND], table.loc[SOUND], atol=1e-6)
+
+
+def test_an_interrupted_prediction_goes_on_without_what_is_done(table, predictor, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FILES_PER_PART", 2)
+    read: list[str] = []
+
+    def read_until_interrupted(path, *options):
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        read.append(path)
+        return read_ecg(path, *options)
+
+    output = tmp_path / "all.parquet"
+    monkeypatch.setattr(files, "read_ecg", read_until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predictor, [folder], output)
+    assert [Path(path).name for path in read] == ["a", "damaged", "noise"]
+    assert not output.exists()
+    with pytest.raises(ValueError, match="parts of another prediction"):
+        predict_files(predictor, [folder], output, force=True)
+    again: list[str] = []
+    monkeypatch.setattr(files, "read_ecg", lambda path, *options: again.append(path) or read_ecg(path, *options))
+    predict_files(predictor, [folder], output)
+    assert [Path(path).name for path in again] == ["noise", "b", "flat_chest"], "the first part was done"
+    pd.testing.assert_frame_equal(by_file(output, folder), table, atol=1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]
+
+
+TWO_PROCESSES = """
+import sys
+from modeling_enecg.cli import main
+from modeling_enecg.prediction import files
+
+files.FILES_PER_PART = 2
+main(sys.argv[1:])
+"""
+
+
+def test_two_processes_give_the_table_of_one(table, model_dir, folder, tmp_path):
+    (tmp_path / "predict.py").write_text(TWO_PROCESSES)
+    output = tmp_path / "all.parquet"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()),
+            *(tmp_path / "predict.py", "predict", model_dir, folder, "--output", output),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{output}: 5 files: 2 ok, 0 doubtful, 3 unusable. The column error says why.\n"
+    pd.testing.assert_frame_equal(by_file(output, folder), table, atol=1e-6)
+
+
+def test_files_that_do_not_say_their_rate_are_told_it(predictor, tmp_path, simulated):
+    signal = read_ecg(simulated / "records500/00000/00001_hr").signal_mv
+    lines = [",".join(read_ecg(simulated / "records500/00000/00001_hr").lead_names)]
+    (tmp_path / "ecg.csv").write_text("\n".join([*lines, *(",".join(map(str, row)) for row in signal.T)]))
+    untold = pd.read_parquet(predict_files(predictor, [tmp_path / "ecg.csv"], tmp_path / "untold.parquet"))
+    assert untold["quality"].tolist() == ["unusable"]
+    assert "sampling_rate" in untold["error"].item()
+    options = files.ReadingOptions(sampling_rate=500, unit="mV")
+    told = pd.read_parquet(predict_files(predictor, [tmp_path / "ecg.csv"], tmp_path / "told.parquet", options))
+    assert told["quality"].tolist() == ["ok"]
+
+
+def test_a_folder_without_recordings_is_refused(predictor, tmp_path):
+    (tmp_path / "notes.md").write_text("none here")
+    with pytest.raises(ValueError, match="holds no recording of a known format"):
+        predict_files(predictor, [tmp_path], tmp_path / "all.parquet")
