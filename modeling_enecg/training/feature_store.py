@@ -82,8 +82,8 @@ def stored_features(
 
     A file is named after all that determines it (the expert's weights and architecture, the records, the feature
     extractor's settings, the pooling, the precision) and after its content, so that a damaged one is found out. Its
-    parts of 64 records are shared among all processes and written one by one, so that after a kill those that are there
-    are kept. Any number of runs may share a store: one of them computes a file, and the others wait for it.
+    parts of 64 records are shared among all processes and written one by one, so that a kill loses few of them. Any
+    number of runs may share a store: one of them computes a file, and the others wait for it.
 
     Args:
         model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
