@@ -27,7 +27,7 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor, is_shared:
         `torch.FloatTensor` of shape `()`.
 
     Raises:
-        ValueError: if the labels have the wrong shape.
+        ValueError: if the labels have the wrong shape, or shares do not sum to 1.
     """
     logits = logits.float()
     if task.problem_type == "single_label_classification":
@@ -73,6 +73,11 @@ def _cross_entropy_of_shares(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mean of what `_cross_entropy` gives for each class, by the classes' shares."""
     _check_shape(task, shares, logits.shape)
+    total = shares.sum(dim=1)
+    if not (total.isnan() | ((total - 1).abs() < 1e-3)).all():
+        raise ValueError(
+            f"Labels of task {task.name!r} must be class indices, or shares that sum to 1 in each record."
+        )
     weighted = shares.to(logits.dtype).nan_to_num(nan=0.0) * _class_weights(task, logits)
     return -(weighted * logits.log_softmax(dim=1)).sum(dim=1), weighted.sum(dim=1)
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from modeling_enecg import EnECGModel
+from modeling_enecg import EnECGModel, Task
+from modeling_enecg.losses import task_loss
 from tests.tiny_models import AGE, RHYTHM, SEX, TASKS, one_task
 
 NAN = math.nan
@@ -112,7 +113,7 @@ def test_labels_of_an_unknown_task_are_refused(single, inputs):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("rhythm", (4,)), ("rhythm", (4, 2)), ("sex", (4, 2)), ("sex", (3,)), ("age", (4, 2))]
+    ("name", "shape"), [("rhythm", (4,)), ("rhythm", (4, 2)), ("sex", (4, 3)), ("sex", (3,)), ("age", (4, 2))]
 )
 def test_labels_of_another_shape_are_refused(single, inputs, name, shape):
     with pytest.raises(ValueError, match=f"Labels of task '{name}' have shape"):
@@ -153,3 +154,5 @@ def test_the_loss_of_shares_is_the_share_of_losses(class_weights):
     shares = torch.tensor([0.25, 0.75]) * weights[:2]
     parts = torch.stack([task_loss(task, logits[:1], torch.tensor([label])) for label in (0, 1)])
     torch.testing.assert_close(mixed, (shares * parts).sum() / shares.sum())
+    with pytest.raises(ValueError, match="'rhythm' must be class indices, or shares that sum to 1"):
+        task_loss(task, logits, torch.zeros(3, 3))
