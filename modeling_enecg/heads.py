@@ -1,6 +1,7 @@
 """What stands between an expert and a task: standardised features, their pooling, and an output network."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -31,13 +32,14 @@ def heads_input(config: EnECGConfig, expert: ECGBackboneModel, output: ECGBackbo
         ValueError: if tokens are to be pooled, and the backbone does not say which count.
     """
     if not config.pools_tokens:
-        return output.pooler_output
+        return cast(torch.Tensor, output.pooler_output)
     if not hasattr(output, "token_mask"):
         raise ValueError(
             f"{type(expert).__name__} does not say which of its tokens count, which attention pooling must know; "
             "let its forward return an ECGBackboneOutput."
         )
-    return flagged_tokens(output.last_hidden_state, output.token_mask, expert.num_token_rows, config.token_stride)
+    tokens = cast(torch.Tensor, output.last_hidden_state)
+    return flagged_tokens(tokens, output.token_mask, expert.num_token_rows, config.token_stride)
 
 
 class FeatureNorm(nn.Module):

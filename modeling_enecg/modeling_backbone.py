@@ -229,7 +229,7 @@ class ECGBackboneOutput(BaseModelOutputWithPooling):
             False for those of what is missing; None where all count.
     """
 
-    token_mask: torch.BoolTensor | None = None
+    token_mask: torch.Tensor | None = None
 
 
 @dataclass
