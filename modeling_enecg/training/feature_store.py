@@ -267,9 +267,8 @@ class _Job:
             views = self.split.batch(self.input_name, range(start, min(start + self.batch_size, rows.stop)))
             with torch.autocast(device.type, torch.bfloat16) if self.precision.bf16 else nullcontext():
                 output = self.expert(**{name: view.to(device) for name, view in views.items()})
-                features = heads_input(self.config, self.expert, output)
-            batches.append(features.float().cpu())
-            progress.update(len(features))
+                batches.append(heads_input(self.config, self.expert, output).float().cpu())
+            progress.update(len(batches[-1]))
         self.expert.train(was_training)
         features = torch.cat(batches).numpy()
         if np.abs(features).max() > np.finfo(self.precision.dtype).max:
