@@ -1,5 +1,7 @@
 """Stages that vary their training records: what they read, what they refuse, and that a resumed one is the same."""
 
+import sys
+
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from modeling_enecg.training.run import prepare
 from modeling_enecg.training.trainers import AttentiveProbingTrainer, LinearProbingTrainer
 from tests.helpers.training import (
     first_records,
+    free_port,
     losses,
     ptbxl_tasks,
     recipe_fields,
@@ -26,6 +29,7 @@ from tests.helpers.training import (
     tiny_model,
     tiny_recipe,
     tiny_splits,
+    train,
     write_recipe,
 )
 
@@ -120,6 +124,21 @@ def test_an_augmentation_that_cannot_be_is_refused_before_anything_is_trained(
 ):
     with pytest.raises(RecipeError, match=message):
         training(stage, settings, **changes)
+
+
+def test_two_processes_vary_records_as_one_does(simulated, training_cache, tmp_path):
+    stages = {"fine_tuning": {"num_train_epochs": 1, "global_batch_size": 16, "lead_dropout": 0.2, **NOISE}}
+    fields = recipe_fields(simulated, tmp_path / "one", training_cache, stages=stages)
+    path = write_recipe(tmp_path / "recipe.yaml", fields)
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
+    two = ("--output_dir", str(tmp_path / "two"), "--num_processes", "2")
+    logs = []
+    for name, (status, output) in {"one": train(path), "two": train(path, *two, launcher=launcher)}.items():
+        assert status == 0, output
+        log = Run(tmp_path / name).history("fine_tuning")["log"]
+        logs.append([entry[key] for entry in log for key in ("loss", "eval_loss") if key in entry])
+    assert len(logs[0]) == 2
+    assert logs[1] == pytest.approx(logs[0], rel=1e-5)
 
 
 def test_a_run_trains_on_blended_and_noisy_records(simulated, training_cache, tmp_path, monkeypatch):
