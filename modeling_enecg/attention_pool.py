@@ -8,6 +8,38 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
+from .modeling_backbone import masked_mean
+
+
+def flagged_tokens(
+    tokens: torch.Tensor, token_mask: torch.Tensor | None, num_rows: int = 1, stride: int = 1
+) -> torch.Tensor:
+    """Return tokens each followed by a flag, 1 where it counts; tokens that do not are zeros.
+
+    A backbone's tokens are thus one tensor, to store and to hand on, whether something is missing or not.
+
+    Args:
+        tokens (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): A backbone's tokens.
+        token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`, *optional*): True for tokens that count;
+            all by default.
+        num_rows (`int`, *optional*, defaults to 1): How many rows over time the tokens are, as `num_token_rows` says.
+        stride (`int`, *optional*, defaults to 1): Take the mean of so many successive tokens of a row, of those that
+            count, for one; the last mean of a row may be of fewer.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size, num_pooled_tokens, hidden_size + 1)`.
+    """
+    counts = tokens.new_ones(tokens.shape[:2]) if token_mask is None else token_mask.to(tokens.dtype)
+    if token_mask is not None:
+        tokens = tokens.masked_fill(~token_mask[..., None], 0)
+    flagged = torch.cat([tokens, counts[..., None]], dim=-1)
+    if stride == 1:
+        return flagged
+    rows = flagged.unflatten(1, (num_rows, -1))  # (batch, rows, times, hidden + 1)
+    rows = nn.functional.pad(rows, (0, 0, 0, -rows.shape[2] % stride))
+    strides = rows.unflatten(2, (-1, stride))  # (batch, rows, strides, stride, hidden + 1)
+    return masked_mean(strides, strides[..., -1:] > 0, dim=3).flatten(1, 2)
+
 
 class AttentionPool(nn.Module):
     """Multi-head attention of one learned query over a backbone's tokens; without biases, norms or a shortcut.
@@ -68,4 +100,4 @@ class AttentionPool(nn.Module):
         return hidden_states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-__all__ = ["AttentionPool"]
+__all__ = ["AttentionPool", "flagged_tokens"]

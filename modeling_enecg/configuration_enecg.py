@@ -11,6 +11,7 @@ from .tasks import Task, check_module_name
 
 SIGNAL_GATES = ("leads", "encoder")
 GATES = ("features", *SIGNAL_GATES, "uniform")
+POOLINGS = ("backbone", "attention")
 
 
 @strict
@@ -25,6 +26,12 @@ class EnECGConfig(PreTrainedConfig):
         head_hidden_sizes (`list[int]`, *optional*): Hidden layers of every expert's head. By default none (a linear
             head) with one expert, and two of 256 with several, as in EnECG (arXiv 2511.22935).
         head_dropout (`float`, *optional*, defaults to 0.0): Dropout on what enters each of a head's linear layers.
+        pooling (`str`, *optional*, defaults to `"backbone"`): How a head gets features from an expert's tokens:
+            `"backbone"`, as the backbone itself pools them; `"attention"`, by a learned query of its own, the
+            attentive probe of arXiv 2509.25095.
+        pooling_heads (`int`, *optional*, defaults to 16): Attention heads of that pool; they divide a token's width.
+        token_stride (`int`, *optional*, defaults to 1): With attention pooling, average so many successive tokens
+            first: fewer tokens to compute with and to store.
         gate (`str`, *optional*): What decides on the experts' weights: `"features"`, all experts' features; `"leads"`,
             the samples of chosen leads, as in EnECG; `"encoder"`, a small convolutional encoder of chosen leads, which
             a shift hardly moves; `"uniform"`, nothing. By default the features, which need no further input and do
@@ -53,6 +60,9 @@ class EnECGConfig(PreTrainedConfig):
     tasks: list[dict[str, Any]] = field(default_factory=list)
     head_hidden_sizes: list[int] | None = None
     head_dropout: int | float = 0.0
+    pooling: str = "backbone"
+    pooling_heads: int = 16
+    token_stride: int = 1
     gate: str | None = None
     gate_leads: list[str] | None = None
     gate_sampling_rate: int | float = 100
@@ -135,6 +145,21 @@ class EnECGConfig(PreTrainedConfig):
                 f"top_k needs a gate that decides before the experts run: {' or '.join(SIGNAL_GATES)}; "
                 f"got {self.gate!r}."
             )
+
+    def validate_pooling(self) -> None:
+        """Refuse a pooling that there is not, heads that do not divide an expert's tokens, and strides below 1."""
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {self.pooling!r}.")
+        for name in ("pooling_heads", "token_stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+            if not self.pools_tokens and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ValueError(f'{name} needs tokens that are pooled by attention; set pooling to "attention".')
+
+    @property
+    def pools_tokens(self) -> bool:
+        """Whether heads take an expert's tokens, not its own pooled features."""
+        return self.pooling == "attention"
 
     @property
     def gate_reads_signal(self) -> bool:

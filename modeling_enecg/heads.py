@@ -1,12 +1,45 @@
-"""What stands between an expert and a task: standardised features and an output network."""
+"""What stands between an expert and a task: standardised features, their pooling, and an output network."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
 
+from .attention_pool import AttentionPool, flagged_tokens
 from .configuration_enecg import EnECGConfig
-from .modeling_backbone import RecordDropout
+from .modeling_backbone import ECGBackboneModel, ECGBackboneOutput, RecordDropout
+
+
+def feature_size(config: EnECGConfig, expert: ECGBackboneModel) -> int:
+    """Return the width of what an expert's heads and gates read."""
+    return expert.config.hidden_size if config.pools_tokens else expert.config.feature_size
+
+
+def heads_input(config: EnECGConfig, expert: ECGBackboneModel, output: ECGBackboneOutput) -> torch.Tensor:
+    """Return what an expert's heads take of its output.
+
+    Args:
+        config (`EnECGConfig`): Says how tokens are pooled.
+        expert (`ECGBackboneModel`): The expert.
+        output (`ECGBackboneOutput`): What it gave.
+
+    Returns:
+        `torch.FloatTensor`: Its `pooler_output`, `(batch_size, feature_size)`; with attention pooling its tokens as
+            `flagged_tokens` gives them, `(batch_size, num_tokens, hidden_size + 1)`.
+
+    Raises:
+        ValueError: if tokens are to be pooled, and the backbone does not say which count.
+    """
+    if not config.pools_tokens:
+        return cast(torch.Tensor, output.pooler_output)
+    if not hasattr(output, "token_mask"):
+        raise ValueError(
+            f"{type(expert).__name__} does not say which of its tokens count, which attention pooling must know; "
+            "let its forward return an ECGBackboneOutput."
+        )
+    tokens = cast(torch.Tensor, output.last_hidden_state)
+    return flagged_tokens(tokens, output.token_mask, expert.num_token_rows, config.token_stride)
 
 
 class FeatureNorm(nn.Module):
@@ -25,21 +58,39 @@ class FeatureNorm(nn.Module):
         self.register_buffer("std", torch.ones(feature_size))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, feature_size)` to the same shape."""
-        return (features - self.mean) / self.std
+        """Map `(batch_size, feature_size)`, or flagged tokens `(batch_size, num_tokens, feature_size + 1)`, alike."""
+        if features.ndim == 2:
+            return (features - self.mean) / self.std
+        return torch.cat([(features[..., :-1] - self.mean) / self.std, features[..., -1:]], dim=-1)
 
 
 class TaskHead(nn.Module):
-    """One expert's output network for one task: linear layers with ReLU between, dropout before each."""
+    """One expert's output network for one task: linear layers with ReLU between, dropout before each.
+
+    Where tokens are pooled by attention, the pool is the task's own as well.
+    """
 
     def __init__(self, config: EnECGConfig, feature_size: int, num_outputs: int):
         super().__init__()
+        self.token_pool = AttentionPool(feature_size, config.pooling_heads) if config.pools_tokens else None
         sizes = [feature_size, *(config.head_hidden_sizes or [])]
         layers: list[nn.Module] = []
         for in_size, out_size in pairwise(sizes):
             layers += [RecordDropout(config.head_dropout), nn.Linear(in_size, out_size), nn.ReLU()]
         self.layers = nn.Sequential(*layers, RecordDropout(config.head_dropout), nn.Linear(sizes[-1], num_outputs))
 
+    def pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """Map what `heads_input` gives, standardised, to `(batch_size, feature_size)`."""
+        if self.token_pool is None:
+            return features
+        return self.token_pool(features[..., :-1], features[..., -1] > 0)
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, feature_size)` to `(batch_size, num_outputs)`."""
+        """Map pooled features `(batch_size, feature_size)` to `(batch_size, num_outputs)`."""
         return self.layers(features)
+
+    def start_like(self, other: "TaskHead") -> None:
+        """Take over all of another task's head but its final layer, which knows the labels."""
+        self.layers[:-1].load_state_dict(other.layers[:-1].state_dict())
+        if self.token_pool is not None and other.token_pool is not None:
+            self.token_pool.load_state_dict(other.token_pool.state_dict())

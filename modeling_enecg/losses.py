@@ -14,9 +14,10 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor, is_shared:
     Args:
         task (`Task`): Gives the problem type, class weights and target statistics.
         logits (`torch.FloatTensor` of shape `(batch_size, num_outputs)`): For a regression in the target's own unit.
-        labels (`torch.Tensor`): Multi-label: 0 or 1, `(batch_size, num_outputs)`. Single-label: class indices,
-            `(batch_size,)`. Regression: values in the target's own unit, `(batch_size,)` or
-            `(batch_size, num_outputs)`. Missing is NaN; in a classification -100 as well.
+        labels (`torch.Tensor`): Multi-label: from 0 to 1, `(batch_size, num_outputs)`. Single-label: class indices,
+            `(batch_size,)`, or each class's share, `(batch_size, num_outputs)`. Regression: values in the target's own
+            unit, `(batch_size,)` or `(batch_size, num_outputs)`. Missing is NaN; in a classification -100 as well, but
+            not for shares.
         is_shared (`bool`, *optional*, defaults to False): Whether all processes hold parts of one batch and compute
             this at once: the mean of their losses is then the whole batch's, however missing labels are spread.
 
@@ -24,7 +25,7 @@ def task_loss(task: Task, logits: torch.Tensor, labels: torch.Tensor, is_shared:
         `torch.FloatTensor` of shape `()`.
 
     Raises:
-        ValueError: if the labels have the wrong shape.
+        ValueError: if the labels have the wrong shape, or shares do not sum to 1.
     """
     logits = logits.float()
     if task.problem_type == "single_label_classification":
@@ -55,15 +56,34 @@ def _losses_by_output(task: Task, logits: torch.Tensor, labels: torch.Tensor) ->
 
 def _cross_entropy(task: Task, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each record's loss, weighted, 0 where the label is missing, and its weight."""
+    if labels.ndim == 2:
+        return _cross_entropy_of_shares(task, logits, labels)
     _check_shape(task, labels, logits.shape[:1])
     if labels.is_floating_point():
         labels = labels.nan_to_num(nan=MISSING)
-    labels = labels.long()
-    weights = (
-        logits.new_ones(task.num_outputs) if task.class_weights is None else logits.new_tensor(task.class_weights)
-    )
+    labels, weights = labels.long(), _class_weights(task, logits)
     losses = nn.functional.cross_entropy(logits, labels, weight=weights, ignore_index=MISSING, reduction="none")
     return losses, torch.where(labels == MISSING, 0.0, weights[labels.clamp(min=0)])
+
+
+def _cross_entropy_of_shares(
+    task: Task, logits: torch.Tensor, shares: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean of what `_cross_entropy` gives for each class, by the classes' shares."""
+    _check_shape(task, shares, logits.shape)
+    total = shares.sum(dim=1)
+    if not (total.isnan() | ((total - 1).abs() < 1e-3)).all():
+        raise ValueError(
+            f"Labels of task {task.name!r} must be class indices, or shares that sum to 1 in each record."
+        )
+    weighted = shares.to(logits.dtype).nan_to_num(nan=0.0) * _class_weights(task, logits)
+    return -(weighted * logits.log_softmax(dim=1)).sum(dim=1), weighted.sum(dim=1)
+
+
+def _class_weights(task: Task, logits: torch.Tensor) -> torch.Tensor:
+    if task.class_weights is None:
+        return logits.new_ones(task.num_outputs)
+    return logits.new_tensor(task.class_weights)
 
 
 def mean_over_processes(values: torch.Tensor) -> torch.Tensor:

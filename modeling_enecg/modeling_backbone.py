@@ -217,14 +217,26 @@ class ECGBackboneConfig(PreTrainedConfig):
 
 
 @dataclass
-class ForecastingOutput(BaseModelOutputWithPooling):
-    """Output of a backbone that also forecasts.
+class ECGBackboneOutput(BaseModelOutputWithPooling):
+    """Output of a backbone.
 
     Args:
         last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): The tokens.
         pooler_output (`torch.FloatTensor` of shape `(batch_size, feature_size)`): The features.
         hidden_states (`tuple`, *optional*): What the layers give, where asked for.
         attentions (`tuple`, *optional*): The attention weights, where asked for.
+        token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`, *optional*): True for tokens that count,
+            False for those of what is missing; None where all count.
+    """
+
+    token_mask: torch.Tensor | None = None
+
+
+@dataclass
+class ForecastingOutput(ECGBackboneOutput):
+    """Output of a backbone that also forecasts; all else as in [`ECGBackboneOutput`].
+
+    Args:
         forecast (`torch.FloatTensor` of shape `(batch_size, num_leads, horizon)`, *optional*): The samples that follow
             the input, in its unit; None where the model has no forecast.
     """
@@ -284,11 +296,13 @@ class ECGBackboneModel(StrictLoading):
 
     Each `forward` also takes a `lead_mask` for records that lack leads and an `input_mask` for records padded at their
     end. What stands there never matters, be it NaN; a mask that lacks nothing is the same as none; and the tokens of
-    what is missing mean nothing. `mask_rule` says how `pooler_output` heeds them.
+    what is missing mean nothing. `mask_rule` says how `pooler_output` heeds them; `token_mask` of the output says
+    which tokens these are.
 
     A subclass implements `residual_blocks` and `layer_groups`. It says in `mask_rule` how it treats what is missing,
     and in `published` where weights for it are published, if they are. In `forecast_parameters` it names the prefixes
-    of parameters that only a forecast needs: training on features leaves them alone.
+    of parameters that only a forecast needs, and in `pooling_parameters` of those that only `pooler_output` needs:
+    training on features, or on tokens, leaves them alone.
     """
 
     main_input_name = "input_values"
@@ -298,8 +312,14 @@ class ECGBackboneModel(StrictLoading):
     _supports_sdpa = True  # a backbone without attention runs alike under any implementation
     accepts_loss_kwargs = False
     forecast_parameters: tuple[str, ...] = ()
+    pooling_parameters: tuple[str, ...] = ()
     published: PublishedWeights | None = None
     mask_rule: str
+
+    @property
+    def num_token_rows(self) -> int:
+        """How many rows over time the tokens are, one after the other: 1, or for instance one per lead."""
+        return 1
 
     @property
     def residual_blocks(self) -> list[ResidualBlock]:

@@ -149,6 +149,11 @@ class DLinearModel(ECGBackboneModel):
         self.post_init()
 
     @property
+    def num_token_rows(self) -> int:
+        """One per lead, of a single token."""
+        return self.config.num_leads
+
+    @property
     def residual_blocks(self) -> list[ResidualBlock]:
         """There are none."""
         return []
@@ -191,13 +196,16 @@ class DLinearModel(ECGBackboneModel):
         Raises:
             ValueError: if the number of leads or samples or a mask does not fit, or a record has no lead.
         """
-        input_values, _, _ = self.prepare_input(input_values, lead_mask, input_mask)
+        input_values, lead_mask, _ = self.prepare_input(input_values, lead_mask, input_mask)
         trend = self.moving_average(input_values)
         seasonal_forecast = self.seasonal(input_values - trend)
         trend_forecast = self.trend(trend)
         tokens = torch.cat([seasonal_forecast, trend_forecast], dim=-1)  # (batch, leads, 2 * horizon)
         return ForecastingOutput(
-            last_hidden_state=tokens, pooler_output=tokens.flatten(1), forecast=seasonal_forecast + trend_forecast
+            last_hidden_state=tokens,
+            pooler_output=tokens.flatten(1),
+            token_mask=lead_mask,
+            forecast=seasonal_forecast + trend_forecast,
         )
 
     def check_input(self, input_values: torch.Tensor) -> None:

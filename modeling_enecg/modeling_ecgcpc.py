@@ -16,7 +16,6 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -24,6 +23,7 @@ from .modeling_backbone import (
     UNKNOWN_LICENCE,
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -238,7 +238,7 @@ class ECGCPCModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -251,7 +251,7 @@ class ECGCPCModel(ECGBackboneModel):
             kwargs: `output_hidden_states` and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, a token
+            `ECGBackboneOutput`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, a token
                 for two samples in the published model, and `pooler_output` of shape `(batch_size, hidden_size)`: their
                 mean.
 
@@ -262,7 +262,11 @@ class ECGCPCModel(ECGBackboneModel):
         tokens, is_token = self._embed(input_values, input_mask)
         for block in self.blocks:
             tokens = block(tokens, is_token)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=masked_mean(tokens, is_token, dim=1))
+        return ECGBackboneOutput(
+            last_hidden_state=tokens,
+            pooler_output=masked_mean(tokens, is_token, dim=1),
+            token_mask=None if is_token is None else is_token[..., 0],
+        )
 
     def _embed(
         self, input_values: torch.Tensor, input_mask: torch.Tensor | None

@@ -13,7 +13,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -21,6 +20,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -308,7 +308,7 @@ class ECGFMModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -322,7 +322,7 @@ class ECGFMModel(ECGBackboneModel):
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only) and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, 156
+            `ECGBackboneOutput`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, 156
                 tokens for 2500 samples in the published model and zeros where a token is padding, and `pooler_output`
                 of shape `(batch_size, hidden_size)`: the mean over the tokens that are not.
 
@@ -345,7 +345,11 @@ class ECGFMModel(ECGBackboneModel):
             tokens = tokens.masked_fill(~is_token, 0)
         # Upstream divides by the number of values that are not zero: the same, but for a value that is 0 by chance.
         pooled = masked_mean(tokens, is_token, dim=1)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=pooled)
+        return ECGBackboneOutput(
+            last_hidden_state=tokens,
+            pooler_output=pooled,
+            token_mask=None if is_token is None else is_token[..., 0],
+        )
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless the leads fit the model and the samples make a token."""

@@ -11,12 +11,12 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -221,7 +221,7 @@ class ECGFounderModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -235,7 +235,7 @@ class ECGFounderModel(ECGBackboneModel):
             kwargs: `output_hidden_states` and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, num_tokens, feature_size)`, 20
+            `ECGBackboneOutput`: `last_hidden_state` of shape `(batch_size, num_tokens, feature_size)`, 20
                 tokens for 5000 samples in the published model, and `pooler_output` of shape
                 `(batch_size, feature_size)`, their mean.
 
@@ -246,7 +246,7 @@ class ECGFounderModel(ECGBackboneModel):
         hidden_states = nn.functional.silu(self.stem_norm(self.stem(input_values)))
         outputs = stage_outputs(self.stages, hidden_states)
         tokens = outputs[-1]
-        return BaseModelOutputWithPooling(
+        return ECGBackboneOutput(
             last_hidden_state=tokens,
             pooler_output=tokens.mean(dim=1),
             hidden_states=outputs if kwargs.get("output_hidden_states", self.config.output_hidden_states) else None,

@@ -12,7 +12,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -22,6 +21,7 @@ from .modeling_backbone import (
     UNKNOWN_LICENCE,
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -255,6 +255,11 @@ class ECGJEPAModel(ECGBackboneModel):
         self.post_init()
 
     @property
+    def num_token_rows(self) -> int:
+        """One per lead."""
+        return self.config.num_leads
+
+    @property
     def residual_blocks(self) -> list[ResidualBlock]:
         """The transformer blocks, first to last."""
         return [cast(ResidualBlock, block) for block in self.blocks]
@@ -285,7 +290,7 @@ class ECGJEPAModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -301,7 +306,7 @@ class ECGJEPAModel(ECGBackboneModel):
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only) and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape
+            `ECGBackboneOutput`: `last_hidden_state` of shape
                 `(batch_size, num_leads * num_patches, hidden_size)`, normed, lead after lead, and `pooler_output` of
                 shape `(batch_size, hidden_size)`: their mean.
 
@@ -323,7 +328,11 @@ class ECGJEPAModel(ECGBackboneModel):
         for block in self.blocks:
             tokens = block(tokens + positions, is_visible)  # as published, before every block
         tokens = self.norm(tokens)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=masked_mean(tokens, is_token, dim=1))
+        return ECGBackboneOutput(
+            last_hidden_state=tokens,
+            pooler_output=masked_mean(tokens, is_token, dim=1),
+            token_mask=None if is_token is None else is_token[..., 0],
+        )
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless leads and samples fit the model."""

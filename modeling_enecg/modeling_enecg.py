@@ -14,10 +14,16 @@ from transformers.utils import ModelOutput
 
 from .configuration_enecg import EnECGConfig
 from .gates import gate_weights, new_gate
-from .heads import FeatureNorm, TaskHead
+from .heads import FeatureNorm, TaskHead, feature_size, heads_input
 from .lead_dropout import expert_lead_mask, masked_gate_values, random_lead_mask
 from .losses import load_balancing_loss, task_loss
-from .modeling_backbone import ECGBackboneModel, RecordDropout, check_rate, needs_static_shapes
+from .modeling_backbone import (
+    ECGBackboneModel,
+    ECGBackboneOutput,
+    RecordDropout,
+    check_rate,
+    needs_static_shapes,
+)
 from .pretrained_enecg import EnECGPreTrainedModel
 from .probabilities import calibrated_probabilities, in_own_unit, output_probabilities
 from .tasks import Task
@@ -75,7 +81,7 @@ class EnECGModel(EnECGPreTrainedModel):
         self.lead_dropout = 0.0
         self.experts = nn.ModuleDict(experts or {name: self._new_expert(name) for name in config.experts})
         self.feature_norms = nn.ModuleDict(
-            {name: FeatureNorm(expert.config.feature_size) for name, expert in self.backbones.items()}
+            {name: FeatureNorm(feature_size(config, expert)) for name, expert in self.backbones.items()}
         )
         self.heads, self.gates = nn.ModuleDict(), nn.ModuleDict()
         for task in config.get_tasks():
@@ -86,8 +92,11 @@ class EnECGModel(EnECGPreTrainedModel):
         }
 
     def _add_heads(self, task: Task) -> None:
-        sizes = {name: expert.config.feature_size for name, expert in self.backbones.items()}
-        heads = {name: TaskHead(self.config, size, task.num_outputs) for name, size in sizes.items()}
+        sizes = {name: feature_size(self.config, expert) for name, expert in self.backbones.items()}
+        try:
+            heads = {name: TaskHead(self.config, size, task.num_outputs) for name, size in sizes.items()}
+        except ValueError as error:
+            raise ValueError(f"pooling_heads: {error}") from error
         self.heads[task.name] = nn.ModuleDict(heads)
         self.gates[task.name] = new_gate(self.config, list(sizes.values()))
 
@@ -96,8 +105,8 @@ class EnECGModel(EnECGPreTrainedModel):
 
         Args:
             task (`Mapping` or [`Task`]): The task.
-            like (`str`, *optional*): Take the gate and the heads' hidden layers of this task; the final layers, which
-                know the labels, are new in any case.
+            like (`str`, *optional*): Take the gate and the heads' pools and hidden layers of this task; the final
+                layers, which know the labels, are new in any case.
 
         Raises:
             ValueError: if the model has a task of this name, or none to be like.
@@ -112,7 +121,7 @@ class EnECGModel(EnECGPreTrainedModel):
         if like is not None:
             self.gates[task.name].load_state_dict(self.gates[like].state_dict())
             for new, old in zip(self.task_heads(task.name), self.task_heads(like), strict=True):
-                new.layers[:-1].load_state_dict(old.layers[:-1].state_dict())
+                new.start_like(old)
         cast(nn.Module, self).to(self.device, self.dtype)
         self.train(self.training)
 
@@ -148,10 +157,11 @@ class EnECGModel(EnECGPreTrainedModel):
         self.experts.eval()
 
     def unfreeze_experts(self) -> None:
-        """Train the experts as well, but for what only their forecasts need."""
+        """Train the experts as well, but for what only their forecasts need, or only a pooling that is not used."""
         for expert in self.backbones.values():
+            unused = expert.forecast_parameters + (expert.pooling_parameters if self.config.pools_tokens else ())
             for name, parameter in expert.named_parameters():
-                parameter.requires_grad_(not name.startswith(expert.forecast_parameters))
+                parameter.requires_grad_(not name.startswith(unused))
         self.train(self.training)
 
     def set_feature_statistics(self, statistics: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -159,7 +169,7 @@ class EnECGModel(EnECGPreTrainedModel):
 
         Args:
             statistics (`Mapping[str, tuple[torch.Tensor, torch.Tensor]]`): By expert, both of shape `(feature_size,)`,
-                for instance over the training records.
+                or `(hidden_size,)` of tokens; for instance over the training records.
         """
         for name, (mean, std) in statistics.items():
             norm = cast(FeatureNorm, self.feature_norms[name])
@@ -195,7 +205,10 @@ class EnECGModel(EnECGPreTrainedModel):
         input_mask: torch.Tensor | Sequence[torch.Tensor] | None = None,
         is_wanted: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Return each expert's pooled features, `(batch_size, feature_size)`.
+        """Return what the heads take of each expert, as `heads_input` gives it.
+
+        These are its pooled features, `(batch_size, feature_size)`, or with attention pooling its tokens, each with a
+        flag, `(batch_size, num_tokens, hidden_size + 1)`.
 
         Args:
             input_values: As in `forward`.
@@ -209,11 +222,25 @@ class EnECGModel(EnECGPreTrainedModel):
         """
         features = {}
         for index, (name, views) in enumerate(self._views(input_values, lead_mask, input_mask).items()):
-            expert = self.backbones[name]
             wanted = None if is_wanted is None else is_wanted[:, index]
-            features[name] = (
-                expert(**views).pooler_output if wanted is None else _features_of_some(expert, views, wanted)
-            )
+            features[name] = self._features(name, views) if wanted is None else self._of_some(name, views, wanted)
+        return features
+
+    def _features(self, name: str, views: Mapping[str, torch.Tensor | None]) -> torch.Tensor:
+        return self._of_output(name, self.experts[name](**views))
+
+    def _of_output(self, name: str, output: ECGBackboneOutput) -> torch.Tensor:
+        return heads_input(self.config, self.backbones[name], output)
+
+    def _of_some(self, name: str, views: Mapping[str, torch.Tensor | None], is_wanted: torch.Tensor) -> torch.Tensor:
+        """Run an expert on the wanted records of a batch only; the others' features are 0."""
+        if not is_wanted.any():
+            size = feature_size(self.config, self.backbones[name])
+            shape = (len(is_wanted), 1, size + 1) if self.config.pools_tokens else (len(is_wanted), size)
+            return torch.zeros(shape, dtype=self.dtype, device=is_wanted.device)
+        wanted = self._features(name, {key: None if view is None else view[is_wanted] for key, view in views.items()})
+        features = wanted.new_zeros(len(is_wanted), *wanted.shape[1:])
+        features[is_wanted] = wanted
         return features
 
     def _views(self, input_values: Any, lead_mask: torch.Tensor | None, input_mask: Any) -> dict[str, dict[str, Any]]:
@@ -260,8 +287,8 @@ class EnECGModel(EnECGPreTrainedModel):
                 the order of `config.experts`.
             labels (`dict[str, torch.Tensor]`, *optional*): From a task's name to its labels, as `task_loss` describes;
                 tasks may be left out. With one task, its labels alone will do.
-            expert_features (`dict[str, torch.FloatTensor]`, *optional*): Each expert's pooled features, computed
-                before; the experts are then not run.
+            expert_features (`dict[str, torch.FloatTensor]`, *optional*): What `extract_features` gave before; the
+                experts are then not run.
             gate_values (`torch.FloatTensor`, *optional*): What a gate on the signal reads, of shape
                 `(batch_size, num_gate_leads, gate_sequence_length)`; the feature extractor gives it.
             lead_mask (`torch.BoolTensor` of shape `(batch_size, 12)`, *optional*): True for the standard leads that a
@@ -293,17 +320,18 @@ class EnECGModel(EnECGPreTrainedModel):
             if recorded:
                 views = self._views(input_values, lead_mask, input_mask)
                 outputs = {name: self.experts[name](**views[name], **recorded) for name in views}
-                expert_features = {name: each.pooler_output for name, each in outputs.items()}
+                expert_features = {name: self._of_output(name, each) for name, each in outputs.items()}
                 inside = {kind.removeprefix("output_"): _by_expert(outputs, kind) for kind in recorded}
             else:
                 if scores is not None and self._is_sparse and not self.training and not needs_static_shapes():
                     is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
                 expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
-        features = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
+        normed = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
+        features = {name: self._pooled(name, normed) for name in self.tasks}
         if scores is None:
-            scores = {name: self.gates[name](features) for name in self.tasks}
+            scores = {name: self.gates[name](features[name]) for name in self.tasks}
         weights = {name: self._weights(each) for name, each in scores.items()}  # (batch, experts) by task
-        expert_logits = {name: self._expert_logits(task, features) for name, task in self.tasks.items()}
+        expert_logits = {name: self._expert_logits(task, features[name]) for name, task in self.tasks.items()}
         logits = {name: (weights[name][..., None] * expert_logits[name]).sum(dim=1) for name in self.tasks}
         if is_wanted is not None:
             not_computed = ~is_wanted[..., None]
@@ -336,6 +364,9 @@ class EnECGModel(EnECGPreTrainedModel):
 
     def _weights(self, scores: torch.Tensor) -> torch.Tensor:
         return gate_weights(scores, self.config.gate_temperature, self.config.top_k)
+
+    def _pooled(self, task_name: str, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [head.pooled(each) for head, each in zip(self.task_heads(task_name), features, strict=True)]
 
     def _expert_logits(self, task: Task, features: Sequence[torch.Tensor]) -> torch.Tensor:
         outputs = [head(each) for head, each in zip(self.task_heads(task.name), features, strict=True)]
@@ -379,17 +410,6 @@ def _by_expert(outputs: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return one kind of what was recorded inside the experts that have it."""
     name = kind.removeprefix("output_")
     return {expert: output[name] for expert, output in outputs.items() if output.get(name) is not None}
-
-
-def _features_of_some(
-    expert: ECGBackboneModel, views: Mapping[str, torch.Tensor | None], is_wanted: torch.Tensor
-) -> torch.Tensor:
-    """Run an expert on the wanted records of a batch only; the others' features are 0."""
-    features = torch.zeros(len(is_wanted), expert.config.feature_size, dtype=expert.dtype, device=is_wanted.device)
-    if not is_wanted.any():
-        return features
-    wanted = expert(**{name: None if view is None else view[is_wanted] for name, view in views.items()}).pooler_output
-    return features.to(wanted.dtype).masked_scatter(is_wanted[:, None], wanted)
 
 
 __all__ = ["EnECGModel", "EnECGOutput"]

@@ -13,7 +13,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -21,6 +20,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -297,7 +297,7 @@ class HuBERTECGModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -312,7 +312,7 @@ class HuBERTECGModel(ECGBackboneModel):
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only) and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, 93
+            `ECGBackboneOutput`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, 93
                 tokens for 12 leads of 500 samples in the published models, and `pooler_output` of shape
                 `(batch_size, hidden_size)`: their mean.
 
@@ -330,7 +330,11 @@ class HuBERTECGModel(ECGBackboneModel):
         tokens = self.dropout(self.norm(self.positions(tokens)))
         for block in self.blocks:
             tokens = block(tokens, is_key)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=masked_mean(tokens, is_token, dim=1))
+        return ECGBackboneOutput(
+            last_hidden_state=tokens,
+            pooler_output=masked_mean(tokens, is_token, dim=1),
+            token_mask=None if is_token is None else is_token[..., 0],
+        )
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless the leads fit the model and the samples make a token."""

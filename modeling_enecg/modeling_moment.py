@@ -13,7 +13,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
@@ -21,6 +20,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -238,6 +238,11 @@ class MomentModel(ECGBackboneModel):
         self.post_init()
 
     @property
+    def num_token_rows(self) -> int:
+        """One per lead."""
+        return self.config.num_leads
+
+    @property
     def residual_blocks(self) -> list[ResidualBlock]:
         """The encoder blocks, first to last."""
         return [cast(ResidualBlock, block) for block in self.blocks]
@@ -264,7 +269,7 @@ class MomentModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -279,7 +284,7 @@ class MomentModel(ECGBackboneModel):
                 and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape
+            `ECGBackboneOutput`: `last_hidden_state` of shape
                 `(batch_size, num_leads * num_patches, hidden_size)`, lead after lead, and `pooler_output` of shape
                 `(batch_size, hidden_size)`: the mean over recorded leads and patches.
 
@@ -297,8 +302,12 @@ class MomentModel(ECGBackboneModel):
         is_kept = visible[:, None].expand(-1, self.config.num_leads, -1)  # (batch, leads, patches)
         if lead_mask is not None:
             is_kept = is_kept & lead_mask[:, :, None]
-        pooled = masked_mean(tokens, is_kept.flatten(1)[:, :, None], dim=1)
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=pooled)
+        is_token = is_kept.flatten(1)
+        return ECGBackboneOutput(
+            last_hidden_state=tokens,
+            pooler_output=masked_mean(tokens, is_token[:, :, None], dim=1),
+            token_mask=None if lead_mask is None and input_mask is None else is_token,
+        )
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless leads and samples fit the model."""

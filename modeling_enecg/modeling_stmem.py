@@ -11,7 +11,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -19,6 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .modeling_backbone import (
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     RecordDropout,
     ResidualBlock,
@@ -204,6 +204,7 @@ class STMEMModel(ECGBackboneModel):
         licence_id="cc-by-nc-4.0",
     )
     mask_rule = "Missing leads, and patches of padding alone, are neither attended to nor pooled."
+    pooling_parameters = ("norm.",)
     _no_split_modules = ["STMEMEmbeddings", "STMEMBlock"]
     _can_record_outputs = {"hidden_states": STMEMBlock, "attentions": STMEMAttention}
 
@@ -214,6 +215,11 @@ class STMEMModel(ECGBackboneModel):
         self.blocks = nn.ModuleList(STMEMBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
+
+    @property
+    def num_token_rows(self) -> int:
+        """One per lead, with its separators."""
+        return self.config.num_leads
 
     @property
     def residual_blocks(self) -> list[ResidualBlock]:
@@ -243,7 +249,7 @@ class STMEMModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -259,7 +265,7 @@ class STMEMModel(ECGBackboneModel):
             kwargs: `output_hidden_states`, `output_attentions` (eager attention only) and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape
+            `ECGBackboneOutput`: `last_hidden_state` of shape
                 `(batch_size, num_leads * (num_patches + 2), hidden_size)` with each lead's two separators, and
                 `pooler_output` of shape `(batch_size, hidden_size)`: the normed mean over recorded patches.
 
@@ -276,7 +282,11 @@ class STMEMModel(ECGBackboneModel):
             tokens = block(tokens, is_key)
         patches = tokens.unflatten(1, (self.config.num_leads, -1))[:, :, 1:-1]
         pooled = self.norm(masked_mean(patches, is_patch, dim=(1, 2)))
-        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=pooled)
+        return ECGBackboneOutput(
+            last_hidden_state=tokens,
+            pooler_output=pooled,
+            token_mask=None if is_key is None else is_key[:, 0, 0],
+        )
 
     def _token_masks(self, is_recorded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return which patches to pool and which tokens to attend to.

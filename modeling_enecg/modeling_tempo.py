@@ -355,6 +355,11 @@ class TempoModel(ECGBackboneModel):
         self.post_init()
 
     @property
+    def num_token_rows(self) -> int:
+        """One per lead and component."""
+        return self.config.num_leads * len(COMPONENTS)
+
+    @property
     def residual_blocks(self) -> list[ResidualBlock]:
         """The blocks of GPT-2, first to last."""
         return [cast(ResidualBlock, block) for block in self.decoder.h]
@@ -452,6 +457,7 @@ class TempoModel(ECGBackboneModel):
         return ForecastingOutput(
             last_hidden_state=patches.flatten(1, 3),
             pooler_output=masked_mean(patches, is_kept, dim=(1, 3)).flatten(1),
+            token_mask=None if is_kept is None else is_kept[..., 0].expand(patches.shape[:-1]).flatten(1),
             forecast=forecast.unflatten(0, (batch_size, -1)),
         )
 

@@ -356,7 +356,9 @@ class TimesNetModel(ECGBackboneModel):
             tokens = self.norm(block(tokens))
         is_recorded = None if input_mask is None else input_mask[:, :, None]
         pooled = masked_mean(tokens[:, : self.config.sequence_length], is_recorded, dim=1)
-        output = ForecastingOutput(last_hidden_state=tokens, pooler_output=pooled)
+        # The horizon's tokens count.
+        is_token = None if input_mask is None else nn.functional.pad(input_mask, (0, self.config.horizon), value=True)
+        output = ForecastingOutput(last_hidden_state=tokens, pooler_output=pooled, token_mask=is_token)
         if self.config.horizon:
             ahead = self.forecast_head(tokens[:, self.config.sequence_length :]).transpose(1, 2)
             output.forecast = ahead * scale + mean  # (batch, leads, horizon)

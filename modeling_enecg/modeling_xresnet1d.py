@@ -14,13 +14,13 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 
 from .modeling_backbone import (
     UNKNOWN_LICENCE,
     ECGBackboneConfig,
     ECGBackboneModel,
+    ECGBackboneOutput,
     PublishedWeights,
     ResidualBlock,
     drop_path,
@@ -212,7 +212,7 @@ class XResNet1dModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> ECGBackboneOutput:
         """Encode a batch of records.
 
         Args:
@@ -226,7 +226,7 @@ class XResNet1dModel(ECGBackboneModel):
             kwargs: `output_hidden_states` and `return_dict`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, 32
+            `ECGBackboneOutput`: `last_hidden_state` of shape `(batch_size, num_tokens, hidden_size)`, 32
                 tokens for 1000 samples in the published model, and `pooler_output` of shape
                 `(batch_size, feature_size)`, their maximum and then their mean.
 
@@ -237,7 +237,7 @@ class XResNet1dModel(ECGBackboneModel):
         hidden_states = nn.functional.max_pool1d(self.stem(input_values), kernel_size=3, stride=2, padding=1)
         outputs = stage_outputs(self.stages, hidden_states)
         tokens = outputs[-1]
-        return BaseModelOutputWithPooling(
+        return ECGBackboneOutput(
             last_hidden_state=tokens,
             pooler_output=torch.cat([tokens.max(dim=1).values, tokens.mean(dim=1)], dim=1),
             hidden_states=outputs if kwargs.get("output_hidden_states", self.config.output_hidden_states) else None,

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
 
+from .attention_pool import AttentionPool
 from .backbones import backbone_class, code_reference, own_backbones, register_travelled
 from .configuration_enecg import EnECGConfig
 from .expert_references import fetch_expert, load_expert, model_source, refer_to
@@ -97,8 +98,8 @@ class EnECGPreTrainedModel(StrictLoading):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            module.reset_parameters()  # torch's own, or the gate's
+        if isinstance(module, nn.Linear | nn.Conv1d | AttentionPool):
+            module.reset_parameters()  # torch's own, the gate's, or the pool's
         elif isinstance(module, FeatureNorm):
             init.zeros_(module.mean)
             init.ones_(module.std)

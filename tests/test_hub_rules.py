@@ -89,14 +89,15 @@ experts = {config.model_type: BACKBONES[config.model_type](config).eval() for co
 settings = {name: expert.config.feature_extractor_settings() for name, expert in experts.items()}
 tasks = [{"name": "rhythm", "problem_type": "multi_label_classification", "labels": ["AFIB", "SR"]}]
 models = {name: (expert, ECGFeatureExtractor(**settings[name])) for name, expert in experts.items()}
-models["enecg"] = (EnECGModel.from_experts(experts, tasks), EnECGFeatureExtractor(settings))
+for name, pooling in (("enecg", {}), ("attentive", {"pooling": "attention", "pooling_heads": 2})):
+    models[name] = (EnECGModel.from_experts(experts, tasks, **pooling), EnECGFeatureExtractor(settings))
 outputs = {}
 for name, (model, extractor) in models.items():
     model.save_pretrained(folder / name)
     extractor.save_pretrained(folder / name)
     with torch.inference_mode():
         output = model(**extractor(signal, sampling_rate=500, return_tensors="pt"))
-    outputs[name] = (output.logits["rhythm"] if name == "enecg" else output.pooler_output).tolist()
+    outputs[name] = (output.pooler_output if name.startswith("enecg-") else output.logits["rhythm"]).tolist()
 (folder / "outputs.json").write_text(json.dumps(outputs))
 """
 
@@ -115,7 +116,7 @@ for name in wanted:
         extractor = AutoFeatureExtractor.from_pretrained(folder / name, trust_remote_code=True)
         with torch.inference_mode():
             output = model(**extractor(signal, sampling_rate=500, return_tensors="pt"))
-        results[name] = (output.logits["rhythm"] if name == "enecg" else output.pooler_output).tolist()
+        results[name] = (output.pooler_output if name.startswith("enecg-") else output.logits["rhythm"]).tolist()
         model.save_pretrained(folder / "again" / name)
     except Exception as error:
         results[name] = repr(error)
@@ -140,7 +141,7 @@ def remote(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["enecg", *sorted(BACKBONES)])
+@pytest.mark.parametrize("name", ["enecg", "attentive", *sorted(BACKBONES)])
 def test_a_saved_model_gives_the_same_without_the_package(remote, name):
     wanted, results = (json.loads((remote / file).read_text())[name] for file in ("outputs.json", "results.json"))
     assert isinstance(results, list), results

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from modeling_enecg import EnECGModel
+from modeling_enecg import EnECGModel, Task
+from modeling_enecg.losses import task_loss
 from tests.tiny_models import AGE, RHYTHM, SEX, TASKS, one_task
 
 NAN = math.nan
@@ -112,7 +113,7 @@ def test_labels_of_an_unknown_task_are_refused(single, inputs):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("rhythm", (4,)), ("rhythm", (4, 2)), ("sex", (4, 2)), ("sex", (3,)), ("age", (4, 2))]
+    ("name", "shape"), [("rhythm", (4,)), ("rhythm", (4, 2)), ("sex", (4, 3)), ("sex", (3,)), ("age", (4, 2))]
 )
 def test_labels_of_another_shape_are_refused(single, inputs, name, shape):
     with pytest.raises(ValueError, match=f"Labels of task '{name}' have shape"):
@@ -137,3 +138,21 @@ def test_a_missing_label_does_not_spoil_gradients(single, inputs):
     labels = {"rhythm": torch.tensor([[1, 0, NAN]] * 4), "age": torch.tensor([50.0, NAN, NAN, 60.0])}
     single.train()(inputs, labels=labels).loss.backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in single.parameters())
+
+
+@pytest.mark.parametrize("class_weights", [None, [1.0, 3.0, 0.5]])
+def test_the_loss_of_shares_is_the_share_of_losses(class_weights):
+    fields = {"name": "rhythm", "problem_type": "single_label_classification", "labels": ["a", "b", "c"]}
+    task = Task.from_dict(fields | {"class_weights": class_weights})
+    logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    one_hot = torch.eye(3)[torch.tensor([2, 0, 1])]
+    one_hot[1] = torch.nan
+    labels = torch.tensor([2.0, torch.nan, 1.0])
+    torch.testing.assert_close(task_loss(task, logits, one_hot), task_loss(task, logits, labels))
+    mixed = task_loss(task, logits[:1], torch.tensor([[0.25, 0.75, 0.0]]))
+    weights = torch.tensor(class_weights or [1.0] * 3)
+    shares = torch.tensor([0.25, 0.75]) * weights[:2]
+    parts = torch.stack([task_loss(task, logits[:1], torch.tensor([label])) for label in (0, 1)])
+    torch.testing.assert_close(mixed, (shares * parts).sum() / shares.sum())
+    with pytest.raises(ValueError, match="'rhythm' must be class indices, or shares that sum to 1"):
+        task_loss(task, logits, torch.zeros(3, 3))

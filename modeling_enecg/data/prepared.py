@@ -12,6 +12,7 @@ import torch
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import STANDARD_LEADS
+from .raw_windows import RawWindows
 
 
 class Views:
@@ -39,7 +40,28 @@ class Views:
         """Return the input of one expert; where there is one for all, every expert's."""
         return self.experts[index] if len(self.experts) > 1 else self.experts[0]
 
-    def joined(self, windows: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, Any]:
+    def prepare(self, signal: np.ndarray, sampling_rate: float, lead_names: Sequence[str]) -> dict[str, Any]:
+        """Return what the model takes of a window, as arrays, with the masks whether they are needed or not.
+
+        Args:
+            signal (`np.ndarray` of shape `(num_leads, num_samples)`): In mV.
+            sampling_rate (`float`): In Hz.
+            lead_names (`Sequence[str]`): The leads.
+
+        Raises:
+            ValueError: if an extractor cannot take it.
+        """
+        prepared = {
+            name: extractor.prepare(signal, sampling_rate, lead_names)[0]
+            for name, extractor in self.extractors.items()
+        }
+        windows = {
+            name: {"input_values": each.values, "lead_mask": each.lead_mask, "input_mask": each.input_mask}
+            for name, each in prepared.items()
+        }
+        return self.joined(windows)
+
+    def joined(self, windows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Join the inputs of a window, or of a batch, to what the model takes.
 
         Args:
@@ -55,9 +77,9 @@ class Views:
             inputs["gate_values"] = windows[self.gate]["input_values"]
         return inputs
 
-    def _standard_lead_mask(self, windows: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
+    def _standard_lead_mask(self, windows: Mapping[str, Mapping[str, Any]]) -> Any:
         """Return which of the standard leads there are, as far as an expert reads them."""
-        leads: dict[str, torch.Tensor] = {}
+        leads: dict[str, Any] = {}
         for name in self.experts:
             mask = windows[name]["lead_mask"]
             leads |= {lead: mask[..., [row]] for row, lead in enumerate(self.extractors[name].lead_names)}
@@ -76,12 +98,14 @@ class Split:
             arrays in the column `values`, those of a `lead_mask`, and the number of samples that are no padding.
         views (`Views`): Which input is whose.
         labels (`dict[str, np.ndarray]`): By task, what `read_targets` gives.
+        raw (`RawWindows`): The windows before they were prepared.
     """
 
     records: datasets.Dataset
     inputs: dict[str, datasets.Dataset]
     views: Views
     labels: dict[str, np.ndarray]
+    raw: RawWindows
 
     def __len__(self) -> int:
         return len(self.records)
@@ -124,6 +148,10 @@ class Split:
             return {}
         return {"gate_values": self._window(self.views.gate, index)["input_values"]}
 
+    def labels_of(self, index: int) -> dict[str, torch.Tensor]:
+        """Return a window's labels by task."""
+        return {name: torch.from_numpy(np.array(values[index])) for name, values in self.labels.items()}
+
     def _window(self, name: str, index: int) -> dict[str, torch.Tensor]:
         return {kind: values[0] for kind, values in self.batch(name, range(index, index + 1)).items()}
 
@@ -131,7 +159,7 @@ class Split:
         """Return some of the windows."""
         inputs = {name: each.select(indices) for name, each in self.inputs.items()}
         labels = {task: values[indices] for task, values in self.labels.items()}
-        return Split(self.records.select(indices), inputs, self.views, labels)
+        return Split(self.records.select(indices), inputs, self.views, labels, self.raw.select(indices))
 
 
 def joined(splits: Sequence[Split]) -> Split:
@@ -141,7 +169,8 @@ def joined(splits: Sequence[Split]) -> Split:
         return first
     inputs = {name: datasets.concatenate_datasets([split.inputs[name] for split in splits]) for name in first.inputs}
     labels = {task: np.concatenate([split.labels[task] for split in splits]) for task in first.labels}
-    return Split(datasets.concatenate_datasets([split.records for split in splits]), inputs, first.views, labels)
+    records = datasets.concatenate_datasets([split.records for split in splits])
+    return Split(records, inputs, first.views, labels, RawWindows.joined([split.raw for split in splits]))
 
 
 class SignalRecords(torch.utils.data.Dataset):
@@ -154,30 +183,34 @@ class SignalRecords(torch.utils.data.Dataset):
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.split.model_inputs(index), "labels": _row(self.split.labels, index)}
+        return {**self.split.model_inputs(index), "labels": self.split.labels_of(index)}
 
 
 class FeatureRecords(torch.utils.data.Dataset):
-    """Records as `expert_features`, computed before, and `labels`, with what a gate on the signal reads."""
+    """Records as `expert_features`, computed before, and `labels`, with what a gate on the signal reads.
 
-    def __init__(self, features: Mapping[str, np.ndarray], split: Split):
+    Args:
+        features (`Mapping[str, np.ndarray]`): By expert, an array whose rows are records; it is read row by row.
+        split (`Split`): The records that count.
+        rows (`np.ndarray`, *optional*): The row of each of them in `features`; by default the rows are these records.
+    """
+
+    def __init__(self, features: Mapping[str, np.ndarray], split: Split, rows: np.ndarray | None = None):
         self.features = features
         self.split = split
+        self.rows = np.arange(len(split)) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        features = {name: torch.from_numpy(array[index].astype(np.float32)) for name, array in self.features.items()}
+        row = self.rows[index]
+        features = {name: torch.from_numpy(array[row].astype(np.float32)) for name, array in self.features.items()}
         return {
             "expert_features": features,
-            "labels": _row(self.split.labels, index),
+            "labels": self.split.labels_of(index),
             **self.split.gate_inputs(index),
         }
-
-
-def _row(arrays: Mapping[str, np.ndarray], index: int) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.array(array[index])) for name, array in arrays.items()}
 
 
 def labelled_rows(labels: Mapping[str, np.ndarray]) -> np.ndarray:

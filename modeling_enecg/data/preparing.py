@@ -1,8 +1,7 @@
 """From a dataset's records to what a model takes."""
 
 from collections.abc import Mapping, Sequence
-from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import numpy as np
@@ -14,9 +13,10 @@ from ..configuration_enecg import Task
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import STANDARD_LEADS
-from ..windows import cut_windows, num_windows
+from ..windows import num_windows
 from .prepared import Split, Views
-from .rows import num_samples, row_signal
+from .raw_windows import RawWindows, WindowSettings, window_of_row
+from .rows import num_samples
 from .sources import SPLITS, Source
 from .targets import read_targets
 
@@ -55,23 +55,15 @@ def load_splits(
     """
     rows = source.read(names)
     options = source.options
-    settings = _Settings(options.sampling_rate, extractor.window_seconds(), tuple(leads))
+    settings = WindowSettings(options.sampling_rate, extractor.window_seconds(), tuple(leads))
     with PartialState().main_process_first():
         return {
             name: _prepare(split, Views(extractor), settings, tasks, options.num_proc) for name, split in rows.items()
         }
 
 
-class _Settings(NamedTuple):
-    """What decides on windows beside the extractors: rate of rows that do not say it, seconds of a window, leads."""
-
-    sampling_rate: float
-    seconds: float
-    leads: tuple[str, ...]
-
-
 def _prepare(
-    rows: datasets.Dataset, views: Views, settings: _Settings, tasks: Sequence[Task], num_proc: int | None
+    rows: datasets.Dataset, views: Views, settings: WindowSettings, tasks: Sequence[Task], num_proc: int | None
 ) -> Split:
     window_of, numbers = _windows(rows, settings)
     fingerprint = rows._fingerprint
@@ -92,10 +84,10 @@ def _prepare(
         for name, extractor in views.extractors.items()
     }
     labels = {task.name: read_targets(rows, task) for task in tasks}
-    return Split(rows.remove_columns("signal"), inputs, views, labels)
+    return Split(rows.remove_columns("signal"), inputs, views, labels, RawWindows(signals, numbers, settings))
 
 
-def _windows(rows: datasets.Dataset, settings: _Settings) -> tuple[np.ndarray, np.ndarray]:
+def _windows(rows: datasets.Dataset, settings: WindowSettings) -> tuple[np.ndarray, np.ndarray]:
     """Return each window's record, and its number within the record."""
     num_bytes = np.asarray(pc.binary_length(rows.data.column("signal")))
     names = rows["lead_names"][:] if "lead_names" in rows.column_names else [STANDARD_LEADS] * len(rows)
@@ -110,17 +102,15 @@ def _windows(rows: datasets.Dataset, settings: _Settings) -> tuple[np.ndarray, n
 class _Prepare:
     """The function that `map` applies to each window."""
 
-    def __init__(self, extractor: ECGFeatureExtractor, settings: _Settings, numbers: np.ndarray):
+    def __init__(self, extractor: ECGFeatureExtractor, settings: WindowSettings, numbers: np.ndarray):
         self.extractor = extractor
         self.settings = settings
         self.numbers = numbers
 
     def __call__(self, row: dict[str, Any], index: int) -> dict[str, Any]:
-        signal, rate, lead_names = row_signal(row, self.settings.sampling_rate)
-        window = cut_windows(signal, rate, self.settings.seconds)[self.numbers[index]]
-        kept = [lead in self.settings.leads for lead in lead_names]
+        window = window_of_row(row, int(self.numbers[index]), self.settings)
         try:
-            prepared = self.extractor.prepare(window[kept], rate, list(compress(lead_names, kept)))[0]
+            prepared = self.extractor.prepare(*window)[0]
         except ValueError as error:
             raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error
         return {

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..configuration_enecg import Task
+from .augmentation import Augmentation, augmented, record_rng
 from .errors import DatasetError
 from .prepared import Views, labelled_rows
 from .rows import row_signal
@@ -121,26 +122,22 @@ class Stream:
             rows.set_epoch(epoch)
         return rows
 
-    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return what the model takes of a row, and its `labels`, as arrays.
+    def prepare(
+        self, row: dict[str, Any], epoch: int | None = None, augmentation: Augmentation | None = None
+    ) -> dict[str, Any]:
+        """Return what the model takes of a row, and its `labels`, as arrays; augmented as an epoch has it.
 
         A tensor that comes from a reading process is an open file, and a batch may have more than a system allows.
         """
-        signal, rate, lead_names = row_signal(row, self.options.sampling_rate)
-        views: dict[str, dict[str, Any]] = {}
-        for name, extractor in self.views.extractors.items():
-            try:
-                prepared = extractor.prepare(signal, rate, lead_names)[0]
-            except ValueError as error:
-                raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error
-            views[name] = {
-                "input_values": prepared.values,
-                "lead_mask": prepared.lead_mask,
-                "input_mask": prepared.input_mask,
-            }
         index = self._row_of[row["ecg_id"]]
-        labels = {name: np.array(values[index]) for name, values in self.labels.items()}
-        return {**self.views.joined(views), "labels": labels}
+        signal, rate, lead_names = row_signal(row, self.options.sampling_rate)
+        try:
+            if augmentation:
+                signal = augmented(signal, rate, lead_names, augmentation, record_rng(self.seed, epoch or 0, index))
+            inputs = self.views.prepare(signal, rate, lead_names)
+        except ValueError as error:
+            raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error
+        return {**inputs, "labels": {name: np.array(values[index]) for name, values in self.labels.items()}}
 
 
 class PreparedRows(IterableDataset):
@@ -149,13 +146,15 @@ class PreparedRows(IterableDataset):
     Args:
         stream (`Stream`): The stream.
         epoch (`int`, *optional*): As in `Stream.rows`.
+        augmentation ([`Augmentation`], *optional*): How records are varied; not at all by default.
     """
 
-    def __init__(self, stream: Stream, epoch: int | None = None):
-        self.stream, self.epoch = stream, epoch
+    def __init__(self, stream: Stream, epoch: int | None = None, augmentation: Augmentation | None = None):
+        self.stream, self.epoch, self.augmentation = stream, epoch, augmentation
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return map(self.stream.prepare, self.stream.rows(self.epoch))
+        for row in self.stream.rows(self.epoch):
+            yield self.stream.prepare(row, self.epoch, self.augmentation)
 
 
 class StreamedBatches(IterableDataset):
@@ -166,10 +165,11 @@ class StreamedBatches(IterableDataset):
     Args:
         stream (`Stream`): The stream.
         batch_size (`int`): A process's records in a batch.
+        augmentation ([`Augmentation`], *optional*): How records are varied; not at all by default.
     """
 
-    def __init__(self, stream: Stream, batch_size: int):
-        self.stream, self.batch_size = stream, batch_size
+    def __init__(self, stream: Stream, batch_size: int, augmentation: Augmentation | None = None):
+        self.stream, self.batch_size, self.augmentation = stream, batch_size, augmentation
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -183,9 +183,8 @@ class StreamedBatches(IterableDataset):
     def _filled_rows(self) -> Iterator[dict[str, Any]]:
         """Yield this process's rows, then its first ones without labels, as many as the batches lack."""
         num_workers = self.stream.options.num_proc or 0
-        loader = DataLoader(
-            PreparedRows(self.stream, self.epoch), batch_size=None, num_workers=num_workers, collate_fn=_unchanged
-        )
+        rows = PreparedRows(self.stream, self.epoch, self.augmentation)
+        loader = DataLoader(rows, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
         first: list[dict[str, Any]] = []
         for row in loader:
             if len(first) < self.batch_size:
@@ -197,16 +196,16 @@ class StreamedBatches(IterableDataset):
 
 
 class SetEpoch(TrainerCallback):
-    """Tell a stream which epoch begins, so that each is shuffled anew, and a resumed one as it was."""
+    """Tell records which epoch begins, so that each is shuffled or augmented anew, and a resumed one as it was."""
 
-    def __init__(self, batches: StreamedBatches):
-        self.batches = batches
+    def __init__(self, records: Any):
+        self.records = records
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set the epoch."""
-        self.batches.epoch = int(state.epoch or 0)
+        self.records.epoch = int(state.epoch or 0)
 
 
 def _open(files: Sequence[str], **options: Any) -> datasets.IterableDataset:

@@ -3,9 +3,10 @@
 from .lora import LoraHeadTrainer
 from .recipe import Recipe, RecipeError, load_recipe
 from .run import run_recipe
-from .trainers import DivergenceError, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
+from .trainers import AttentiveProbingTrainer, DivergenceError, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 __all__ = [
+    "AttentiveProbingTrainer",
     "DivergenceError",
     "EnECGTrainer",
     "FineTuningTrainer",

@@ -1,11 +1,12 @@
 """Settings of a stage: transformers' `TrainingArguments` and a few of our own, each described in its metadata."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from transformers import TrainingArguments
 
-from .limits import COUNT, RATE, SHARE, Range
+from ..data.augmentation import Augmentation
+from .limits import COUNT, NOT_NEGATIVE, RATE, SHARE, Range
 
 CRITERIA = ("score", "loss")
 
@@ -35,6 +36,30 @@ class StageArguments(TrainingArguments):
     dropout: float = setting(0.0, "Dropout in the heads.", RATE)
     lead_dropout: float = setting(
         0.0, "Probability of each lead to be missing from a training record; one at least stays.", RATE
+    )
+    time_crop: float = setting(
+        0.0,
+        "Cut up to so many seconds off a training record's beginning or end, a new part in every epoch.",
+        NOT_NEGATIVE,
+    )
+    amplitude_scale: float = setting(0.0, "Multiply a training record by a factor within this of 1.", RATE)
+    baseline_wander: float = setting(
+        0.0, "Add drift of 0.05 to 0.5 Hz to training records, at an electrode of up to so many mV.", NOT_NEGATIVE
+    )
+    power_line: float = setting(
+        0.0, "Add a hum of 50 or 60 Hz to training records, at an electrode of up to so many mV.", NOT_NEGATIVE
+    )
+    gaussian_noise: float = setting(
+        0.0, "Add white noise to training records, at an electrode of up to so many mV.", NOT_NEGATIVE
+    )
+    muscle_noise: float = setting(
+        0.0, "Add noise of 20 to 150 Hz to training records, at an electrode of up to so many mV.", NOT_NEGATIVE
+    )
+    time_mask: float = setting(
+        0.0, "Make a stretch of up to so many seconds flat in all leads of a training record.", NOT_NEGATIVE
+    )
+    mixup: float = setting(
+        0.0, "Blend training records and their labels in pairs; both parameters of the shares' beta.", NOT_NEGATIVE
     )
     layer_decay: float = setting(1.0, "Factor on the learning rate from a layer group to the one below.", SHARE)
     early_stopping_patience: int | None = setting(None, "Stop after so many epochs without a better one.", COUNT)
@@ -79,6 +104,16 @@ class StageArguments(TrainingArguments):
             )
 
     @property
+    def augmentation(self) -> Augmentation:
+        """How training records are varied."""
+        return Augmentation(**{item.name: getattr(self, item.name) for item in fields(Augmentation)})
+
+    @property
+    def varies_records(self) -> bool:
+        """Whether a training record is another one in every epoch, so that its features cannot be stored."""
+        return bool(self.augmentation) or self.lead_dropout > 0
+
+    @property
     def precision(self) -> str:
         """What forward passes compute in: `"fp32"`, or under autocast `"bf16"` or `"fp16"`."""
         return "fp32" if self.mixed_precision == "no" else self.mixed_precision
@@ -91,6 +126,18 @@ class LinearProbingArguments(StageArguments):
     learning_rate: float = field(default=5e-3)
     weight_decay: float = field(default=0.1)
     num_train_epochs: float = field(default=30)
+
+
+@dataclass
+class AttentiveProbingArguments(StageArguments):
+    """Attentive probing of frozen experts as the benchmark of arXiv 2509.25095 does it."""
+
+    global_batch_size: int = as_before(StageArguments, "global_batch_size", 64)
+
+    learning_rate: float = field(default=1e-3)
+    lr_scheduler_type: str = field(default="constant")
+    weight_decay: float = field(default=1e-3)
+    num_train_epochs: float = field(default=100)
 
 
 @dataclass

@@ -25,9 +25,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers.utils import logging
 
+from ..configuration_enecg import EnECGConfig
 from ..data.prepared import Split
 from ..data.streaming import PreparedRows, Stream
 from ..expert_references import weights_digest
+from ..heads import feature_size, heads_input
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.files import new_file
@@ -76,12 +78,12 @@ class FeatureSettings:
 def stored_features(
     model: EnECGModel, split: Split, folder: str | Path, precision: Precision = Precision(), batch_size: int = 16
 ) -> dict[str, np.ndarray]:
-    """Return every expert's pooled features of a split, from the store where they are there.
+    """Return what the heads take of every expert, for a split, from the store where it is there.
 
     A file is named after all that determines it (the expert's weights and architecture, the records, the feature
-    extractor's settings, the precision) and after its content, so that a damaged one is found out. Its parts of 64
-    records are shared among all processes and written one by one, so that after a kill those that are there are kept.
-    Any number of runs may share a store: one of them computes a file, and the others wait for it.
+    extractor's settings, the pooling, the precision) and after its content, so that a damaged one is found out. Its
+    parts of 64 records are shared among all processes and written one by one, so that a kill loses few of them. Any
+    number of runs may share a store: one of them computes a file, and the others wait for it.
 
     Args:
         model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
@@ -91,11 +93,12 @@ def stored_features(
         batch_size (`int`, *optional*, defaults to 16): Records computed at once: 192 leads, and 3 GB with TEMPO.
 
     Returns:
-        `dict[str, np.ndarray]`: By expert, an array of shape `(num_records, feature_size)`, memory-mapped.
+        `dict[str, np.ndarray]`: By expert, an array of shape `(num_records, feature_size)`, or with attention pooling
+            `(num_records, num_tokens, hidden_size + 1)`, memory-mapped.
     """
     features = {}
     for index, (name, expert) in enumerate(model.backbones.items()):
-        job = _Job(expert, split, split.views.of_expert(index), precision, batch_size)
+        job = _Job(expert, model.config, split, split.views.of_expert(index), precision, batch_size)
         features[name] = _stored(job, name, Path(folder) / job.key)
     return features
 
@@ -146,7 +149,7 @@ def _find(job: "_Job", place: Path) -> str | None:
     for path in place.parent.glob(f"{place.name}.*.npy"):
         try:
             features = np.load(path, mmap_mode="r")
-            if features.shape == job.shape and path.name == _name(place, zlib.crc32(features)):
+            if len(features) == len(job.split) and path.name == _name(place, zlib.crc32(features)):
                 return path.name
         except (OSError, ValueError):
             pass  # cut short
@@ -159,14 +162,28 @@ def _name(place: Path, checksum: int) -> str:
     return f"{place.name}.{checksum:08x}.npy"
 
 
-def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation over the records as `statistics_of` gives them.
+def feature_statistics(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation over the records, or their tokens, as `statistics_of` gives them.
 
     Args:
-        features (`np.ndarray` of shape `(num_records, feature_size)`): Of one expert.
+        features (`np.ndarray`): Of one expert, as `stored_features` gives them; a few at a time are held in memory.
+        rows (`np.ndarray`, *optional*): The records that count; all by default.
     """
-    values = features.astype(np.float64)
-    return statistics_of(values.mean(axis=0), values.var(axis=0), len(values))
+    rows = np.arange(len(features)) if rows is None else rows
+    parts = [rows[start : start + RECORDS_A_PART] for start in range(0, len(rows), RECORDS_A_PART)]
+
+    def mean(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        values = (_vectors(features[part].astype(np.float64)) for part in parts)
+        sums = [(of(each).sum(axis=0), len(each)) for each in values]
+        return np.sum([total for total, _ in sums], axis=0) / sum(count for _, count in sums)
+
+    center = mean(lambda values: values)
+    return statistics_of(center, mean(lambda values: (values - center) ** 2), len(rows))
+
+
+def _vectors(features: Any) -> Any:
+    """Return pooled features as they are, and of flagged tokens, of records or batches, those that count."""
+    return features if features.ndim == 2 else features[..., :-1][features[..., -1] > 0]
 
 
 def statistics_of(mean: np.ndarray, variance: np.ndarray, num_records: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,19 +219,22 @@ def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -
     """
     device, was_training = model.device, model.training
     model.eval()
-    sums = {name: torch.zeros(2, expert.config.feature_size).double() for name, expert in model.backbones.items()}
+    sizes = {name: feature_size(model.config, expert) for name, expert in model.backbones.items()}
+    sums = {name: torch.zeros(3, size).double() for name, size in sizes.items()}
     loader = DataLoader(PreparedRows(stream), batch_size, num_workers=stream.options.num_proc or 0)
     is_silent = not PartialState().is_main_process
     for batch in tqdm(loader, "Statistics of features", unit="batch", disable=is_silent):
         inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
         for name, features in model.extract_features(**inputs).items():
-            values = features.double().cpu()
-            sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
+            values = _vectors(features.double().cpu())
+            count = values.new_full(values.shape[1:], len(values))
+            sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0), count])
     model.train(was_training)
-    totals = {name: reduce(each.to(device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
+    totals = {name: reduce(each.to(device), "sum").cpu().numpy() for name, each in sums.items()}
+    means = {name: each[:2] / each[2] for name, each in totals.items()}
     return {
         name: statistics_of(mean, np.maximum(square - mean**2, 0), len(stream))
-        for name, (mean, square) in totals.items()
+        for name, (mean, square) in means.items()
     }
 
 
@@ -223,6 +243,7 @@ class _Job:
     """One expert's features of one input of a split."""
 
     expert: ECGBackboneModel
+    config: EnECGConfig
     split: Split
     input_name: str
     precision: Precision
@@ -232,13 +253,9 @@ class _Job:
     def key(self) -> str:
         """What names a job's file: all that determines its content."""
         records = self.split.inputs[self.input_name]._fingerprint
-        parts = (self.expert.config.to_json_string(), weights_digest(self.expert), records, self.precision)
+        pooling = (self.config.pooling, self.config.token_stride)
+        parts = (self.expert.config.to_json_string(), weights_digest(self.expert), records, pooling, self.precision)
         return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The shape of the features."""
-        return len(self.split), self.expert.config.feature_size
 
     @torch.inference_mode()
     def compute(self, rows: range, progress: tqdm) -> np.ndarray:
@@ -249,9 +266,9 @@ class _Job:
         for start in range(rows.start, rows.stop, self.batch_size):
             views = self.split.batch(self.input_name, range(start, min(start + self.batch_size, rows.stop)))
             with torch.autocast(device.type, torch.bfloat16) if self.precision.bf16 else nullcontext():
-                features = self.expert(**{name: view.to(device) for name, view in views.items()}).pooler_output
-            batches.append(features.float().cpu())
-            progress.update(len(features))
+                output = self.expert(**{name: view.to(device) for name, view in views.items()})
+                batches.append(heads_input(self.config, self.expert, output).float().cpu())
+            progress.update(len(batches[-1]))
         self.expert.train(was_training)
         features = torch.cat(batches).numpy()
         if np.abs(features).max() > np.finfo(self.precision.dtype).max:
@@ -269,7 +286,7 @@ def _compute_parts(job: _Job, name: str, folder: Path) -> dict[Path, range]:
         for start in range(0, num_records, RECORDS_A_PART)
     }
     own = dict(list(parts.items())[state.process_index :: state.num_processes])
-    missing = {path: rows for path, rows in own.items() if not _is_part(job, path, rows)}
+    missing = {path: rows for path, rows in own.items() if not _is_part(path, rows)}
     with tqdm(
         total=sum(map(len, own.values())),
         initial=sum(len(rows) for path, rows in own.items() if path not in missing),
@@ -284,10 +301,10 @@ def _compute_parts(job: _Job, name: str, folder: Path) -> dict[Path, range]:
     return parts
 
 
-def _is_part(job: _Job, path: Path, rows: range) -> bool:
+def _is_part(path: Path, rows: range) -> bool:
     """Whether a part that an earlier run left is there to its end."""
     try:
-        return np.load(path, mmap_mode="r").shape == (len(rows), job.shape[1])
+        return len(np.load(path, mmap_mode="r")) == len(rows)
     except (OSError, ValueError):
         return False
 
@@ -299,7 +316,8 @@ def _join_parts(job: _Job, place: Path, parts: Mapping[Path, range]) -> str:
         checksum = zlib.crc32(np.load(path), checksum)
     target = place.with_name(_name(place, checksum))
     with new_file(target) as aside:
-        joined = open_memmap(aside, mode="w+", dtype=job.precision.dtype, shape=job.shape)
+        shape = (len(job.split), *np.load(next(iter(parts)), mmap_mode="r").shape[1:])
+        joined = open_memmap(aside, mode="w+", dtype=job.precision.dtype, shape=shape)
         for path, rows in parts.items():
             joined[rows.start : rows.stop] = np.load(path)
         joined.flush()

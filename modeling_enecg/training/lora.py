@@ -94,8 +94,8 @@ class LoraHeadTrainer(LinearProbingTrainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Return whether the adapter leaves the experts alone, and they see the same leads at every step."""
-        return not args.lora_experts and args.lead_dropout == 0
+        """Return whether the adapter leaves the experts alone, and they see the same records in every epoch."""
+        return not args.lora_experts and not args.varies_records
 
     @classmethod
     def before(cls, model: EnECGModel, place: StagePlace) -> AdapterBase:

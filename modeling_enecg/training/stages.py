@@ -9,9 +9,15 @@ from accelerate import PartialState
 from transformers.utils import logging
 
 from ..settings import SettingsError
-from .arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments, StageArguments
+from .arguments import (
+    AttentiveProbingArguments,
+    FineTuningArguments,
+    LinearProbingArguments,
+    PostTrainingArguments,
+    StageArguments,
+)
 from .lora import LoraHeadArguments, LoraHeadTrainer
-from .trainers import EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
+from .trainers import AttentiveProbingTrainer, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -30,6 +36,7 @@ class Stage(NamedTuple):
 
 STAGES: dict[str, Stage] = {
     "linear_probing": Stage(LinearProbingArguments, LinearProbingTrainer),
+    "attentive_probing": Stage(AttentiveProbingArguments, AttentiveProbingTrainer),
     "lora_heads": Stage(LoraHeadArguments, LoraHeadTrainer),
     "fine_tuning": Stage(FineTuningArguments, FineTuningTrainer),
     "post_training": Stage(PostTrainingArguments, FineTuningTrainer),

@@ -25,6 +25,7 @@ from transformers.utils import logging
 
 from ..adapters import AdapterBase
 from ..configuration_enecg import Task
+from ..data.augmented_records import AugmentedRecords
 from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.preparing import mean_over_windows
 from ..data.streaming import SetEpoch, StreamedBatches
@@ -110,7 +111,7 @@ class EnECGTrainer(Trainer):
         self,
         model: EnECGModel,
         args: StageArguments,
-        train_dataset: Records | StreamedBatches,
+        train_dataset: Records | AugmentedRecords | StreamedBatches,
         eval_dataset: Records,
     ):
         AcceleratorState._reset_state()  # a stage before may have had another precision
@@ -121,7 +122,7 @@ class EnECGTrainer(Trainer):
         if self.falls_back_on_loss:
             args.metric_for_best_model, args.greater_is_better = "loss", False
         callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
-        if isinstance(train_dataset, StreamedBatches):
+        if isinstance(train_dataset, StreamedBatches | AugmentedRecords):
             callbacks.append(SetEpoch(train_dataset))
         if args.last_epoch is not None:
             callbacks.append(StopAfterEpoch(args.last_epoch))
@@ -241,6 +242,12 @@ class EnECGTrainer(Trainer):
 class LinearProbingTrainer(EnECGTrainer):
     """Train heads and gates on frozen experts, which stay in eval mode."""
 
+    @staticmethod
+    def check(model: EnECGModel, args: Any, is_first: bool, new_tasks: Sequence[str]) -> None:
+        """Refuse heads that pool tokens: what trains them is not linear probing."""
+        if model.config.pools_tokens:
+            raise ValueError("heads that pool tokens by attention train by attentive_probing.")
+
     def configure_model(self, model: EnECGModel, args: Any) -> None:
         """Freeze the experts."""
         model.requires_grad_(True)
@@ -249,8 +256,8 @@ class LinearProbingTrainer(EnECGTrainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Return whether the experts see the same leads at every step."""
-        return args.lead_dropout == 0
+        """Return whether the experts see the same records in every epoch."""
+        return not args.varies_records
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Leave frozen experts out of checkpoints: they may be a thousand times larger than what trains."""
@@ -264,6 +271,16 @@ class LinearProbingTrainer(EnECGTrainer):
             raise RuntimeError(
                 f"A checkpoint does not fit the model: lacks {lacking}, has {load_result.unexpected_keys}."
             )
+
+
+class AttentiveProbingTrainer(LinearProbingTrainer):
+    """Train heads that pool tokens by attention, and gates, on frozen experts, which stay in eval mode."""
+
+    @staticmethod
+    def check(model: EnECGModel, args: Any, is_first: bool, new_tasks: Sequence[str]) -> None:
+        """Refuse heads that do not pool tokens."""
+        if not model.config.pools_tokens:
+            raise ValueError("needs heads that pool tokens by attention: set ensemble.pooling to attention.")
 
 
 def _is_frozen(name: str) -> bool:
@@ -354,6 +371,7 @@ def parameter_groups(
 
 
 __all__ = [
+    "AttentiveProbingTrainer",
     "DivergenceError",
     "EnECGTrainer",
     "FineTuningTrainer",

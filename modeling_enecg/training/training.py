@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import shutil
 from collections.abc import Collection, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers.utils import CONFIG_NAME, logging
 
+from ..data.augmented_records import AugmentedRecords
 from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.streaming import StreamedBatches
 from ..modeling_enecg import EnECGModel
@@ -79,6 +81,7 @@ class Training:
         for index, (stage, arguments) in enumerate(self.arguments.items()):
             try:
                 STAGES[stage].trainer.check(self.model, arguments, index == 0, self.start.new_tasks)
+                self._check_augmentation(arguments)
             except ValueError as error:
                 raise SettingsError(f"stages.{stage}: {error}") from error
         if self.save_experts == "reference" and not self._may_refer(None):
@@ -86,14 +89,23 @@ class Training:
                 "save_experts: only experts that have a path and stay frozen can be saved by reference."
             )
 
+    def _check_augmentation(self, arguments: StageArguments) -> None:
+        """Refuse what the training records cannot be varied by."""
+        if self.data.stream is None:
+            arguments.augmentation.check_rate(self.data.splits["train"].raw.lowest_rate)
+            return
+        if arguments.mixup:
+            raise ValueError("mixup: a stream gives one record after the other, and none to blend it with.")
+        arguments.augmentation.check_rate(self.data.source.chosen_rate or math.inf)  # else each record is checked
+
     def fit_features(self) -> None:
         """Set the statistics by which the model standardises its experts' features."""
         if self.data.stream is not None:
             self.model.to(PartialState().device)
             statistics = stream_statistics(self.model, self.data.stream)
         else:
-            features = self.feature_records("train").features
-            statistics = {name: feature_statistics(values) for name, values in features.items()}
+            records = self.feature_records("train")
+            statistics = {name: feature_statistics(each, records.rows) for name, each in records.features.items()}
         self.model.set_feature_statistics(statistics)
 
     def train(self) -> Outcome:
@@ -126,13 +138,7 @@ class Training:
         features = stored_features(
             self.model, self.data.all_splits[split], self.features.folder, self.features.precision
         )
-        # Indexing makes a copy in memory only where a record lacks labels.
-        rows = self.data.rows[split]
-        is_whole = len(rows) == len(self.data.all_splits[split])
-        return FeatureRecords(
-            features if is_whole else {name: values[rows] for name, values in features.items()},
-            self.data.splits[split],
-        )
+        return FeatureRecords(features, self.data.splits[split], self.data.rows[split])
 
     def remove_models(self) -> None:
         """Remove all that the stages left but their histories, and what is not a stage's."""
@@ -171,16 +177,21 @@ class Training:
 
     def _trainer(self, stage: str) -> EnECGTrainer:
         arguments = self.arguments[stage]
-        train = (
-            self.dataset(stage, "train")
-            if self.data.stream is None
-            else StreamedBatches(self.data.stream, arguments.per_device_train_batch_size)
-        )
         try:
             validation = self.dataset(stage, "validation" if arguments.last_epoch is None else "train")
-            return STAGES[stage].trainer(self.model, arguments, train, validation)
+            return STAGES[stage].trainer(self.model, arguments, self._training_records(stage), validation)
         except ValueError as error:
             raise SettingsError(f"stages.{stage}: {error}") from error
+
+    def _training_records(self, stage: str) -> FeatureRecords | SignalRecords | AugmentedRecords | StreamedBatches:
+        arguments = self.arguments[stage]
+        if self.data.stream is not None:
+            return StreamedBatches(self.data.stream, arguments.per_device_train_batch_size, arguments.augmentation)
+        if arguments.augmentation:
+            return AugmentedRecords(
+                self.data.splits["train"], list(self.model.tasks.values()), arguments.augmentation, arguments.seed
+            )
+        return self.dataset(stage, "train")
 
     def _place(self, stage: str) -> StagePlace:
         is_first = stage == next(iter(self.arguments))

@@ -166,7 +166,7 @@ def test_what_the_run_sets_itself_is_refused(load, key):
         ("--sampling_rate=250", "100, 500"),
         ("--on_error=ignore", "raise, skip"),
         ("--class_weights=inverse", "none, balanced"),
-        ("--stages.pre_training={}", "linear_probing, lora_heads, fine_tuning, post_training"),
+        ("--stages.pre_training={}", "linear_probing, attentive_probing, lora_heads, fine_tuning, post_training"),
     ],
 )
 def test_an_illegal_choice_is_refused_with_the_legal_ones(load, override, choices):
