@@ -2,11 +2,15 @@
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 
 from .configuration_enecg import EnECGConfig
 from .modeling_backbone import RecordDropout
+
+PRIOR_RECORDS = 10  # so many records' worth of the mean variance go into each feature's
+SMALLEST_DEVIATION = 0.1  # of a feature, as a share of the features' root mean square
 
 
 class FeatureNorm(nn.Module):
@@ -27,6 +31,38 @@ class FeatureNorm(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map `(batch_size, feature_size)` to the same shape."""
         return (features - self.mean) / self.std
+
+
+def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation over the records as `statistics_of` gives them.
+
+    Args:
+        features (`np.ndarray` of shape `(num_records, feature_size)`): Of one expert.
+    """
+    values = features.astype(np.float64)
+    return statistics_of(values.mean(axis=0), values.var(axis=0), len(values))
+
+
+def statistics_of(mean: np.ndarray, variance: np.ndarray, num_records: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and the deviation by which a model standardises an expert's features.
+
+    A feature that hardly varies would be blown up, and with it every step of a training that moves it. So each
+    variance is shrunk towards the mean of all, the more the fewer the records, as if ten further records had that;
+    and no deviation is below a tenth of the features' root mean square.
+
+    Args:
+        mean (`np.ndarray` of shape `(feature_size,)`): Over the records.
+        variance (`np.ndarray` of shape `(feature_size,)`): Over the records.
+        num_records (`int`): Their number.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: Each of shape `(feature_size,)`; the deviation is 1 where all is 0.
+    """
+    shrunk = (num_records * variance + PRIOR_RECORDS * variance.mean()) / (num_records + PRIOR_RECORDS)
+    scale = np.sqrt((mean**2 + variance).mean())
+    deviation = np.maximum(np.sqrt(shrunk), SMALLEST_DEVIATION * scale)
+    deviation[deviation == 0] = 1.0
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
 class TaskHead(nn.Module):

@@ -23,8 +23,9 @@ from modeling_enecg.data.prepared import Views
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.data.streaming import Stream, StreamedBatches
 from modeling_enecg.data.targets import dataset_tasks
+from modeling_enecg.heads import feature_statistics
 from modeling_enecg.training import load_recipe, run_recipe
-from modeling_enecg.training.feature_store import feature_statistics, stored_features, stream_statistics
+from modeling_enecg.training.feature_store import stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
 from tests.helpers.training import (
     ROOT,
@@ -324,6 +325,12 @@ def test_a_streaming_run_fits_the_statistics_of_one_that_holds_all(streamed, hel
     assert len(statistics) == 2
     for name, each in statistics.items():
         torch.testing.assert_close(each, theirs.state_dict()[name], rtol=1e-5, atol=1e-5)
+
+
+def test_a_streaming_run_knows_the_records_of_one_that_holds_all(streamed, held):
+    ours, theirs = (EnECGModel.from_pretrained(folder).novelty for folder in (streamed, held))
+    torch.testing.assert_close(ours.norm.state_dict(), theirs.norm.state_dict(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.quantiles, theirs.quantiles, rtol=1e-2, atol=1e-2)
 
 
 def test_a_streaming_run_scores_as_one_that_holds_all(streamed, held):

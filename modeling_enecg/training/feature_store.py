@@ -5,19 +5,21 @@ them from here. As float32 the result is exact: the store holds what the experts
 """
 
 import hashlib
+import math
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, reduce
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HOME
 from numpy.lib.format import open_memmap
@@ -28,6 +30,7 @@ from transformers.utils import logging
 from ..data.prepared import Split
 from ..data.streaming import PreparedRows, Stream
 from ..expert_references import weights_digest
+from ..heads import statistics_of
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.files import new_file
@@ -35,8 +38,6 @@ from ..runs.files import new_file
 logger = logging.get_logger(__name__)
 
 RECORDS_A_PART = 64  # little is lost by a kill, and all processes have work
-PRIOR_RECORDS = 10  # so many records' worth of the mean variance go into each feature's
-SMALLEST_DEVIATION = 0.1  # of a feature, as a share of the features' root mean square
 
 
 @dataclass(frozen=True)
@@ -159,39 +160,6 @@ def _name(place: Path, checksum: int) -> str:
     return f"{place.name}.{checksum:08x}.npy"
 
 
-def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation over the records as `statistics_of` gives them.
-
-    Args:
-        features (`np.ndarray` of shape `(num_records, feature_size)`): Of one expert.
-    """
-    values = features.astype(np.float64)
-    return statistics_of(values.mean(axis=0), values.var(axis=0), len(values))
-
-
-def statistics_of(mean: np.ndarray, variance: np.ndarray, num_records: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and the deviation by which a model standardises an expert's features.
-
-    A feature that hardly varies would be blown up, and with it every step of a training that moves it. So each
-    variance is shrunk towards the mean of all, the more the fewer the records, as if ten further records had that;
-    and no deviation is below a tenth of the features' root mean square.
-
-    Args:
-        mean (`np.ndarray` of shape `(feature_size,)`): Over the records.
-        variance (`np.ndarray` of shape `(feature_size,)`): Over the records.
-        num_records (`int`): Their number.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: Each of shape `(feature_size,)`; the deviation is 1 where all is 0.
-    """
-    shrunk = (num_records * variance + PRIOR_RECORDS * variance.mean()) / (num_records + PRIOR_RECORDS)
-    scale = np.sqrt((mean**2 + variance).mean())
-    deviation = np.maximum(np.sqrt(shrunk), SMALLEST_DEVIATION * scale)
-    deviation[deviation == 0] = 1.0
-    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
-
-
-@torch.inference_mode()
 def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -> dict[str, Any]:
     """Return mean and standard deviation of every expert's features over all processes' records.
 
@@ -200,22 +168,47 @@ def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -
         stream (`Stream`): The records.
         batch_size (`int`, *optional*, defaults to 16): Records computed at once.
     """
-    device, was_training = model.device, model.training
-    model.eval()
     sums = {name: torch.zeros(2, expert.config.feature_size).double() for name, expert in model.backbones.items()}
-    loader = DataLoader(PreparedRows(stream), batch_size, num_workers=stream.options.num_proc or 0)
     is_silent = not PartialState().is_main_process
-    for batch in tqdm(loader, "Statistics of features", unit="batch", disable=is_silent):
-        inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
-        for name, features in model.extract_features(**inputs).items():
-            values = features.double().cpu()
-            sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
-    model.train(was_training)
-    totals = {name: reduce(each.to(device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
+    batches = _stream_batches(model, PreparedRows(stream), batch_size)
+    for features in tqdm(batches, "Statistics of features", unit="batch", disable=is_silent):
+        for name, values in features.items():
+            sums[name] += torch.stack([values.double().sum(dim=0), values.double().square().sum(dim=0)])
+    totals = {name: reduce(each.to(model.device), "sum").cpu().numpy() / len(stream) for name, each in sums.items()}
     return {
         name: statistics_of(mean, np.maximum(square - mean**2, 0), len(stream))
         for name, (mean, square) in totals.items()
     }
+
+
+def stream_features(
+    model: EnECGModel, stream: Stream, num_records: int, batch_size: int = 16
+) -> dict[str, np.ndarray]:
+    """Return every expert's features of some records, of all processes' alike, up to a batch more than asked for.
+
+    Args:
+        model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
+        stream (`Stream`): The records, of which the first of a shuffled epoch are taken.
+        num_records (`int`): How many.
+        batch_size (`int`, *optional*, defaults to 16): Records computed at once.
+    """
+    num_batches = math.ceil(num_records / PartialState().num_processes / batch_size)
+    batches = islice(_stream_batches(model, PreparedRows(stream, epoch=0), batch_size), num_batches)
+    gathered = gather_object([{name: values.numpy() for name, values in each.items()} for each in batches])
+    return {name: np.concatenate([each[name] for each in gathered]) for name in model.experts}
+
+
+@torch.inference_mode()
+def _stream_batches(model: EnECGModel, rows: PreparedRows, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield every expert's features of this process's records, batch by batch."""
+    device, was_training = model.device, model.training
+    model.eval()
+    try:
+        for batch in DataLoader(rows, batch_size, num_workers=rows.stream.options.num_proc or 0):
+            inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
+            yield {name: values.float().cpu() for name, values in model.extract_features(**inputs).items()}
+    finally:
+        model.train(was_training)
 
 
 @dataclass(frozen=True)
