@@ -8,6 +8,9 @@ import torch
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.adapters import load_adapter
+from modeling_enecg.data.prepared import Split
+from modeling_enecg.data.ptbxl.parquet import write_parquet
+from modeling_enecg.novelty import Novelty
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.training import Recipe, load_recipe, run_recipe
 from tests.helpers.training import (
@@ -60,15 +63,14 @@ def assert_same(ours: EnECGModel, theirs: EnECGModel) -> None:
 
 
 @torch.no_grad()
-def ranks(model: EnECGModel, recipe: Recipe, split: str) -> np.ndarray:
-    records = tiny_splits(recipe)[split]
-    return model.novelty_of(model.extract_features(**records.batch("input_0", range(len(records)))))[1].numpy()
+def features_of(model: EnECGModel, records: Split) -> dict[str, torch.Tensor]:
+    return model.extract_features(**records.batch("input_0", range(len(records))))
 
 
 def test_a_run_measures_novelty_on_its_validation_records_by_its_final_experts(post_trained):
     model = EnECGModel.from_pretrained(post_trained.output_dir)
-    validation = np.sort(ranks(model, post_trained, "validation"))
-    np.testing.assert_allclose(validation, np.linspace(0, 1, len(validation)), atol=0.05)
+    ranks = np.sort(model.novelty_of(features_of(model, tiny_splits(post_trained)["validation"]))[1])
+    np.testing.assert_allclose(ranks, np.linspace(0, 1, len(ranks)), atol=0.05)
 
 
 def test_a_run_that_was_killed_before_its_report_knows_the_same(post_trained):
@@ -109,11 +111,23 @@ def test_a_model_that_is_adapted_keeps_its_novelty_while_its_experts_stay_the_sa
 def test_without_a_validation_fold_every_fifth_patient_stands_in(make_run):
     recipe = make_run(stages={"linear_probing": LORA}, folds=3)
     model = EnECGModel.from_pretrained(recipe.output_dir)
-    records = tiny_splits(recipe)
-    patients = np.concatenate([records[split].records["patient_id"][:] for split in ("train", "validation")])
-    num_known = (np.unique(patients, return_inverse=True)[1] % 5 != 0).sum()
-    assert model.novelty.rank == min(16, num_known // 3)
-    assert np.isfinite(ranks(model, recipe, "test")).all()
+    records = [tiny_splits(recipe)[split] for split in ("train", "validation")]
+    patients = np.concatenate([each.records["patient_id"][:] for each in records])
+    features = torch.cat([features_of(model, each)["ecgfounder"] for each in records])
+    known = features[np.unique(patients, return_inverse=True)[1] % 5 != 0]
+    torch.testing.assert_close(model.novelty.norm.mean, known.mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(model.novelty.norm.mean, features.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["linear_probing", "post_training"])
+def test_a_streaming_run_knows_what_one_does_that_holds_all_records(make_run, simulated, tmp_path, stage):
+    parquet = write_parquet(simulated, tmp_path / "ptbxl", ["100hz"])
+    run = make_run(data_dir=str(parquet), streaming=True, stages={stage: LORA})
+    model = EnECGModel.from_pretrained(run.output_dir)
+    known, others = (features_of(model, tiny_splits(run)[split])["ecgfounder"] for split in ("train", "validation"))
+    expected = Novelty.fit([known.numpy()], [others.numpy()])
+    torch.testing.assert_close(model.novelty.norm.state_dict(), expected.norm.state_dict(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(model.novelty.quantiles, expected.quantiles, rtol=0.01, atol=0.01)
 
 
 def test_a_gate_that_leaves_experts_out_leaves_novelty_out(make_run, expert_paths):
