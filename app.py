@@ -32,12 +32,15 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modeling_enecg import Task
 from modeling_enecg.data.ptbxl.labels import describe
 from modeling_enecg.data.simulator.ecg import SAMPLING_RATE, simulate_record
 from modeling_enecg.figures.paper_ecg import plot_ecg
+from modeling_enecg.findings import Findings
 from modeling_enecg.io import ECGFileError, ECGRecord, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.prediction import Predictor
+from modeling_enecg.prediction.lead_sets import worth_on_leads
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +73,12 @@ STYLE = """
 .ecg-tasks table { width: 100%; margin: 0; padding: 0; }
 .ecg-tasks th, .ecg-tasks td { font-weight: normal; text-align: left; padding: 2px 0; }
 .ecg-tasks td:nth-child(2) { width: 35%; padding: 0 12px; }
-.ecg-tasks td:last-child { width: 3em; text-align: right; font-variant-numeric: tabular-nums; }
+.ecg-tasks td.ecg-cell { width: 1%; white-space: nowrap; padding-left: 8px; font-variant-numeric: tabular-nums; }
 .ecg-tasks i { display: block; height: 10px; border-radius: 3px; background: var(--primary-500); }
-.ecg-gate { margin-top: 10px; }
+.ecg-tasks table.ecg-gate { margin-top: 10px; }
 .ecg-gate i { background: var(--neutral-400); }
 .ecg-gate caption, .ecg-tasks small, .ecg-record p { text-align: left; opacity: 0.75; }
+.ecg-quality.ecg-doubtful, .ecg-quality.ecg-unusable { opacity: 1; font-weight: bold; }
 .ecg-value { font-size: 1.8em; }
 .ecg-error { border-left: 4px solid var(--error-icon-color); padding: 8px 12px; font-weight: bold; }
 """
@@ -125,7 +129,7 @@ def respond(predictor: Predictor, read: Callable[[Any], tuple[str, ECGRecord]], 
     """Return what is to be seen of a recording as HTML; or one line that says what is wrong with it."""
     try:
         name, record = read(source)
-        return result_html(name, record, predictor(record))
+        return result_html(name, record, predictor(record), predictor.model.tasks)
     except ValueError as error:
         message = " ".join(str(error).split())
     except Exception:  # what else a file can provoke in the libraries that read it
@@ -134,46 +138,77 @@ def respond(predictor: Predictor, read: Callable[[Any], tuple[str, ECGRecord]], 
     return f'<p class="ecg-error" role="alert">{escape(message)}</p>'
 
 
-def result_html(name: str, record: ECGRecord, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a recording's plot above a card for each task."""
+def result_html(name: str, record: ECGRecord, found: Findings, tasks: Mapping[str, Task]) -> str:
+    """Return a recording's plot and the verdict on it above a card for each task."""
     num_leads, num_samples = record.signal_mv.shape
     facts = f"{num_leads} leads, {num_samples / record.sampling_rate:.1f} s at {record.sampling_rate:g} Hz"
     drawing = io.BytesIO()
     plot_ecg(record.signal_mv, record.sampling_rate, record.lead_names).savefig(drawing, format="svg")
     source = f"data:image/svg+xml;base64,{base64.b64encode(drawing.getvalue()).decode()}"
+    cards = "".join(task_html(tasks[task], found) for task in found) if found.is_scored else ""
     return (
-        f'<div class="ecg-record"><h2>{escape(name)}</h2><p>{facts}</p></div>'
+        f'<div class="ecg-record"><h2>{escape(name)}</h2><p>{facts}</p>{_basis_html(found)}</div>'
         f'<div class="ecg-paper"><img src="{source}" alt="The ECG on paper, its first 10 seconds"></div>'
-        f'<div class="ecg-tasks">{"".join(task_html(*item) for item in results.items())}</div>'
+        f'<div class="ecg-tasks">{cards}</div>'
     )
 
 
-def task_html(name: str, task: Mapping[str, Any]) -> str:
-    """Return a card with a task's findings and, of several experts, the weights."""
-    if task["problem_type"] == "regression":
-        findings = "".join(_value_html(value, task["unit"]) for value in task["outputs"].values())
+def _basis_html(found: Findings) -> str:
+    """Return what the findings rest on: the quality of the signal, and the leads that were read."""
+    quality, reasons = found.quality.verdict, str(found.quality)
+    text = f"Signal quality: <b>{quality}</b>{escape(f' ({reasons})' if reasons else '')}"
+    basis = f'<p class="ecg-quality ecg-{quality}">{text}</p>'
+    if not found.is_scored:
+        return f'{basis}<p class="ecg-error" role="alert">Not scored: the signal is unusable.</p>'
+    lines = [f"Leads used: {', '.join(found.used_leads)}"]
+    if found.missing_leads:
+        lines.append(f"Missing: {', '.join(found.missing_leads)}")
+    lines += [f"Left out: {channel} ({reason})" for channel, reason in found.left_out.items()]
+    return basis + "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def task_html(task: Task, found: Findings) -> str:
+    """Return a card with a task's findings, what its leads are worth, and, of several experts, the weights."""
+    results = found[task.name]
+    if task.is_regression:
+        findings = "".join(map(_value_html, results))
     else:
-        ranked = sorted(task["outputs"].items(), key=lambda output: -output[1])
-        findings = _bars_html(ranked[:SHOWN_FINDINGS])
-        if rest := ranked[SHOWN_FINDINGS:]:
-            findings += f"<details><summary>{len(rest)} less probable</summary>{_bars_html(rest)}</details>"
-    weights = list(task["gate_weights"].items())
-    gate = f'<div class="ecg-gate">{_bars_html(weights, "Weight of each expert")}</div>' if len(weights) > 1 else ""
-    return f'<section id="task-{escape(name)}"><h3>{escape(name.replace("_", " "))}</h3>{findings}{gate}</section>'
+        ranked = sorted(results, key=lambda each: (not each["present"], -each["score"]))
+        num_shown = max(SHOWN_FINDINGS, sum(each["present"] for each in ranked))
+        findings = _findings_html(ranked[:num_shown])
+        if rest := ranked[num_shown:]:
+            findings += f"<details><summary>{len(rest)} less probable</summary>{_findings_html(rest)}</details>"
+    worth = worth_on_leads(task, found.missing_leads)
+    findings += f"<p>{escape(worth)}</p>" if worth else ""
+    weights = found.gate_weights[task.name]
+    if len(weights) > 1:
+        rows = "".join(_row_html(expert, weight, f"{weight:.3f}") for expert, weight in weights.items())
+        findings += f'<table class="ecg-gate"><caption>Weight of each expert</caption>{rows}</table>'
+    title = escape(task.name.replace("_", " "))
+    return f'<section id="task-{escape(task.name)}"><h3>{title}</h3>{findings}</section>'
 
 
-def _value_html(value: float, unit: str | None) -> str:
-    return f'<p><span class="ecg-value">{value:.1f}</span> {escape(unit or "")}</p>'
+def _value_html(finding: Mapping[str, Any]) -> str:
+    interval = f" <small>{finding['lower']:.1f} to {finding['upper']:.1f}</small>" if "lower" in finding else ""
+    return f'<p><span class="ecg-value">{finding["value"]:.1f}</span> {escape(finding["unit"] or "")}{interval}</p>'
 
 
-def _bars_html(shares: Sequence[tuple[str, float]], caption: str = "") -> str:
-    """Return a table of labels with their shares between 0 and 1, as bars and numbers."""
+def _findings_html(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of labels: calibrated probability, threshold, and which are present."""
     rows = []
-    for label, share in shares:
-        meaning = f" <small>{escape(describe(label))}</small>" if describe(label) != label else ""
-        bar = f'<i style="width: {share:.1%}"></i>'
-        rows.append(f'<tr><th scope="row">{escape(label)}{meaning}</th><td>{bar}</td><td>{share:.3f}</td></tr>')
-    return f"<table>{caption and f'<caption>{caption}</caption>'}{''.join(rows)}</table>"
+    for each in findings:
+        held = "" if each["threshold"] is None else f" of {each['threshold']:.3f}"
+        decision = "present" if each["present"] else "\N{EN DASH}"
+        rows.append(_row_html(each["label"], each["score"], f"{each['score']:.3f}{held}", decision))
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _row_html(label: str, share: float, *cells: str) -> str:
+    """Return a row with a label, a share between 0 and 1 as a bar, and what is written beside it."""
+    meaning = f" <small>{escape(describe(label))}</small>" if describe(label) != label else ""
+    bar = f'<i style="width: {share:.1%}"></i>'
+    written = "".join(f'<td class="ecg-cell">{cell}</td>' for cell in cells)
+    return f'<tr><th scope="row">{escape(label)}{meaning}</th><td>{bar}</td>{written}</tr>'
 
 
 def build_page(predictor: Predictor) -> gr.Blocks:
@@ -232,7 +267,9 @@ def remove_unread(folder: Path, age_s: float = 600, every_s: float = 60) -> None
 def main() -> None:
     """Serve the page until interrupted or terminated."""
     parser = argparse.ArgumentParser(description="Demo page of an EnECG model. Not a medical device.")
-    parser.add_argument("--model", default=os.environ.get("ENECG_MODEL"), help="folder or Hub id ($ENECG_MODEL)")
+    parser.add_argument(
+        "--model", default=os.environ.get("ENECG_MODEL"), help="folder, Hub id or shipped name ($ENECG_MODEL)"
+    )
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     options = parser.parse_args()
     if not options.model:

@@ -5,7 +5,6 @@ pipeline. What is saved takes the code along, so that `trust_remote_code=True` l
 """
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING or not _is_own_command():
 else:
 
     def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or name == "auto":  # which the import below asks for first
             raise AttributeError(name)
-        return getattr(import_module(".auto", __name__), name)  # `from . import auto` would ask this function for it
+        from . import auto
+
+        return getattr(auto, name)

@@ -222,7 +222,7 @@ def need(module: str, package: str | None = None) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"Reading this file needs the package {package or module}: pip install 'enecg[formats]'."
+            f"Reading this file needs the package {package or module}: pip install {package or module}."
         ) from error
 
 

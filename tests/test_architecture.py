@@ -218,6 +218,13 @@ def test_the_wheel_holds_every_module_recipe_and_template(wheel):
     assert (modules | data | {"modeling_enecg/py.typed"}) - names == set()
 
 
+def test_the_wheel_holds_every_file_beside_the_modules(wheel):
+    """Tables, and the folders of shipped models."""
+    beside = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert "modeling_enecg/data/folder/snomed.csv" in beside
+    assert beside - set(wheel.namelist()) == set()
+
+
 def test_what_is_imported_is_declared():
     """A package that a user lacks must be one that installing brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -317,7 +317,6 @@ def test_a_recording_larger_than_the_bound_is_refused_and_the_bound_can_be_moved
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"\x89HDF\r\n\x1a\n", r"is HDF5 .*, which is not read: save the signal as .npz"),
         (b"%PDF-1.7", "is a PDF, a picture of an ECG"),
         (b"\x89PNG\r\n", "is a picture"),
         (b"\xd0\xcf\x11\xe0", "is an old Excel workbook .*: save the sheet as CSV"),

@@ -28,7 +28,7 @@ model.save_pretrained("again")
 again = AutoModel.from_pretrained("again", trust_remote_code=True)
 print(type(again.experts["mine"]).__name__)
 find = pipeline("ecg-classification", model="my_model", trust_remote_code=True)
-print(len(find(torch.randn(12, 5000).numpy(), sampling_rate=500)["rhythm"]))
+print(len(find(torch.randn(12, 5000).numpy(), sampling_rate=500, force=True)["rhythm"]))
 """
 
 

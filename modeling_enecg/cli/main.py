@@ -48,7 +48,7 @@ def command_names() -> list[str]:
 def _mistake(error: Exception) -> str | None:
     """Return the line that tells of an error, or None where it is not the user's to mend but a fault in the code."""
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("modeling_enecg"):
-        return f"{error}; pip install 'enecg[train,formats]' brings it."
+        return f"{error}; pip install {error.name} brings it, or the project's extras train and formats."
     if isinstance(error, ValueError | OSError) or (isinstance(error, ImportError) and error.name is None):
         return " ".join(str(error).split())
     from safetensors import SafetensorError

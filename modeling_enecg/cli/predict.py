@@ -220,7 +220,8 @@ def _print_result(predictor: "Predictor", path: str, record: "ECGRecord", found:
     for task, each in found.items():
         print(f"  {task}")
         for line in each:
-            print(f"    {_line(line)}  {describe(line['label'])}".rstrip())
+            meaning = describe(line["label"])
+            print(f"    {_line(line)}  {'' if meaning == line['label'] else meaning}".rstrip())
         if worth := worth_on_leads(predictor.model.tasks[task], found.missing_leads):
             print(f"    {worth}")
         weights = found.gate_weights[task]

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ..ecg_file import MICROVOLTS_PER_MV
 from ..leads import STANDARD_LEADS
 
 SAMPLE_DTYPE = np.dtype("<i2")
-MICROVOLTS_PER_MV = 1000.0
 
 
 class RowSignal(NamedTuple):

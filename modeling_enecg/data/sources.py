@@ -6,7 +6,7 @@ samples), where they differ between records `sampling_rate` and `lead_names`, an
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .errors import DatasetError
+from .folder.settings import read_settings
 from .folder.wfdb_folder import WFDBFolder
 from .mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
 from .ptbxl.ptbxl import PTBXL
@@ -57,6 +58,7 @@ class Source:
         read (`Callable`): Reads splits of these names, as far as there are such, and caches them.
         files (`Mapping[str, list[str]]`): By split, Parquet files that can be streamed; empty where there are none.
         options (`DatasetOptions`): How it is read.
+        labels (`tuple[str, ...]`): The columns that a folder of one's own calls its labels; none of other datasets.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     read: Callable[[Sequence[str]], Mapping[str, datasets.Dataset]]
     files: Mapping[str, list[str]]
     options: DatasetOptions
+    labels: tuple[str, ...] = ()
 
     @property
     def chosen_rate(self) -> int | None:
@@ -84,7 +87,8 @@ def find_source(options: DatasetOptions) -> Source:
     if (folder / "record_list.csv").is_file():
         return _built(options, MIMICIVECG, "MIMIC-IV-ECG", {})
     if folder.is_file() or (folder / "dataset.yaml").is_file():
-        return _built(options, WFDBFolder, folder.stem, {})
+        source = _built(options, WFDBFolder, folder.stem, {})
+        return replace(source, labels=tuple(read_settings(options.data_dir).labels))
     return _parquet(options)
 
 

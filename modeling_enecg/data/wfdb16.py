@@ -111,9 +111,16 @@ def read_records(paths: Sequence[str], sampling_rate: int, num_samples: int) -> 
                 _verify(signal, header.leads, header.initial_values, header.checksums, f"{path}.dat")
                 if header.leads != REGULAR_LEADS or header.microvolts != 1:
                     signal[:] = _converted(signal, header, f"{path}.dat")
+            _check_changes(signal, f"{path}.dat")
         except RecordError as error:
             errors[position] = error
     return RecordBatch(signals, errors)
+
+
+def _check_changes(signal: np.ndarray, file: str) -> None:
+    """Refuse a record that holds no ECG; most show by their ends that they do."""
+    if (signal[:, 0] == signal[:, -1]).all() and (signal == signal[:, :1]).all():
+        raise RecordError(file, "amplitude", "every lead is constant; expected an ECG")
 
 
 def _read_text(file: str) -> str:

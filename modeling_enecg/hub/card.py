@@ -14,7 +14,7 @@ from ..configuration_enecg import Task
 from ..evaluation.metrics import MAIN_METRICS, METRICS, metric_title
 from ..runs.info import RunInfo
 from ..runs.portable import is_hub_id, without_machine_paths
-from ..runs.shipped import template
+from ..runs.shipped import source_address, template
 from .licences import expert_weights, licence_metadata
 
 PLACE = "path/or/hub-id"  # what a card calls its own place until it is pushed
@@ -173,6 +173,7 @@ def _render(
         references=without_machine_paths(references),
         run=run,
         is_ptbxl=is_ptbxl,
+        source=source_address(),
         rows=_rows(known_tasks, metrics),
         cost_rows=[] if run is None else cost_rows(run),
         recipe=None if run is None else yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),

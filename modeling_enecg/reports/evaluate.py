@@ -126,8 +126,8 @@ def _evaluate_task(run: Run, task: Task, options: ReportOptions, bootstrap: Boot
     else:
         result |= _evaluate_probabilities(validation, test, options, bootstrap)
     if len(validation) and len(test):
-        pair = [each.with_outputs(calibrated_outputs(task, each.outputs)) for each in (validation, test)]
-        result["conformal"] = conformal_scores(*pair, bootstrap, options.coverage)
+        by, of = (each.with_outputs(calibrated_outputs(task, each.outputs)) for each in (validation, test))
+        result["conformal"] = conformal_scores(by, of, bootstrap, options.coverage)
     result["subgroups"] = {
         column: score_subgroups(test, groups, bootstrap)
         for column, groups in _groups(run, run.splits["test"]).items()

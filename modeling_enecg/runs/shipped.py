@@ -1,6 +1,7 @@
 """What comes with the package beside its code: recipes, templates of cards, and models."""
 
 import os
+from importlib.metadata import metadata
 from pathlib import Path
 
 from ..settings import suggest
@@ -23,6 +24,15 @@ def shipped_folder(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"This installation of enecg lacks its folder {name}; install it anew.")
+
+
+def source_address() -> str | None:
+    """Return the address of the project's source, from `urls` in pyproject.toml; None while none stands there."""
+    for entry in metadata("enecg").get_all("Project-URL") or []:
+        name, _, address = entry.partition(", ")
+        if name.lower() == "source":
+            return address
+    return None
 
 
 def template(name: str) -> str:

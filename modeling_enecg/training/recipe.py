@@ -63,7 +63,12 @@ class Recipe:
     )
     output_dir: str = field(metadata={"help": "Where the run writes; the same command resumes it."})
     stages: dict[str, Any] = field(metadata={"help": f"Stages in order, of {', '.join(STAGES)}, with settings."})
-    tasks: list[str] = field(metadata={"help": "Tasks: columns of the dataset that hold labels or numbers."})
+    tasks: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Tasks: columns of the dataset that hold labels or numbers; all of a dataset.yaml by default."
+        },
+    )
     experts: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights)."},
@@ -161,7 +166,8 @@ class Recipe:
                 "folds: takes all records, held in memory's reach; leave streaming and train_fraction out."
             )
         for task, weight in self.loss_weights.items():
-            check_choice("loss_weights", task, self.tasks)
+            if self.tasks:
+                check_choice("loss_weights", task, self.tasks)
             if not fits(weight, float) or weight <= 0:
                 raise RecipeError(f"loss_weights.{task}: expected a positive number, got {weight!r}.")
         self.ensemble = {key: value for key, value in self.ensemble.items() if value is not None}
@@ -174,9 +180,8 @@ class Recipe:
             check_choice("stages", name, tuple(STAGES))
             check_fields(settings, STAGES[name].arguments, f"stages.{name}.", _RESERVED)
             check_numbers(settings, STAGES[name].arguments, f"stages.{name}.")
-        for name in ("tasks", "stages"):
-            if not getattr(self, name):
-                raise RecipeError(f"{name}: at least one is needed.")
+        if not self.stages:
+            raise RecipeError("stages: at least one is needed.")
 
     def part(self, kind: type[T]) -> T:
         """Return the fields that a smaller dataclass has as well."""

@@ -88,7 +88,10 @@ def prepare(recipe: Recipe, run: Run) -> Training:
         RecipeError: as `run_recipe` does.
     """
     source = find_source(recipe.dataset_options_in_full())
-    tasks = dataset_tasks(source.features, recipe.tasks, recipe.loss_weights)
+    names = recipe.tasks or source.labels
+    if not names:
+        raise RecipeError(f"tasks: name at least one; {source.name} does not say which of its columns are labels.")
+    tasks = dataset_tasks(source.features, names, recipe.loss_weights)
     start = new_start(recipe, tasks)
     needed = SPLITS if recipe.folds is None else ("train", "test")
     data = read_data(source, recipe.part(Selection), start.extractor, tasks, needed)

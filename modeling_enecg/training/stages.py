@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
+from transformers.utils import logging
 
 from ..settings import SettingsError
 from .arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments, StageArguments
 from .lora import LoraHeadArguments, LoraHeadTrainer
 from .trainers import EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
+
+logger = logging.get_logger(__name__)
 
 
 class Stage(NamedTuple):
@@ -73,7 +76,7 @@ def stage_arguments(
 
 
 def _records_a_process(stage: str, settings: Mapping[str, Any], num_records: int) -> int:
-    """Return the batch size of one process and accumulation step."""
+    """Return the batch size of one process and accumulation step; with few records, what they fill."""
     batch_size = settings.get("global_batch_size", STAGES[stage].arguments.global_batch_size)
     shares = PartialState().num_processes * settings.get("gradient_accumulation_steps", 1)
     key = f"stages.{stage}.global_batch_size"
@@ -81,8 +84,12 @@ def _records_a_process(stage: str, settings: Mapping[str, Any], num_records: int
         raise SettingsError(
             f"{key}: {batch_size} records cannot be shared by {shares} processes x accumulation steps."
         )
+    if num_records < shares:
+        raise SettingsError(f"{key}: {num_records} labelled training records cannot be shared by {shares} processes.")
     if batch_size > num_records:
-        raise SettingsError(f"{key}: {batch_size} exceeds the {num_records} labelled training records; lower it.")
+        lowered = num_records // shares * shares
+        logger.warning("%s: lowered from %d to %d, as there are so few records.", key, batch_size, lowered)
+        batch_size = lowered
     return batch_size // shares
 
 

@@ -20,11 +20,16 @@ import torch
 pytest.importorskip("gradio", reason="gradio is not installed here; `make test-app` runs these tests")
 
 import app
-from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel
+from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel, Task
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, describe
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
+from modeling_enecg.findings import Findings
 from modeling_enecg.io import read_ecg
+from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.prediction import Predictor
+from modeling_enecg.probabilities import findings
+from modeling_enecg.recording import ECGRecord
+from modeling_enecg.signal_quality import SignalQuality
 
 ROOT = Path(__file__).parents[2]
 RHYTHM = {"name": "rhythm", "problem_type": "multi_label_classification", "labels": list(TASK_LABELS["rhythm"])}
@@ -185,17 +190,49 @@ def test_every_simulated_recording_gives_a_result(predictor, name):
     assert "data:image/svg+xml;base64," in html
 
 
+def findings_of(task: Task, logits: torch.Tensor) -> Findings:
+    found, quality = {task.name: findings(task, logits)}, SignalQuality("ok")
+    return Findings(found, quality, STANDARD_LEADS, [], {}, {task.name: {"only": 1.0}})
+
+
 def test_labels_are_sorted_escaped_and_folded():
-    outputs = {f"<{number}>": number / 10 for number in range(10)}
-    html = app.task_html("a", {"problem_type": "multi_label_classification", "outputs": outputs, "gate_weights": {}})
+    labels = [f"<{number}>" for number in range(10)]
+    task = Task("a", "multi_label_classification", labels)
+    html = app.task_html(task, findings_of(task, torch.linspace(-2, 2, 10)))
     assert html.index("&lt;9&gt;") < html.index("&lt;2&gt;") < html.index("<details>") < html.index("&lt;1&gt;")
     assert "2 less probable" in html
 
 
+def test_a_label_that_is_present_is_never_folded_away():
+    """Also where its threshold is so low that many others are more probable."""
+    task = Task("a", "multi_label_classification", [f"<{number}>" for number in range(10)], thresholds=[0.1] + [1] * 9)
+    html = app.task_html(task, findings_of(task, torch.linspace(-2, 2, 10)))
+    assert html.index("&lt;0&gt;") < html.index("&lt;9&gt;") < html.index("<details>")
+    assert '<td class="ecg-cell">0.119 of 0.100</td><td class="ecg-cell">present</td>' in html
+
+
 def test_a_single_expert_has_no_weights_to_show():
-    task = {"problem_type": "regression", "outputs": {"age": 61.26}, "unit": "years", "gate_weights": {"only": 1.0}}
-    assert "Weight" not in app.task_html("age", task)
-    assert "61.3</span> years" in app.task_html("age", task)
+    task = Task("age", "regression", unit="years", conformal={"coverage": 0.9, "half_widths": [7.5]})
+    html = app.task_html(task, findings_of(task, torch.tensor([61.26])))
+    assert "Weight" not in html
+    assert "61.3</span> years <small>53.8 to 68.8</small>" in html
+
+
+def test_what_is_no_ecg_is_shown_with_the_reason_and_not_scored(predictor):
+    flat = ECGRecord(np.zeros((12, 5000)), 500, list(STANDARD_LEADS))
+    html = app.respond(predictor, lambda source: ("flat", flat), None)
+    assert "Signal quality: <b>unusable</b> (12 of 12 leads tell nothing; I, II, III" in html
+    assert "Not scored: the signal is unusable." in html
+    assert "<section" not in html
+
+
+def test_the_leads_that_were_used_are_shown_and_what_they_are_worth(predictor):
+    name, record = app.simulate("atrial fibrillation")
+    one = ECGRecord(record.signal_mv[:1], record.sampling_rate, ["I"])
+    html = app.respond(predictor, lambda source: (name, one), None)
+    assert "<p>Leads used: I</p><p>Missing: II, III, aVR" in html
+    assert html.count("<p>never measured on these leads</p>") == 2
+    assert "Signal quality: <b>ok</b>" in app.respond(predictor, app.simulate, "atrial fibrillation")
 
 
 def test_what_no_page_reads_is_removed_when_it_is_old(tmp_path):
@@ -319,8 +356,9 @@ class Page:
         next(option for option in self.all("[role=option]") if name in option.text).click()
 
     def table(self, selector: str) -> dict[str, str]:
-        rows = [row.text.split() for row in self.all(f"{selector} tr")]
-        return {row[0]: row[-1] for row in rows}
+        """Each row's text by its first word."""
+        rows = [" ".join(row.text.split()) for row in self.all(f"{selector} tr")]
+        return {row.split()[0]: row for row in rows}
 
     def resize(self, size: tuple[int, int]) -> None:
         settings = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
@@ -377,17 +415,21 @@ def test_an_upload_shows_what_the_model_finds(page, server, predictor, record):
     assert server.stored() == []
 
     results = predictor(read_ecg(record))
-    findings = sorted(results["rhythm"]["outputs"].items(), key=lambda finding: -finding[1])
-    page.all("#task-rhythm summary")[0].click()
+    ranked = sorted(results["rhythm"], key=lambda finding: (not finding["present"], -finding["score"]))
+    for summary in page.all("#task-rhythm summary"):
+        summary.click()
     shown = page.table("#task-rhythm")
-    assert list(shown)[: len(findings)] == [label for label, _probability in findings]
-    for label, value in [*findings, *results["rhythm"]["gate_weights"].items()]:
-        assert shown[label] == f"{value:.3f}"
-    assert describe(findings[0][0]) in page.text("#task-rhythm")
-    assert f"{results['age']['outputs']['age']:.1f} years" in page.text("#task-age")
-    weights = results["age"]["gate_weights"]
+    assert list(shown)[: len(ranked)] == [finding["label"] for finding in ranked]
+    for finding in ranked:
+        decision = "present" if finding["present"] else "\N{EN DASH}"
+        assert shown[finding["label"]].endswith(f"{finding['score']:.3f} of {finding['threshold']:.3f} {decision}")
+    assert describe(ranked[0]["label"]) in page.text("#task-rhythm")
+    assert "Signal quality: ok" in page.text("body")
+    assert f"Leads used: {', '.join(STANDARD_LEADS)}" in page.text("body")
+    assert f"{results['age'][0]['value']:.1f} years" in page.text("#task-age")
+    weights = results.gate_weights["age"]
     assert abs(weights["first"] - weights["second"]) > 0.01
-    assert page.table("#task-age") == {name: f"{weight:.3f}" for name, weight in weights.items()}
+    assert page.table("#task-age") == {name: f"{name} {weight:.3f}" for name, weight in weights.items()}
     assert page.driver.execute_script("return document.querySelector('.ecg-paper img').naturalWidth") > 500
     page.screenshot("upload")
 
@@ -400,7 +442,7 @@ def test_another_choice_takes_the_place_of_the_last(page, predictor, record):
     page.choose("atrial fibrillation")
     page.wait_for("h2", "Simulated: atrial fibrillation")
     results = predictor(app.simulate("atrial fibrillation")[1])
-    assert f"{results['age']['outputs']['age']:.1f} years" in page.text("#task-age")
+    assert f"{results['age'][0]['value']:.1f} years" in page.text("#task-age")
     page.screenshot("simulated")
     page.upload(record.with_suffix(".hea"), record.with_suffix(".dat"))
     page.wait_for("h2", "00001_hr")

@@ -69,9 +69,9 @@ def test_what_needs_no_library_imports_none(arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("predict", "nowhere", "record"),
-        ("predict", "nowhere", "--dataset", "data", "--output", "out.parquet"),
-        ("evaluate", "nowhere", "--dataset", "data", "--output", "out"),
+        ("predict", "./nowhere", "record"),
+        ("predict", "./nowhere", "--dataset", "data", "--output", "out.parquet"),
+        ("evaluate", "./nowhere", "--dataset", "data", "--output", "out"),
         ("report", "nowhere"),
         ("compare", "nowhere", "nowhere"),
         ("push", "nowhere", "--to", "org/name"),
@@ -82,15 +82,19 @@ def test_what_needs_no_library_imports_none(arguments):
     ids=lambda arguments: " ".join(arguments[:3]),
 )
 def test_a_folder_that_is_not_there_is_named_at_once(arguments):
-    assert heavy_imports(*arguments) == (set(), f"enecg {arguments[0]}: There is no folder nowhere.")
+    folder = "./nowhere" if "./nowhere" in arguments else "nowhere"
+    assert heavy_imports(*arguments) == (set(), f"enecg {arguments[0]}: There is no folder {folder}.")
+
+
+def test_a_word_that_is_no_model_is_told_at_once_to_be_no_shipped_one_either():
+    message = "There is no folder nowhere, and no shipped model of that name."
+    assert heavy_imports("predict", "nowhere", "record") == (set(), f"enecg predict: {message}")
 
 
 def test_a_library_that_is_missing_is_named_with_the_way_to_install_it(monkeypatch, fail):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     monkeypatch.setattr("modeling_enecg.cli.experts.run", _need_pydicom)
-    assert fail("experts") == (
-        "enecg experts: Reading this file needs the package pydicom: pip install 'enecg[formats]'."
-    )
+    assert fail("experts") == ("enecg experts: Reading this file needs the package pydicom: pip install pydicom.")
 
 
 def _need_pydicom(options):

@@ -79,6 +79,8 @@ def shown(value: dict, form: str = ".3f") -> tuple[str, str]:
     """A score and its interval as the page shows them."""
     if value["point"] is None:
         return "undefined", ""
+    if value["lower"] is None:
+        return f"{value['point']:{form}}", f"no interval: {value['no_interval']}"
     return f"{value['point']:{form}}", f"{value['lower']:{form}} to {value['upper']:{form}}"
 
 

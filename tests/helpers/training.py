@@ -189,6 +189,16 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
+def assert_interval(score: dict[str, Any]) -> None:
+    """A score has an interval, or says why there is none."""
+    assert set(score) - {"no_interval"} == {"point", "lower", "upper"}
+    if score["lower"] is None:
+        assert score["upper"] is None
+        assert score["point"] is None or score["no_interval"]
+    else:
+        assert score["lower"] <= score["upper"]
+
+
 def near(expected: Any, **tolerances: float) -> Any:
     """A tree of dicts and lists that equals one whose numbers differ by no more than `pytest.approx` grants."""
     if isinstance(expected, dict):

@@ -25,6 +25,7 @@ from tests.helpers.training import (
     ROOT,
     SMALL_HEADS,
     STMEM,
+    assert_interval,
     follow,
     free_port,
     near,
@@ -159,8 +160,7 @@ def test_every_task_has_the_metrics_of_its_kind_with_intervals(finished, predict
         for task, scores in by_task.items():
             assert set(scores) - {"num_records", "resampled_by", "per_label", "undefined"} == kinds[task]
             for name in kinds[task]:
-                assert set(scores[name]) == {"point", "lower", "upper"}
-                assert scores[name]["lower"] <= scores[name]["upper"], (task, name)
+                assert_interval(scores[name])
             targets = [column for column in rows if column.startswith(f"{task}.") and column.endswith("target")]
             assert scores["num_records"] == len(rows.dropna(subset=targets))
         for task in ("age", "rr_interval"):

@@ -97,6 +97,8 @@ def _standard_leads(content: ECGRecord) -> Signal:
     if not leads:
         raise _Fault("lead names", f"got {', '.join(names)}; expected one of {', '.join(STANDARD_LEADS)} with samples")
     microvolts = np.stack([_microvolts(name, recorded[name]) for name in leads])
+    if (microvolts == microvolts[:, :1]).all():
+        raise _Fault("amplitude", "every lead is constant; expected an ECG")
     if microvolts.nbytes > LONGEST_BYTES:
         raise _Fault("length", f"got {microvolts.nbytes} bytes; expected {LONGEST_BYTES} at most: cut the recording")
     return Signal(microvolts, sampling_rate, leads, other_leads)
