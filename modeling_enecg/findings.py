@@ -47,6 +47,13 @@ class Findings(dict[str, list[dict[str, Any]]]):
         """Whether the recording was fit to be scored, or scored all the same."""
         return any(self.values())
 
+    def describe_novelty(self) -> str:
+        """Return the novelty in words, nothing where there is none."""
+        if self.novelty is None:
+            return ""
+        nearer = f"{self.novelty['rank']:.1%} of the validation records"
+        return f"novelty: distance {self.novelty['distance']:.2f}, further than {nearer}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
         return {

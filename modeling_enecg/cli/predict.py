@@ -214,9 +214,8 @@ def _print_result(predictor: "Predictor", path: str, record: "ECGRecord", found:
     print(f"  leads used: {', '.join(found.used_leads)}{missing}")
     for name, reason in found.left_out.items():
         print(f"  left out: {name} ({reason})")
-    if found.novelty is not None:
-        distance, rank = found.novelty["distance"], found.novelty["rank"]
-        print(f"  novelty: distance {distance:.2f}, further than {rank:.0%} of the validation records")
+    if novelty := found.describe_novelty():
+        print(f"  {novelty}")
     for task, each in found.items():
         print(f"  {task}")
         for line in each:

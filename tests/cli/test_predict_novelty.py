@@ -43,7 +43,7 @@ def test_novelty_is_printed_and_a_foreign_signal_is_doubtful(run, model_dir, rec
     assert 0 <= known["novelty"]["rank"] <= 0.99 < foreign["novelty"]["rank"] <= 1
     for result in (foreign, known):
         distance, rank = result["novelty"]["distance"], result["novelty"]["rank"]
-        line = f"  novelty: distance {distance:.2f}, further than {rank:.0%} of the validation records"
+        line = f"  novelty: distance {distance:.2f}, further than {rank:.1%} of the validation records"
         assert line in run("predict", model_dir, result["record"]).splitlines()
 
 
