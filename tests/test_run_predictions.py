@@ -84,7 +84,7 @@ def test_a_missing_file_is_named(refused, run, name, message):
 
 
 def test_a_missing_folder_is_named(refused, tmp_path):
-    assert "is not the folder of a run that ended" in refused(tmp_path / "absent")
+    assert "There is no folder" in refused(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("name", ["config.json", "run_info.json", "lead_sets.json", "metrics.json", "experts.json"])

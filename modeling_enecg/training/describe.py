@@ -9,6 +9,7 @@ from ..configuration_enecg import Task
 from ..evaluation.metrics import MIN_POSITIVES
 from ..evaluation.scored import has_targets
 from ..runs.info import CrossValidationInfo, DatasetInfo, RunInfo, StageInfo, environment
+from ..runs.portable import without_machine_paths
 from .recipe import Recipe
 from .training import Outcome, Training
 
@@ -50,7 +51,7 @@ def describe_run(
         kept_stage=outcome.kept,
         cross_validation=cross_validation,
         num_parameters=model.num_parameters(),
-        recipe={key: value for key, value in asdict(recipe).items() if key not in _PLACES},
+        recipe=without_machine_paths({key: value for key, value in asdict(recipe).items() if key not in _PLACES}),
         num_resamples=recipe.num_resamples,
         confidence=recipe.confidence,
         **environment(),
