@@ -164,6 +164,8 @@ def _basis_html(found: Findings) -> str:
     if found.missing_leads:
         lines.append(f"Missing: {', '.join(found.missing_leads)}")
     lines += [f"Left out: {channel} ({reason})" for channel, reason in found.left_out.items()]
+    if novelty := found.describe_novelty():
+        lines.append(novelty.capitalize())
     return basis + "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 

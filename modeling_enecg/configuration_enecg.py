@@ -48,6 +48,8 @@ class EnECGConfig(PreTrainedConfig):
             Needs a gate on the signal. By default all experts count.
         load_balancing_weight (`float`, *optional*, defaults to 0.01): With `top_k`, the share in the training loss of
             what keeps a gate from always choosing the same experts.
+        novelty_rank (`int`, *optional*): Set by `fit_novelty`: the number of principal axes by which the model tells
+            how unlike the records that it knows a recording is; see [`Novelty`].
         expert_references (`dict[str, dict]`, *optional*): Set by `save_pretrained(..., experts="reference")`: where
             each expert lies (`path`, `revision`) and the `sha256` of its weights.
     """
@@ -71,6 +73,7 @@ class EnECGConfig(PreTrainedConfig):
     gate_temperature: int | float = 1.0
     top_k: int | None = None
     load_balancing_weight: int | float = 0.01
+    novelty_rank: int | None = None
     expert_references: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

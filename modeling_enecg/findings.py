@@ -20,6 +20,9 @@ class Findings(dict[str, list[dict[str, Any]]]):
         missing_leads (`list[str]`): The standard leads that it did not, because they were not recorded or have gaps.
         left_out (`dict[str, str]`): Channels that were left out, by name, each with the reason.
         gate_weights (`dict[str, dict[str, float]]`): By task, each expert's weight.
+        novelty (`dict[str, float]`, *optional*): How unlike the records that the model knows the recording is:
+            `distance`, about 1 for those, and `rank`, the share of validation records that lie nearer. None where the
+            model cannot tell, as without [`Novelty`] or with `top_k`, or nothing was scored.
     """
 
     def __init__(
@@ -30,17 +33,26 @@ class Findings(dict[str, list[dict[str, Any]]]):
         missing_leads: Sequence[str],
         left_out: Mapping[str, str],
         gate_weights: Mapping[str, Mapping[str, float]],
+        novelty: Mapping[str, float] | None = None,
     ):
         super().__init__(tasks)
         self.quality = quality
         self.used_leads, self.missing_leads = list(used_leads), list(missing_leads)
         self.left_out = dict(left_out)
         self.gate_weights = {task: dict(weights) for task, weights in gate_weights.items()}
+        self.novelty = None if novelty is None else dict(novelty)
 
     @property
     def is_scored(self) -> bool:
         """Whether the recording was fit to be scored, or scored all the same."""
         return any(self.values())
+
+    def describe_novelty(self) -> str:
+        """Return the novelty in words, nothing where there is none."""
+        if self.novelty is None:
+            return ""
+        nearer = f"{self.novelty['rank']:.1%} of the validation records"
+        return f"novelty: distance {self.novelty['distance']:.2f}, further than {nearer}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
@@ -49,6 +61,7 @@ class Findings(dict[str, list[dict[str, Any]]]):
             "used_leads": self.used_leads,
             "missing_leads": self.missing_leads,
             "left_out": self.left_out,
+            "novelty": self.novelty,
             "tasks": dict(self),
             "gate_weights": self.gate_weights,
         }

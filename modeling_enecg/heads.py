@@ -1,8 +1,10 @@
 """What stands between an expert and a task: standardised features, their pooling, and an output network."""
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,6 +44,11 @@ def heads_input(config: EnECGConfig, expert: ECGBackboneModel, output: ECGBackbo
     return flagged_tokens(tokens, output.token_mask, expert.num_token_rows, config.token_stride)
 
 
+PRIOR_RECORDS = 10  # so many records' worth of the mean variance go into each feature's
+_RECORDS_AT_ONCE = 64  # of features that may lie on disk
+SMALLEST_DEVIATION = 0.1  # of a feature, as a share of the features' root mean square
+
+
 class FeatureNorm(nn.Module):
     """Standardises an expert's features by fixed statistics; without any it changes nothing.
 
@@ -62,6 +69,52 @@ class FeatureNorm(nn.Module):
         if features.ndim == 2:
             return (features - self.mean) / self.std
         return torch.cat([(features[..., :-1] - self.mean) / self.std, features[..., -1:]], dim=-1)
+
+
+def feature_statistics(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation over the records, or their tokens, as `statistics_of` gives them.
+
+    Args:
+        features (`np.ndarray`): Of one expert, as `heads_input` gives them; a few at a time are held in memory.
+        rows (`np.ndarray`, *optional*): The records that count; all by default.
+    """
+    rows = np.arange(len(features)) if rows is None else rows
+    parts = [rows[start : start + _RECORDS_AT_ONCE] for start in range(0, len(rows), _RECORDS_AT_ONCE)]
+
+    def mean(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        values = (counted_vectors(features[part].astype(np.float64)) for part in parts)
+        sums = [(of(each).sum(axis=0), len(each)) for each in values]
+        return np.sum([total for total, _ in sums], axis=0) / sum(count for _, count in sums)
+
+    center = mean(lambda values: values)
+    return statistics_of(center, mean(lambda values: (values - center) ** 2), len(rows))
+
+
+def counted_vectors(features: Any) -> Any:
+    """Return pooled features as they are, and of flagged tokens, of records or batches, those that count."""
+    return features if features.ndim == 2 else features[..., :-1][features[..., -1] > 0]
+
+
+def statistics_of(mean: np.ndarray, variance: np.ndarray, num_records: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and the deviation by which a model standardises an expert's features.
+
+    A feature that hardly varies would be blown up, and with it every step of a training that moves it. So each
+    variance is shrunk towards the mean of all, the more the fewer the records, as if ten further records had that;
+    and no deviation is below a tenth of the features' root mean square.
+
+    Args:
+        mean (`np.ndarray` of shape `(feature_size,)`): Over the records.
+        variance (`np.ndarray` of shape `(feature_size,)`): Over the records.
+        num_records (`int`): Their number.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: Each of shape `(feature_size,)`; the deviation is 1 where all is 0.
+    """
+    shrunk = (num_records * variance + PRIOR_RECORDS * variance.mean()) / (num_records + PRIOR_RECORDS)
+    scale = np.sqrt((mean**2 + variance).mean())
+    deviation = np.maximum(np.sqrt(shrunk), SMALLEST_DEVIATION * scale)
+    deviation[deviation == 0] = 1.0
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
 class TaskHead(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.utils import ModelOutput
@@ -24,6 +25,7 @@ from .modeling_backbone import (
     check_rate,
     needs_static_shapes,
 )
+from .novelty import Novelty
 from .pretrained_enecg import EnECGPreTrainedModel
 from .probabilities import calibrated_probabilities, in_own_unit, output_probabilities
 from .tasks import Task
@@ -74,6 +76,8 @@ class EnECGModel(EnECGPreTrainedModel):
     ```
     """
 
+    novelty: Novelty | None
+
     def __init__(self, config: EnECGConfig, experts: Mapping[str, ECGBackboneModel] | None = None):
         super().__init__(config)
         if not config.experts or not config.tasks:
@@ -83,6 +87,10 @@ class EnECGModel(EnECGPreTrainedModel):
         self.feature_norms = nn.ModuleDict(
             {name: FeatureNorm(feature_size(config, expert)) for name, expert in self.backbones.items()}
         )
+        self.novelty = None
+        if config.novelty_rank is not None:
+            num_features = sum(expert.config.feature_size for expert in self.backbones.values())
+            self.novelty = Novelty(num_features, config.novelty_rank)
         self.heads, self.gates = nn.ModuleDict(), nn.ModuleDict()
         for task in config.get_tasks():
             self._add_heads(task)
@@ -175,6 +183,46 @@ class EnECGModel(EnECGPreTrainedModel):
             norm = cast(FeatureNorm, self.feature_norms[name])
             norm.mean.copy_(mean)
             norm.std.copy_(std)
+
+    def fit_novelty(self, train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray]) -> None:
+        """Let the model tell how unlike the records that it knows a recording is; see [`Novelty`].
+
+        Args:
+            train (`Mapping[str, np.ndarray]`): By expert, the features of training records, of shape
+                `(num_records, feature_size)`, as the experts give them now.
+            validation (`Mapping[str, np.ndarray]`): The same of records that did not train.
+
+        Raises:
+            ValueError: if an expert's are missing, there are no records, or a feature is not finite.
+        """
+        missing = sorted(name for name in self.experts if name not in train or name not in validation)
+        if missing:
+            raise ValueError(f"The features of {', '.join(missing)} are missing.")
+        self.set_novelty(Novelty.fit(*([features[name] for name in self.experts] for features in (train, validation))))
+
+    def set_novelty(self, novelty: Novelty | None) -> None:
+        """Take over what was fitted for the same experts; `None` for a model that cannot tell."""
+        self.novelty = None if novelty is None else novelty.to(self.device, self.dtype)
+        self.config.novelty_rank = None if novelty is None else novelty.rank
+
+    def novelty_of(self, expert_features: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return how unlike the records that the model knows some records are.
+
+        Args:
+            expert_features (`Mapping[str, torch.FloatTensor]`): All experts' features, as `extract_features` gives
+                them.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: Distances, and the share of validation records that lie nearer, both
+                of shape `(batch_size,)`; see [`Novelty`].
+
+        Raises:
+            ValueError: if the model cannot tell, since `fit_novelty` was not called.
+        """
+        if self.novelty is None:
+            raise ValueError("This model knows no records to compare with; call fit_novelty with features of some.")
+        distances = self.novelty([expert_features[name] for name in self.experts])
+        return distances, self.novelty.ranks(distances)
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Set every expert's stochastic depth; see [`ECGBackboneModel.set_drop_path_rate`]."""
@@ -323,7 +371,7 @@ class EnECGModel(EnECGPreTrainedModel):
                 expert_features = {name: self._of_output(name, each) for name, each in outputs.items()}
                 inside = {kind.removeprefix("output_"): _by_expert(outputs, kind) for kind in recorded}
             else:
-                if scores is not None and self._is_sparse and not self.training and not needs_static_shapes():
+                if scores is not None and self.is_sparse and not self.training and not needs_static_shapes():
                     is_wanted = torch.stack([self._weights(each) > 0 for each in scores.values()]).any(dim=0)
                 expert_features = self.extract_features(input_values, lead_mask, input_mask, is_wanted)
         normed = [norm(expert_features[name]) for name, norm in self.feature_norms.items()]
@@ -337,7 +385,7 @@ class EnECGModel(EnECGPreTrainedModel):
             not_computed = ~is_wanted[..., None]
             expert_logits = {name: each.masked_fill(not_computed, torch.nan) for name, each in expert_logits.items()}
         loss = None if labels is None else self._loss(logits, labels)
-        if loss is not None and self._is_sparse and self.training:
+        if loss is not None and self.is_sparse and self.training:
             loss = loss + self.config.load_balancing_weight * self._imbalance(scores, weights)
         output = EnECGOutput(loss=loss, logits=logits, gate_weights=weights, expert_logits=expert_logits, **inside)
         return output.to_tuple() if return_dict is False else output
@@ -351,7 +399,8 @@ class EnECGModel(EnECGPreTrainedModel):
         return {name: True for name, is_wanted in wanted.items() if is_wanted}
 
     @property
-    def _is_sparse(self) -> bool:
+    def is_sparse(self) -> bool:
+        """Whether the gates leave experts out, which are not computed in eval mode."""
         return self.config.top_k is not None and self.config.top_k < len(self.experts)
 
     def _scores_of_signal(self, gate_values: torch.Tensor | None) -> dict[str, torch.Tensor]:

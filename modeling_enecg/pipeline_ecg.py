@@ -13,6 +13,7 @@ from .decisions import findings
 from .findings import Findings, read_note, write_note
 from .judged_recording import as_record, judge_recording
 from .leads import STANDARD_LEADS
+from .novelty import NOVEL, NOVEL_RANK
 
 PIPELINE_TASK = "ecg-classification"
 
@@ -26,6 +27,7 @@ class ECGClassificationPipeline(ChunkPipeline):
     the model sees at once is cut into windows, and their logits are averaged.
 
     The signal is judged first: what is unusable (flat, off, noise, too short) is not scored, unless `force` is true.
+    What lies further from the records that the model knows than 99 % of its validation records is doubtful.
 
     A result is [`Findings`]: the verdict, the leads that were used, and, as a dict, each task's list as `findings`
     gives it: for a classification by label, highest first, `label`, `score` (the calibrated probability), `raw_score`,
@@ -96,14 +98,24 @@ class ECGClassificationPipeline(ChunkPipeline):
         inputs = dict(inputs)
         is_last, kept = inputs.pop("is_last"), {name: inputs.pop(name) for name in ("note", "is_scored")}
         inputs = {name: _cast(values, self.model.dtype) for name, values in inputs.items()}
-        output = self.model(**_nested(inputs))
+        nested, novelty = _nested(inputs), {}
+        if self._tells_novelty:  # the experts run once
+            gate = {"gate_values": nested.pop("gate_values", None)}
+            features = self.model.extract_features(**nested)
+            nested, novelty = gate | {"expert_features": features}, {"distance": self.model.novelty_of(features)[0]}
+        output = self.model(**nested)
         # transformers takes batches apart only where every value is a tensor.
         tensors = {
             f"{kind}.{task}": values
             for kind, by_task in (("logits", output.logits), ("gate_weights", output.gate_weights))
             for task, values in by_task.items()
         }
-        return {**tensors, **kept, "is_last": is_last}
+        return {**tensors, **novelty, **kept, "is_last": is_last}
+
+    @property
+    def _tells_novelty(self) -> bool:
+        """Whether the model compares recordings with those that it knows, and all its experts are computed."""
+        return self.model.novelty is not None and not self.model.is_sparse
 
     def postprocess(  # type: ignore[override]
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
@@ -120,7 +132,15 @@ class ECGClassificationPipeline(ChunkPipeline):
             )
             tasks[name] = findings(task, logits.numpy(force=True))[:top_k] if is_scored else []
             gate_weights[name] = dict(zip(self.model.experts, weights.tolist(), strict=True)) if is_scored else {}
-        return Findings(tasks, quality, used_leads, missing, left_out, gate_weights)
+        novelty = self._novelty(windows) if is_scored and self._tells_novelty else None
+        if novelty is not None and novelty["rank"] > NOVEL_RANK:
+            quality = quality.with_doubt(NOVEL)
+        return Findings(tasks, quality, used_leads, missing, left_out, gate_weights, novelty)
+
+    def _novelty(self, windows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
+        """Return the mean distance of one recording's windows, and its rank."""
+        distance = torch.cat([outputs["distance"] for outputs in windows]).mean(dim=0, keepdim=True)
+        return {"distance": distance.item(), "rank": self.model.novelty.ranks(distance).item()}
 
 
 def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:

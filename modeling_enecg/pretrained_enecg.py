@@ -21,6 +21,7 @@ from .feature_extraction_enecg import EnECGFeatureExtractor
 from .heads import FeatureNorm
 from .loading import StrictLoading, place_and_revision
 from .modeling_backbone import ECGBackboneModel
+from .novelty import Novelty
 from .pipeline_ecg import PIPELINE_TASK, ECGClassificationPipeline
 from .saved_extractor import joint_extractor, read_extractor
 from .tasks import Task
@@ -103,6 +104,11 @@ class EnECGPreTrainedModel(StrictLoading):
         elif isinstance(module, FeatureNorm):
             init.zeros_(module.mean)
             init.ones_(module.std)
+        elif isinstance(module, Novelty):  # which knows no record
+            init.zeros_(module.axes)
+            init.ones_(module.variances)
+            init.ones_(module.residual_variance)
+            init.zeros_(module.quantiles)
 
     @classmethod
     def from_experts(

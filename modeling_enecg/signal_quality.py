@@ -44,6 +44,10 @@ class SignalQuality:
     reasons: list[str] = field(default_factory=list)
     leads: dict[str, list[str]] = field(default_factory=dict)
 
+    def with_doubt(self, reason: str) -> "SignalQuality":
+        """Return a verdict that is doubtful at least, with one reason more."""
+        return SignalQuality(DOUBTFUL if self.verdict == OK else self.verdict, [*self.reasons, reason], self.leads)
+
     def __str__(self) -> str:
         by_fault: dict[str, list[str]] = {}
         for lead, faults in self.leads.items():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from modeling_enecg.data.prepared import Views
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor
 
@@ -21,6 +20,7 @@ from modeling_enecg import (
 )
 from modeling_enecg.conversion import CONVERTERS, ConversionError, convert_checkpoint
 from modeling_enecg.conversion.convert import rename_weights
+from modeling_enecg.data.prepared import Views
 from modeling_enecg.lead_dropout import random_lead_mask
 from modeling_enecg.leads import LEAD_SETS, STANDARD_LEADS
 from modeling_enecg.modeling_ecgjepa import cross_pattern, sinusoid_positions

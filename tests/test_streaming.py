@@ -23,8 +23,9 @@ from modeling_enecg.data.prepared import Views
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.data.streaming import Stream, StreamedBatches
 from modeling_enecg.data.targets import dataset_tasks
+from modeling_enecg.heads import feature_statistics
 from modeling_enecg.training import load_recipe, run_recipe
-from modeling_enecg.training.feature_store import feature_statistics, stored_features, stream_statistics
+from modeling_enecg.training.feature_store import stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
 from tests.helpers.training import (
     ROOT,

@@ -263,7 +263,8 @@ def load_adapter(
 def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = None, **hub_options: Any) -> PeftModel:
     """Load several adapters, each of tasks of its own, on one base, and switch all of them on.
 
-    One that changes the experts leaves the base its own tasks alone: the heads of the others were not trained on them.
+    One that changes the experts leaves the base its own tasks alone: the heads of the others were not trained on them,
+    nor was its novelty fitted to them.
 
     Args:
         paths (`Mapping[str, str | Path]`): From an adapter's name to its folder or Hub id.
@@ -299,6 +300,7 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
     if any(_changes_experts(folder) for folder in folders.values()):
         for task in set(base.tasks) - own:  # their heads know the experts as they were
             base.remove_task(task)
+        base.set_novelty(None)  # it knows their features as they were
     adapted: PeftModel | None = None
     for name, folder in folders.items():
         if adapted is None:

@@ -232,6 +232,8 @@ def _print_result(predictor: "Predictor | OnnxPredictor", path: str, record: "EC
     print(f"  leads used: {', '.join(found.used_leads)}{missing}")
     for name, reason in found.left_out.items():
         print(f"  left out: {name} ({reason})")
+    if novelty := found.describe_novelty():
+        print(f"  {novelty}")
     for task, each in found.items():
         print(f"  {task}")
         for line in each:

@@ -1,4 +1,4 @@
-"""Findings as columns of a table: the model's own probabilities, calibrated ones, and decisions."""
+"""Findings as columns of a table: novelty, the model's own probabilities, calibrated ones, and decisions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +10,19 @@ from ..findings import Findings
 
 
 def finding_columns(tasks: Sequence[Task], results: Sequence[Findings | None]) -> dict[str, pa.Array]:
-    """Return, for each task and output, the columns `<task>.<output>.predicted` (a regression's value, or the model's
-    own probability), `.probability` (the calibrated one) and `.present` of classifications, `.lower` and `.upper` of
+    """Return findings, and what they rest on, as columns.
+
+    `novelty` is the share of validation records that lie nearer to those of training, null where the model cannot
+    tell. For each task and output there are `<task>.<output>.predicted` (a regression's value, or the model's own
+    probability), `.probability` (the calibrated one) and `.present` of classifications, `.lower` and `.upper` of
     regressions with an interval.
 
     Args:
         tasks (`Sequence[Task]`): The tasks.
         results (`Sequence[Findings]`): A row each; None, or without findings, where nothing was scored.
     """
-    columns: dict[str, pa.Array] = {}
+    novelty = [None if result is None or result.novelty is None else result.novelty["rank"] for result in results]
+    columns: dict[str, pa.Array] = {"novelty": pa.array(novelty, pa.float64())}
     for task in tasks:
         by_label = [
             {found["label"]: found for found in ([] if result is None else result[task.name])} for result in results

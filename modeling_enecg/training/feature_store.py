@@ -5,19 +5,21 @@ them from here. As float32 the result is exact: the store holds what the experts
 """
 
 import hashlib
+import math
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, reduce
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HOME
 from numpy.lib.format import open_memmap
@@ -29,7 +31,7 @@ from ..configuration_enecg import EnECGConfig
 from ..data.prepared import Split
 from ..data.streaming import PreparedRows, Stream
 from ..expert_references import weights_digest
-from ..heads import feature_size, heads_input
+from ..heads import counted_vectors, feature_size, heads_input, statistics_of
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.files import new_file
@@ -37,8 +39,6 @@ from ..runs.files import new_file
 logger = logging.get_logger(__name__)
 
 RECORDS_A_PART = 64  # little is lost by a kill, and all processes have work
-PRIOR_RECORDS = 10  # so many records' worth of the mean variance go into each feature's
-SMALLEST_DEVIATION = 0.1  # of a feature, as a share of the features' root mean square
 
 
 @dataclass(frozen=True)
@@ -162,53 +162,6 @@ def _name(place: Path, checksum: int) -> str:
     return f"{place.name}.{checksum:08x}.npy"
 
 
-def feature_statistics(features: np.ndarray, rows: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation over the records, or their tokens, as `statistics_of` gives them.
-
-    Args:
-        features (`np.ndarray`): Of one expert, as `stored_features` gives them; a few at a time are held in memory.
-        rows (`np.ndarray`, *optional*): The records that count; all by default.
-    """
-    rows = np.arange(len(features)) if rows is None else rows
-    parts = [rows[start : start + RECORDS_A_PART] for start in range(0, len(rows), RECORDS_A_PART)]
-
-    def mean(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        values = (_vectors(features[part].astype(np.float64)) for part in parts)
-        sums = [(of(each).sum(axis=0), len(each)) for each in values]
-        return np.sum([total for total, _ in sums], axis=0) / sum(count for _, count in sums)
-
-    center = mean(lambda values: values)
-    return statistics_of(center, mean(lambda values: (values - center) ** 2), len(rows))
-
-
-def _vectors(features: Any) -> Any:
-    """Return pooled features as they are, and of flagged tokens, of records or batches, those that count."""
-    return features if features.ndim == 2 else features[..., :-1][features[..., -1] > 0]
-
-
-def statistics_of(mean: np.ndarray, variance: np.ndarray, num_records: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and the deviation by which a model standardises an expert's features.
-
-    A feature that hardly varies would be blown up, and with it every step of a training that moves it. So each
-    variance is shrunk towards the mean of all, the more the fewer the records, as if ten further records had that;
-    and no deviation is below a tenth of the features' root mean square.
-
-    Args:
-        mean (`np.ndarray` of shape `(feature_size,)`): Over the records.
-        variance (`np.ndarray` of shape `(feature_size,)`): Over the records.
-        num_records (`int`): Their number.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: Each of shape `(feature_size,)`; the deviation is 1 where all is 0.
-    """
-    shrunk = (num_records * variance + PRIOR_RECORDS * variance.mean()) / (num_records + PRIOR_RECORDS)
-    scale = np.sqrt((mean**2 + variance).mean())
-    deviation = np.maximum(np.sqrt(shrunk), SMALLEST_DEVIATION * scale)
-    deviation[deviation == 0] = 1.0
-    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
-
-
-@torch.inference_mode()
 def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -> dict[str, Any]:
     """Return mean and standard deviation of every expert's features over all processes' records.
 
@@ -217,25 +170,51 @@ def stream_statistics(model: EnECGModel, stream: Stream, batch_size: int = 16) -
         stream (`Stream`): The records.
         batch_size (`int`, *optional*, defaults to 16): Records computed at once.
     """
-    device, was_training = model.device, model.training
-    model.eval()
     sizes = {name: feature_size(model.config, expert) for name, expert in model.backbones.items()}
     sums = {name: torch.zeros(3, size).double() for name, size in sizes.items()}
-    loader = DataLoader(PreparedRows(stream), batch_size, num_workers=stream.options.num_proc or 0)
     is_silent = not PartialState().is_main_process
-    for batch in tqdm(loader, "Statistics of features", unit="batch", disable=is_silent):
-        inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
-        for name, features in model.extract_features(**inputs).items():
-            values = _vectors(features.double().cpu())
+    batches = _stream_batches(model, PreparedRows(stream), batch_size)
+    for features in tqdm(batches, "Statistics of features", unit="batch", disable=is_silent):
+        for name, each in features.items():
+            values = counted_vectors(each.double())
             count = values.new_full(values.shape[1:], len(values))
             sums[name] += torch.stack([values.sum(dim=0), values.square().sum(dim=0), count])
-    model.train(was_training)
-    totals = {name: reduce(each.to(device), "sum").cpu().numpy() for name, each in sums.items()}
+    totals = {name: reduce(each.to(model.device), "sum").cpu().numpy() for name, each in sums.items()}
     means = {name: each[:2] / each[2] for name, each in totals.items()}
     return {
         name: statistics_of(mean, np.maximum(square - mean**2, 0), len(stream))
         for name, (mean, square) in means.items()
     }
+
+
+def stream_features(
+    model: EnECGModel, stream: Stream, num_records: int, batch_size: int = 16
+) -> dict[str, np.ndarray]:
+    """Return every expert's features of some records, of all processes' alike, up to a batch more than asked for.
+
+    Args:
+        model (`EnECGModel`): Its experts compute in eval mode, on the model's device.
+        stream (`Stream`): The records, of which the first of a shuffled epoch are taken.
+        num_records (`int`): How many.
+        batch_size (`int`, *optional*, defaults to 16): Records computed at once.
+    """
+    num_batches = math.ceil(num_records / PartialState().num_processes / batch_size)
+    batches = islice(_stream_batches(model, PreparedRows(stream, epoch=0), batch_size), num_batches)
+    gathered = gather_object([{name: values.numpy() for name, values in each.items()} for each in batches])
+    return {name: np.concatenate([each[name] for each in gathered]) for name in model.experts}
+
+
+@torch.inference_mode()
+def _stream_batches(model: EnECGModel, rows: PreparedRows, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield every expert's features of this process's records, batch by batch."""
+    device, was_training = model.device, model.training
+    model.eval()
+    try:
+        for batch in DataLoader(rows, batch_size, num_workers=rows.stream.options.num_proc or 0):
+            inputs = {name: _moved(batch[name], device) for name in ("input_values", "lead_mask", "input_mask")}
+            yield {name: values.float().cpu() for name, values in model.extract_features(**inputs).items()}
+    finally:
+        model.train(was_training)
 
 
 @dataclass(frozen=True)

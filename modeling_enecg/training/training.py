@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 from transformers.utils import CONFIG_NAME, logging
 
 from ..data.augmented_records import AugmentedRecords
 from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.streaming import StreamedBatches
+from ..heads import feature_statistics
 from ..modeling_enecg import EnECGModel
 from ..runs.files import added_files, write_text
 from ..runs.run import CHECKPOINTS, HISTORY, LOGS, PREDICTIONS, Run
@@ -24,12 +26,14 @@ from .arguments import StageArguments
 from .building import StartingModel
 from .checkpoints import last_sound_checkpoint
 from .cost import CostMeter
-from .feature_store import FeatureSettings, feature_statistics, stored_features, stream_statistics
+from .feature_store import FeatureSettings, stored_features, stream_features, stream_statistics
 from .run_data import RunData
 from .stages import STAGES
 from .trainers import DivergenceError, EnECGTrainer, StagePlace
 
 logger = logging.get_logger(__name__)
+
+NOVELTY_RECORDS = 1000  # enough for 16 axes, and for quantiles up to 99 %
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Training:
         kept = best_stage(histories)
         if stage != kept:
             trainer = self._restore(kept)
+        self._fit_novelty(kept)
         if PartialState().is_main_process:
             self._put_in_place(kept, is_last=kept == stage)
         PartialState().wait_for_everyone()
@@ -140,6 +145,38 @@ class Training:
         )
         return FeatureRecords(features, self.data.splits[split], self.data.rows[split])
 
+    def _fit_novelty(self, stage: str) -> None:
+        """Let the model tell what is unlike its training records, unless it can or never will.
+
+        A model that was trained before keeps what it knows for as long as its experts stay the same.
+        """
+        if self.model.novelty is not None or self.model.is_sparse or self.model.config.pools_tokens:
+            return
+        self.model.to(PartialState().device)
+        if self.data.stream is not None:
+            known = stream_features(self.model, self.data.stream, NOVELTY_RECORDS)
+            held_out = self._some_features(stage, "validation", np.arange(len(self.data.splits["validation"])))
+        elif "validation" in self.data.splits:
+            known, held_out = (
+                self._some_features(stage, split, np.arange(len(self.data.splits[split])))
+                for split in ("train", "validation")
+            )
+        else:  # with a final model's schedule all records train; every fifth patient then stays out of the Gaussian
+            patients = self.data.splits["train"].records["patient_id"][:]
+            is_held_out = np.unique(patients, return_inverse=True)[1] % 5 == 0
+            known, held_out = (
+                self._some_features(stage, "train", np.flatnonzero(is_part)) for is_part in (~is_held_out, is_held_out)
+            )
+        self.model.fit_novelty(known, held_out)
+
+    def _some_features(self, stage: str, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return features of a thousand windows at most: a stage's own, or computed."""
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), NOVELTY_RECORDS)).astype(int))]
+        dataset = self.dataset(stage, split)
+        if isinstance(dataset, FeatureRecords):
+            return {name: values[rows] for name, values in dataset.features.items()}
+        return stored_features(self.model, dataset.split.select(rows), self.features.folder, self.features.precision)
+
     def remove_models(self) -> None:
         """Remove all that the stages left but their histories, and what is not a stage's."""
         for folder in (self.run.folder, *(self.run.stage(stage) for stage in self.arguments)):
@@ -154,6 +191,10 @@ class Training:
         if (folder / HISTORY).exists():
             return self._restore(stage)
         place = self._place(stage)
+        if STAGES[stage].trainer.freezes_experts(self.arguments[stage]):
+            self._fit_novelty(stage)  # before an adapter's base is saved
+        else:
+            self.model.set_novelty(None)
         prepared = STAGES[stage].trainer.before(self.model, place)
         num_weights = self.model.num_parameters()  # without an adapter's
         trainer = self._trainer(stage)
@@ -239,6 +280,7 @@ class Training:
 
     def _load(self, stage: str) -> None:
         done = EnECGModel.from_pretrained(self._model_folder(stage))
+        self.model.set_novelty(done.novelty)
         self.model.load_state_dict(done.state_dict())
         for name, expert in done.backbones.items():
             self.model.backbones[name].set_drop_path_rate(expert.config.drop_path_rate)

@@ -235,6 +235,16 @@ def test_the_leads_that_were_used_are_shown_and_what_they_are_worth(predictor):
     assert "Signal quality: <b>ok</b>" in app.respond(predictor, app.simulate, "atrial fibrillation")
 
 
+def test_how_unlike_the_known_records_a_recording_is_is_shown():
+    task = Task("age", "regression", unit="years")
+    found = findings_of(task, torch.tensor([61.26]))
+    record = app.simulate("atrial fibrillation")[1]
+    assert "ovelty" not in app.result_html("a", record, found, {"age": task})
+    found.novelty = {"distance": 3.216, "rank": 0.995}
+    html = app.result_html("a", record, found, {"age": task})
+    assert "<p>Novelty: distance 3.22, further than 99.5% of the validation records</p>" in html
+
+
 def test_what_no_page_reads_is_removed_when_it_is_old(tmp_path):
     (tmp_path / "old").mkdir()
     for name in ("old/upload.dat", "broken off", "new"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from modeling_enecg.heads import statistics_of
 from modeling_enecg.runs.run import Run
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
-from modeling_enecg.training.feature_store import statistics_of
 from modeling_enecg.training.training import best_stage
 from tests.ecg_folder import noise, write_folder, write_record
 from tests.helpers.training import ROOT, read_json, recipe_fields, write_recipe
@@ -56,8 +56,8 @@ def test_a_stage_that_ends_worse_than_the_one_before_it_is_not_the_result(follow
         load_file(folder / "model.safetensors")
         for folder in (run.folder, run.stage("fine_tuning"), run.stage("post_training"))
     )
-    assert all((kept[name] == good[name]).all() for name in kept)
-    assert any((kept[name] != ruined[name]).any() for name in kept)
+    assert all((kept[name] == good[name]).all() for name in good)
+    assert any((kept[name] != ruined[name]).any() for name in ruined)
     assert run.config["experts"]["ecgfounder"]["drop_path_rate"] == 0
     score = run.metrics["validation"]["superdiagnostic"]["macro_auroc"]["point"]
     assert score == pytest.approx(stages["fine_tuning"].best_score, abs=1e-9)
