@@ -16,7 +16,7 @@ from modeling_enecg.data.ptbxl.metadata import COLUMNS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.tiny_models import TASKS, tiny_backbone_configs
+from tests.helpers.tiny_models import TASKS, tiny_backbone_configs
 
 RATES = {"lr": 100, "hr": 500}
 

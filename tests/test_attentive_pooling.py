@@ -8,9 +8,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from modeling_enecg import BACKBONES, EnECGModel
 from modeling_enecg.attention_pool import AttentionPool, flagged_tokens
-from tests.test_backbones import random_input, with_random_weights
-from tests.test_lead_masks import mask_of, mixed_masks, padding
-from tests.tiny_models import RHYTHM, SEX, TASKS
+from tests.helpers.inputs import random_input, with_random_weights
+from tests.helpers.masks import mask_of, mixed_masks, padding
+from tests.helpers.tiny_models import RHYTHM, SEX, TASKS
 
 
 @pytest.fixture(params=sorted(BACKBONES))

@@ -1,4 +1,4 @@
-"""What every backbone must do; a new one needs only a tiny config and its size in `tests/tiny_models.py`."""
+"""What every backbone must do; a new one needs only a tiny config and its size in `tests/helpers/tiny_models.py`."""
 
 import copy
 
@@ -10,16 +10,8 @@ from transformers import AutoConfig, AutoModel
 from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, STMEMConfig, STMEMModel
 from modeling_enecg.modeling_backbone import RecordDropout, drop_path, drop_path_ramp
 from modeling_enecg.modeling_stmem import sinusoid_positions
-from tests.tiny_models import PUBLISHED_SIZES
-
-WITHOUT_BLOCKS = {"enecg-dlinear"}
-
-
-@pytest.fixture(params=sorted(BACKBONES))
-def model(request, tiny_configs):
-    """A tiny model of each backbone in eval mode, with every parameter at work."""
-    torch.manual_seed(0)
-    return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
+from tests.helpers.inputs import WITHOUT_BLOCKS, random_input, with_random_weights
+from tests.helpers.tiny_models import PUBLISHED_SIZES
 
 
 @pytest.fixture(params=sorted(BACKBONES.keys() - WITHOUT_BLOCKS))
@@ -27,22 +19,6 @@ def residual_model(request, tiny_configs):
     """The same for the backbones that have residual blocks."""
     torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
-
-
-def with_random_weights(model):
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-        for name, statistic in model.named_buffers():
-            if ".running_" in name:  # of batch norm
-                statistic += 0.1 * torch.rand(statistic.shape, generator=generator)
-    return model.eval()
-
-
-def random_input(model, batch_size=3, seed=0):
-    shape = (batch_size, model.config.num_leads, model.config.sequence_length)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def gradients(model, input_values, seed=0):

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModel
 
 from modeling_enecg import BACKBONES, EnECGConfig, EnECGModel, STMEMModel, Task
 from modeling_enecg.modeling_backbone import RecordDropout
-from tests.tiny_models import AGE, RHYTHM, SEX, TASKS
+from tests.helpers.tiny_models import AGE, RHYTHM, SEX, TASKS
 
 
 @pytest.fixture

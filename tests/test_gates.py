@@ -23,7 +23,7 @@ from modeling_enecg.data.simulator.ecg import simulate_record
 from modeling_enecg.gates import gate_weights, new_gate
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.losses import load_balancing_loss
-from tests.tiny_models import RHYTHM, SEX, TASKS
+from tests.helpers.tiny_models import RHYTHM, SEX, TASKS
 
 NAMES = ("ecgfounder", "stmem", "dlinear")
 SIGNAL_GATES = ("leads", "encoder")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from modeling_enecg import BACKBONES, EnECGModel
-from tests.test_backbones import random_input, with_random_weights
-from tests.tiny_models import RHYTHM
+from tests.helpers.inputs import random_input, with_random_weights
+from tests.helpers.tiny_models import RHYTHM
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from modeling_enecg.lead_dropout import masked_gate_values, random_lead_mask
 from modeling_enecg.training.arguments import LinearProbingArguments
 from modeling_enecg.training.lora import LoraHeadArguments, LoraHeadTrainer
 from modeling_enecg.training.trainers import LinearProbingTrainer
-from tests.tiny_models import TASKS
+from tests.helpers.tiny_models import TASKS
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from modeling_enecg import EnECGModel, Task
 from modeling_enecg.losses import task_loss
-from tests.tiny_models import AGE, RHYTHM, SEX, TASKS, one_task
+from tests.helpers.tiny_models import AGE, RHYTHM, SEX, TASKS, one_task
 
 NAN = math.nan
 

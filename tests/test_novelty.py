@@ -15,8 +15,8 @@ from modeling_enecg.data.simulator.ecg import simulate_record
 from modeling_enecg.heads import PRIOR_RECORDS, feature_statistics
 from modeling_enecg.novelty import LEVELS, Novelty
 from modeling_enecg.signal_quality import SignalQuality
+from tests.helpers.tiny_models import RHYTHM, SEX
 from tests.helpers.training import tiny_ecgfounder
-from tests.tiny_models import RHYTHM, SEX
 
 SIZES = (7, 5)
 

@@ -13,7 +13,7 @@ from transformers import AutoFeatureExtractor, AutoModel, Trainer, TrainingArgum
 
 from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, EnECGModel, register_backbone
 from modeling_enecg.modeling_backbone import ECGBackboneModel
-from tests.tiny_models import RHYTHM
+from tests.helpers.tiny_models import RHYTHM
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "own_backbone.md").read_text("utf-8"), re.M | re.S)

@@ -11,7 +11,7 @@ from transformers import AutoFeatureExtractor, AutoModel, Trainer, TrainingArgum
 from modeling_enecg import ECGFeatureExtractor, EnECGConfig, EnECGFeatureExtractor, EnECGModel
 from modeling_enecg.adapters import new_layers
 from modeling_enecg.loading import place_and_revision
-from tests.tiny_models import RHYTHM, SEX, one_task
+from tests.helpers.tiny_models import RHYTHM, SEX, one_task
 
 # peft 0.21 asks for what transformers 5.23 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

@@ -16,7 +16,7 @@ from modeling_enecg.data.ptbxl.labels import describe
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.runs import shipped
-from tests.ecg_folder import write_record
+from tests.helpers.ecg_folder import write_record
 from tests.helpers.prediction import FINDINGS, by_label, save_calibrated_model, write_leads, write_recordings
 from tests.helpers.training import tiny_ecgfounder
 

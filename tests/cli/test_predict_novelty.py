@@ -10,7 +10,7 @@ import torch
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.io import read_ecg
-from tests.ecg_folder import write_record
+from tests.helpers.ecg_folder import write_record
 from tests.helpers.prediction import save_calibrated_model
 
 

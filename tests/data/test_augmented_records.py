@@ -9,8 +9,8 @@ from modeling_enecg import Task
 from modeling_enecg.data.augmentation import Augmentation
 from modeling_enecg.data.augmented_records import AugmentedRecords, mixed
 from modeling_enecg.data.prepared import SignalRecords, joined
+from tests.helpers.tiny_models import SEX
 from tests.helpers.training import ECGFOUNDER, STMEM, first_records, ptbxl_tasks, tiny_recipe, tiny_splits
-from tests.tiny_models import SEX
 
 EXPERTS = {"ecgfounder": {"config": ECGFOUNDER}, "stmem": {"config": STMEM | {"sequence_length": 900}}}
 TASKS = ["superdiagnostic", "sex", "age"]

@@ -14,7 +14,7 @@ from modeling_enecg.evaluation.calibration import calibrated_outputs, fit_calibr
 from modeling_enecg.evaluation.conformal import fit_conformal
 from modeling_enecg.evaluation.task_fields import fitted_fields
 from modeling_enecg.probabilities import calibrated_probabilities, output_probabilities
-from tests.tiny_models import AGE, RHYTHM, SEX, one_task
+from tests.helpers.tiny_models import AGE, RHYTHM, SEX, one_task
 
 TEMPERATURE = {"method": "temperature", "temperature": 2.0}
 PLATT = {"method": "platt", "slopes": [1.0, 2.0, 0.5], "intercepts": [0.0, 1.0, -1.0]}

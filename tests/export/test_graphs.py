@@ -6,8 +6,8 @@ import torch
 
 from modeling_enecg import BACKBONES, EnECGModel
 from modeling_enecg.leads import STANDARD_LEADS
-from tests.test_backbones import with_random_weights
-from tests.tiny_models import RHYTHM, TASKS, tiny_backbone_configs
+from tests.helpers.inputs import with_random_weights
+from tests.helpers.tiny_models import RHYTHM, TASKS, tiny_backbone_configs
 
 pytest.importorskip("onnx", reason="onnx, onnxscript and onnxruntime export models; `pip install -e '.[onnx]'`")
 pytest.importorskip("onnxscript")

@@ -9,7 +9,7 @@ import numpy as np
 from modeling_enecg import ECGFeatureExtractor, EnECGModel, Task
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.io import read_ecg
-from tests.ecg_folder import write_record
+from tests.helpers.ecg_folder import write_record
 from tests.helpers.training import tiny_ecgfounder
 
 FINDINGS = list(TASK_LABELS["superdiagnostic"])

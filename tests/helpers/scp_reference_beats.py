@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from tests import test_read_scp as scp
+from tests.helpers import scp_files as scp
 
 FIDUCIAL = 21  # of the beat, counted from 1
 BEAT_MS = 120  # 60 samples of 2 ms

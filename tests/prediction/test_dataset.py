@@ -23,7 +23,7 @@ from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.prediction import dataset as batch_prediction
 from modeling_enecg.prediction.dataset import options_for, predict_dataset
-from tests.ecg_folder import noise, patients, write_folder, write_record
+from tests.helpers.ecg_folder import noise, patients, write_folder, write_record
 from tests.helpers.prediction import by_label
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, free_port, tiny_recipe, tiny_start
 

@@ -6,7 +6,7 @@ import pytest
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.cli import main
-from tests.ecg_folder import write_folder
+from tests.helpers.ecg_folder import write_folder
 from tests.helpers.reports import simulated_records, train_run
 from tests.helpers.training import near, read_json
 

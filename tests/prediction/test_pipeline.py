@@ -7,7 +7,7 @@ from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGMode
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.io import read_ecg
 from modeling_enecg.windows import cut_windows
-from tests.tiny_models import AGE, RHYTHM, SEX
+from tests.helpers.tiny_models import AGE, RHYTHM, SEX
 
 THRESHOLDS = [0.0, 1.0, 0.5]
 PLATT = {"method": "platt", "slopes": [1.0, 2.0, 0.5], "intercepts": [0.0, 1.0, -1.0]}

@@ -10,10 +10,10 @@ import pytest
 from modeling_enecg.io import read_ecg
 from modeling_enecg.metadata_values import hl7_time, in_years, measured, sex_of, statements, years_between
 from modeling_enecg.recording import Metadata
-from tests.test_read_edf import channel, edf, records_of
-from tests.test_read_ishne import ishne
-from tests.test_read_scp import leads, plain, rhythm, scp
-from tests.test_read_xml import eight_leads, muse, muse_waves
+from tests.helpers.edf_files import channel, edf, records_of
+from tests.helpers.ishne_files import ishne
+from tests.helpers.scp_files import leads, plain, rhythm, scp
+from tests.helpers.xml_files import eight_leads, muse, muse_waves
 
 COUNTS = np.random.default_rng(0).integers(-900, 900, size=(8, 100), dtype=np.int16)
 NAME = "Nowhere"

@@ -6,11 +6,12 @@ import torch
 
 from modeling_enecg.adapters import LoraSettings, add_lora
 from modeling_enecg.data.prepared import FeatureRecords, SignalRecords
+from modeling_enecg.heads import feature_statistics
 from modeling_enecg.runs.run import Run
 from modeling_enecg.training import AttentiveProbingTrainer, RecipeError, load_recipe, run_recipe
 from modeling_enecg.training import plan as planning
 from modeling_enecg.training.arguments import AttentiveProbingArguments
-from modeling_enecg.training.feature_store import Precision, feature_statistics, stored_features
+from modeling_enecg.training.feature_store import Precision, stored_features
 from modeling_enecg.training.plan import plan_recipe
 from tests.helpers.training import (
     STMEM,

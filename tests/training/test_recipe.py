@@ -11,8 +11,8 @@ from modeling_enecg.training.arguments import FineTuningArguments, LinearProbing
 from modeling_enecg.training.recipe import Recipe
 from modeling_enecg.training.stages import STAGES
 from modeling_enecg.training.trainers import parameter_groups
+from tests.helpers.tiny_models import RHYTHM
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
-from tests.tiny_models import RHYTHM
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 

@@ -1,0 +1,47 @@
+"""Masks of missing leads and of padding."""
+
+import copy
+
+import pytest
+import torch
+
+from modeling_enecg import BACKBONES
+from modeling_enecg.leads import STANDARD_LEADS
+from tests.helpers.inputs import with_random_weights
+
+LEAD_SETS = {
+    "eight": ["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"],
+    "limb": ["I", "II", "III", "aVR", "aVL", "aVF"],
+    "one": ["II"],
+}
+
+
+def tiny_model(configs, name, **changes):
+    config = copy.deepcopy(configs[f"enecg-{name}"])
+    for field, value in changes.items():
+        setattr(config, field, value)
+    torch.manual_seed(0)
+    return with_random_weights(BACKBONES[config.model_type](config))
+
+
+@pytest.fixture(params=sorted(BACKBONES))
+def model(request, tiny_configs):
+    """A tiny model of each backbone in eval mode, with every parameter at work."""
+    return tiny_model(tiny_configs, request.param.removeprefix("enecg-"))
+
+
+def mask_of(*lead_sets):
+    """Return a lead mask with a row for each set of lead names."""
+    return torch.tensor([[name in leads for name in STANDARD_LEADS] for leads in lead_sets])
+
+
+def padding(model, *lengths):
+    """Return an input mask with a row for each number of recorded samples."""
+    return torch.arange(model.config.sequence_length) < torch.tensor(lengths)[:, None]
+
+
+def mixed_masks(model):
+    """Return masks of four records: whole, with fewer leads, shorter, and both."""
+    whole, half = model.config.sequence_length, model.config.sequence_length // 2
+    leads = mask_of(STANDARD_LEADS, LEAD_SETS["eight"], STANDARD_LEADS, LEAD_SETS["limb"])
+    return {"lead_mask": leads, "input_mask": padding(model, whole, whole, half, half)}
