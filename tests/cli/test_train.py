@@ -44,7 +44,7 @@ def test_faults_of_own_data_end_in_one_line(fail, simulated, tmp_path):
     places = ("--data_dir", folder, "--output_dir", tmp_path / "run", "--cache_dir", tmp_path / "cache")
     assert "'age'" in fail("train", "own_data", *places, "--tasks", "[age]")
     (folder / records[2].name).with_suffix(".dat").write_bytes(bytes(100))
-    assert f"{records[2].stem} (row 4)" in fail("train", "own_data", *places, "--tasks", "[sex]")
+    assert f"{records[2].stem}, row 4" in fail("train", "own_data", *places, "--tasks", "[sex]")
     with (folder / "dataset.yaml").open("a") as file:
         file.write("record: other\n")
     assert "the key 'record' stands twice" in fail("train", "own_data", *places)

@@ -53,7 +53,7 @@ def test_json_has_the_findings(found, run, model_dir, record):
     assert printed["quality"] == {"verdict": "ok", "reasons": [], "leads": {}}
 
 
-LINE = re.compile(r" {4}(present|-) +(\d\.\d{3})(?: of (\d\.\d{3}))? \(raw (\d\.\d{3})\) +(\w+) ")
+LINE = re.compile(r" {4}(present|-) +(\d\.\d{3})(?: of (\d\.\d{3}))? \(raw (\d\.\d{3})\) +(\w+)\b")
 
 
 def test_text_has_the_findings(found, run, model_dir, record):
