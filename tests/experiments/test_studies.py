@@ -70,10 +70,22 @@ def fabricate(folder, run, score, epochs=3, **info):
         for epoch in range(1, epochs + 1)
         for entry in ({"epoch": epoch, "loss": 1 / epoch}, {"epoch": epoch, "eval_loss": 1.0, "eval_score": score})
     ]
-    history = {"num_trainable": 10, "seconds": 2.0, "peak_mb": 500, "gpu_peak_mb": None, "best_epoch": 2}
+    history = {
+        "num_trainable": 10,
+        "num_epochs": epochs,
+        "best_epoch": 2,
+        "best_score": score,
+        "seconds": 2.0,
+        "peak_mb": 500,
+    }
     run_info = {
+        "name": run.name,
+        "experts": {"only": "random weights"},
+        "num_processes": 1,
+        "versions": {"enecg": "0"},
         "dataset": {
             "name": "PTB-XL",
+            "sampling_rate": 100,
             "num_records": {"train": 300, "validation": 40, "test": 40},
             "note": "A smoke signal on few records, not a result.",
         },
@@ -85,7 +97,7 @@ def fabricate(folder, run, score, epochs=3, **info):
     for path, content in {
         "metrics.json": {"validation": metrics, "test": metrics},
         "run_info.json": run_info,
-        "fine_tuning/history.json": {**history, "best_score": score, "log": log},
+        "fine_tuning/history.json": {**history, "log": log},
     }.items():
         (folder / run.name / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / run.name / path).write_text(json.dumps(content))
@@ -259,9 +271,10 @@ def test_costs_are_those_of_all_stages(configs, tmp_path):
         configs, costs=["trainable_share", "seconds", "peak_mb", "gpu_peak_mb"], axes={"method": {"plain": {}}}
     )
     study = load_study(configs, "paper/methods", seeds=[1])
+    best = {"num_epochs": 3, "best_epoch": 2, "best_score": 0.9}
     stages = {
-        "linear_probing": {"num_trainable": 10, "seconds": 1.5, "peak_mb": 900, "gpu_peak_mb": None},
-        "fine_tuning": {"num_trainable": 250, "seconds": 2.0, "peak_mb": 700, "gpu_peak_mb": None},
+        "linear_probing": best | {"num_trainable": 10, "seconds": 1.5, "peak_mb": 900},
+        "fine_tuning": best | {"num_trainable": 250, "seconds": 2.0, "peak_mb": 700},
     }
     for run in study.runs():
         fabricate(tmp_path / "runs", run, 0.9, stages=stages)
