@@ -5,6 +5,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+try:
+    from torch.nn import ModuleDict
+except ImportError:  # an ONNX file is predicted without torch, and names no modules
+    ModuleDict = object  # type: ignore[assignment, misc]
+
 PROBLEM_TYPES = ("multi_label_classification", "single_label_classification", "regression")
 CALIBRATIONS = ("temperature", "platt")
 MISSING = -100  # a class that was not given, in torch's losses, too
@@ -215,17 +220,8 @@ def check_module_name(name: Any, what: str) -> None:
     """Raise a `ValueError` unless `name` can name a sub-module."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError(f"Illegal {what} name {name!r}: use letters, digits, _ and -, a letter first.")
-    if _is_taken_by_torch(name):
+    if hasattr(ModuleDict, name):
         raise ValueError(f"Illegal {what} name {name!r}: torch needs it itself; choose another.")
-
-
-def _is_taken_by_torch(name: str) -> bool:
-    """Whether no module can have this name; where torch is not, a task names none."""
-    try:
-        from torch import nn
-    except ImportError:
-        return False
-    return hasattr(nn.ModuleDict, name)
 
 
 __all__ = ["CALIBRATIONS", "MISSING", "PROBLEM_TYPES", "Task", "check_module_name"]

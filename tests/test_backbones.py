@@ -14,6 +14,13 @@ from tests.helpers.inputs import WITHOUT_BLOCKS, random_input, with_random_weigh
 from tests.helpers.tiny_models import PUBLISHED_SIZES
 
 
+@pytest.fixture(params=sorted(BACKBONES))
+def model(request, tiny_configs):
+    """A tiny model of each backbone in eval mode, with every parameter at work."""
+    torch.manual_seed(0)
+    return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
+
+
 @pytest.fixture(params=sorted(BACKBONES.keys() - WITHOUT_BLOCKS))
 def residual_model(request, tiny_configs):
     """The same for the backbones that have residual blocks."""

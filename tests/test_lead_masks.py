@@ -12,6 +12,12 @@ IMPLEMENTATIONS = ["sdpa", "eager"]
 GARBAGE = [float("nan"), float("inf"), 1e6]
 
 
+@pytest.fixture(params=sorted(BACKBONES))
+def model(request, tiny_configs):
+    """A tiny model of each backbone in eval mode, with every parameter at work."""
+    return tiny_model(tiny_configs, request.param.removeprefix("enecg-"))
+
+
 def assert_near(output, other):
     torch.testing.assert_close(output, other, atol=1e-5, rtol=1e-5)
 

@@ -1,6 +1,5 @@
 """Writers of DICOM waveforms."""
 
-import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
@@ -60,8 +59,3 @@ def dicom(path, groups, sop_class=TwelveLeadECGWaveformStorage, syntax=ExplicitV
     dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
     return path
-
-
-@pytest.fixture
-def samples() -> np.ndarray:
-    return np.random.default_rng(0).integers(-3000, 3000, size=(2, 500)).astype("<i2")

@@ -1,18 +1,8 @@
 """Random inputs and weights for backbones."""
 
-import pytest
 import torch
 
-from modeling_enecg import BACKBONES
-
 WITHOUT_BLOCKS = {"enecg-dlinear"}
-
-
-@pytest.fixture(params=sorted(BACKBONES))
-def model(request, tiny_configs):
-    """A tiny model of each backbone in eval mode, with every parameter at work."""
-    torch.manual_seed(0)
-    return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
 
 
 def with_random_weights(model):

@@ -3,15 +3,7 @@
 import binascii
 import struct
 
-import numpy as np
-import pytest
-
 RATE = 200
-
-
-@pytest.fixture
-def signal() -> np.ndarray:
-    return np.random.default_rng(0).integers(-3000, 3000, size=(3, 500), dtype=np.int16)
 
 
 def ishne(signal, codes=(5, 6, 11), resolutions=(2500, 1000, 5000), slots=None, block=b"", gap=b"", declared=None):

@@ -2,7 +2,6 @@
 
 import copy
 
-import pytest
 import torch
 
 from modeling_enecg import BACKBONES
@@ -22,12 +21,6 @@ def tiny_model(configs, name, **changes):
         setattr(config, field, value)
     torch.manual_seed(0)
     return with_random_weights(BACKBONES[config.model_type](config))
-
-
-@pytest.fixture(params=sorted(BACKBONES))
-def model(request, tiny_configs):
-    """A tiny model of each backbone in eval mode, with every parameter at work."""
-    return tiny_model(tiny_configs, request.param.removeprefix("enecg-"))
 
 
 def mask_of(*lead_sets):

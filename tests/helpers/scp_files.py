@@ -4,16 +4,8 @@ import binascii
 import struct
 
 import numpy as np
-import pytest
 
 DEFAULT = struct.pack("<H", 19999)
-
-
-@pytest.fixture
-def signal() -> np.ndarray:
-    steps = np.random.default_rng(0).normal(scale=30, size=(2, 400)).cumsum(axis=1)
-    steps[0, 100] = 32000  # needs the escapes of 16 bits
-    return steps.astype(np.int16)
 
 
 def with_crc(content):

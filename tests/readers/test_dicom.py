@@ -19,6 +19,11 @@ from tests.helpers.expected_formats import assert_samples_read_as_expected
 
 
 @pytest.fixture
+def samples() -> np.ndarray:
+    return np.random.default_rng(0).integers(-3000, 3000, size=(2, 500)).astype("<i2")
+
+
+@pytest.fixture
 def write(tmp_path):
     """A function that writes groups and returns the file's path."""
     return lambda groups, **options: dicom(tmp_path / "ecg.dcm", groups, **options)

@@ -6,6 +6,11 @@ from tests.helpers.expected_formats import assert_samples_read_as_expected
 from tests.helpers.ishne_files import RATE, ishne
 
 
+@pytest.fixture
+def signal() -> np.ndarray:
+    return np.random.default_rng(0).integers(-3000, 3000, size=(3, 500), dtype=np.int16)
+
+
 def read(tmp_path, content):
     path = tmp_path / "holter.ecg"
     path.write_bytes(content)

@@ -8,6 +8,13 @@ from tests.helpers.expected_formats import assert_samples_read_as_expected
 from tests.helpers.scp_files import DEFAULT, differences, huffman, leads, packed, plain, rhythm, scp, table, with_crc
 
 
+@pytest.fixture
+def signal() -> np.ndarray:
+    steps = np.random.default_rng(0).normal(scale=30, size=(2, 400)).cumsum(axis=1)
+    steps[0, 100] = 32000  # needs the escapes of 16 bits
+    return steps.astype(np.int16)
+
+
 def read(tmp_path, content):
     path = tmp_path / "record.scp"
     path.write_bytes(content)
