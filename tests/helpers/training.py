@@ -54,6 +54,7 @@ STMEM = {
     "head_dim": 8,
     "intermediate_size": 32,
 }
+BOTH = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM}}
 LINEAR_PROBING = {"num_train_epochs": 2, "global_batch_size": 16}
 POST_TRAINING = {"num_train_epochs": 3, "global_batch_size": 16}
 LORA = {"num_train_epochs": 1, "global_batch_size": 16}

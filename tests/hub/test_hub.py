@@ -1,106 +1,41 @@
 """Publishing on a local Hub with the real client, and loading from there elsewhere."""
 
-import itertools
 import json
-import os
 import shutil
-import subprocess
-import sys
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard, close_session, constants, hf_hub_download
+from huggingface_hub import ModelCard
 from transformers import pipeline
 
-from modeling_enecg import ECGFeatureExtractor, ECGFounderConfig, ECGFounderModel, EnECGModel
+from modeling_enecg import EnECGModel
 from modeling_enecg.adapters import load_adapter
 from modeling_enecg.cli import main
-from modeling_enecg.data.ptbxl.parquet import main as ptbxl_main
 from modeling_enecg.hub.push import push_folder
-from modeling_enecg.hub.upload import PushError
 from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.training import load_recipe, run_recipe
+from tests.helpers.hub import (
+    CODE,
+    CONFIGS,
+    IGNORED_WARNINGS,
+    SIGNAL,
+    logits_of,
+    num_commits,
+    own_files,
+    run_elsewhere,
+    save,
+    tiny_expert,
+)
 from tests.helpers.tiny_models import RHYTHM
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, read_json, recipe_fields, write_recipe
-from tests.helpers.travelling_files import FILES
-from tests.local_hub import LocalHub
 
 pytestmark = [
     pytest.mark.xdist_group("hub"),  # its runs are shared
-    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),  # of the client itself
-    pytest.mark.filterwarnings("ignore:It seems that you are about to commit a data file"),
-    # peft 0.21 asks for what transformers 5.23 calls deprecated.
-    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
+    pytest.mark.usefixtures("hub"),
+    *IGNORED_WARNINGS,
 ]
-
-SIGNAL = np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4
-COMMIT = "POST .*/commit/"
-CODE = {f"{name}.py" for name in FILES}
-NUMBERS = itertools.count()
-CONFIGS = {"config.json", "preprocessor_config.json"}
-SUBPROCESS = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hub(tmp_path_factory) -> Iterator[LocalHub]:
-    """A Hub that this process and the functions it calls take for the real one, and one thread as elsewhere."""
-    threads = torch.get_num_threads()
-    with LocalHub() as hub, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "ENDPOINT", hub.url)
-        patch.setattr("transformers.utils.hub._hf_api", None)  # made anew, with that endpoint
-        patch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        )
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path_factory.mktemp("home") / "token"))
-        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        patch.setattr(constants, "HF_HUB_OFFLINE", False)
-        patch.setenv("HF_TOKEN", hub.token)
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        patch.setenv("TENSORBOARD_LOGGING_DIR", "")  # a run sets it; this restores it
-        patch.setattr("time.sleep", lambda seconds: None)
-        torch.set_num_threads(1)
-        close_session()
-        yield hub
-        close_session()
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def repo() -> str:
-    """A repository of the test's own."""
-    return f"org/test-{next(NUMBERS)}"
-
-
-@pytest.fixture
-def fresh_cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def tiny_expert(seed: int = 0, **fields) -> ECGFounderModel:
-    torch.manual_seed(seed)
-    known = {key: value for key, value in ECGFOUNDER.items() if key != "model_type"}
-    return ECGFounderModel(ECGFounderConfig(**known, **fields)).eval()
-
-
-def save(model, folder: Path, **options) -> Path:
-    expert = model.backbones["cnn"] if isinstance(model, EnECGModel) else model
-    model.save_pretrained(folder, **options)
-    ECGFeatureExtractor(**expert.config.feature_extractor_settings()).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def plain(tmp_path) -> Path:
-    """A small model without a report."""
-    torch.manual_seed(0)
-    return save(EnECGModel.from_experts({"cnn": tiny_expert()}, [RHYTHM]), tmp_path / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -135,47 +70,12 @@ def adapted(tmp_path_factory, simulated, training_cache, run) -> Path:
     return folder / "run"
 
 
-@pytest.fixture(scope="module")
-def record(simulated) -> str:
-    return str(simulated / "records500" / "00000" / "00007_hr")
-
-
-@torch.inference_mode()
-def logits_of(folder: Path) -> dict[str, list]:
-    predictor = Predictor(folder)
-    inputs = predictor.extractor(SIGNAL, sampling_rate=500, return_tensors="pt")
-    return {task: values.tolist() for task, values in predictor.model(**inputs).logits.items()}
-
-
-def own_files(hub: LocalHub, repo: str, revision: str = "main") -> dict[str, bytes]:
-    return {path: content for path, content in hub.files(repo, revision).items() if path != ".gitattributes"}
-
-
-def num_commits(hub: LocalHub, repo: str) -> int:
-    return len(hub.commits(repo)) - 1  # the first is the Hub's own
-
-
 def change_json(path: Path, **fields) -> None:
     path.write_text(json.dumps(read_json(path) | fields))
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def run_elsewhere(code: str, environment: dict[str, str], *arguments: str, path: str = ""):
-    """Run code in a process that knows the Hub by its environment alone; return the JSON that it prints last."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ | environment | SUBPROCESS | {"PYTHONPATH": path},
-        cwd=environment["HF_HOME"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert environment["HF_TOKEN"] not in done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 # What is sent
@@ -510,170 +410,9 @@ def test_an_adapter_whose_base_is_a_folder_needs_its_place_on_the_hub(hub, refus
     assert not any("org/refused" in each.path for each in hub.requests)
 
 
-# Faults
-
-
-@pytest.mark.parametrize(
-    ("kind", "pattern", "times"),
-    [
-        ("cut_upload", COMMIT, 2),
-        (500, COMMIT, 3),
-        ("no_answer", COMMIT, 1),
-        ("no_answer", COMMIT, 100),
-        (503, "POST .*/preupload/", 1),
-        ("no_answer", "POST /api/repos/create", 1),
-        ("cut_upload", "PUT /lfs/", 1),
-    ],
-)
-def test_a_push_goes_through_in_spite_of_a_passing_fault_and_is_made_once(hub, plain, repo, kind, pattern, times):
-    fault = hub.fault(kind, pattern, times)
-    address = push_folder(plain, repo)
-    assert fault.times < times
-    fault.times = 0
-    assert num_commits(hub, repo) == 1
-    assert address.endswith(hub.commits(repo)[0].oid)
-    assert set(own_files(hub, repo)) == CODE | CONFIGS | {"model.safetensors", "README.md"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "pattern"), [("cut_upload", COMMIT), (500, COMMIT), ("cut_upload", "PUT /lfs/"), (503, "/preupload/")]
-)
-def test_a_push_that_keeps_failing_leaves_the_repository_as_it_was_and_goes_on_later(
-    hub, plain, repo, kind, pattern, capsys, caplog
-):
-    push_folder(plain, repo)
-    before = own_files(hub, repo)
-    model = EnECGModel.from_pretrained(plain)
-    model.heads["rhythm"]["cnn"].layers[-1].bias.data += 1
-    model.save_pretrained(plain)
-    fault = hub.fault(kind, pattern, times=1000)
-    with pytest.raises(SystemExit) as caught:
-        main(["push", str(plain), "--to", repo])
-    message = str(caught.value)
-    assert message.startswith(f"enecg push: {repo}: ")
-    assert len(message.splitlines()) == 1
-    assert "holds what it held before, or the whole push" in message
-    assert "Run the same command again" in message
-    assert hub.token not in message + caplog.text + "".join(capsys.readouterr())
-    assert own_files(hub, repo) == before
-    fault.times = 0
-    main(["push", str(plain), "--to", repo])
-    assert num_commits(hub, repo) == 2
-    assert own_files(hub, repo)["model.safetensors"] == (plain / "model.safetensors").read_bytes()
-    assert capsys.readouterr().out == f"{hub.url}/{repo}/commit/{hub.commits(repo)[0].oid}\n"
-
-
-def test_a_token_is_never_shown(plain, repo, hub, caplog, capsys):
-    for token in ("hf_wrong", "hf_secret\n"):
-        with pytest.raises(PushError) as caught:
-            push_folder(plain, repo, token=token)
-        assert "hf_" not in str(caught.value)
-        assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
-    assert "hf_" not in caplog.text + "".join(capsys.readouterr())
-
-
-def test_a_place_where_one_may_not_write_is_refused_at_once(hub, plain):
-    asked = len(hub.requests)
-    with pytest.raises(PushError, match=r"stranger/model: the Hub answered 403: .*hf auth login"):
-        push_folder(plain, "stranger/model")
-    assert [each.path for each in hub.requests[asked:]].count("/api/repos/create") == 1
-
-
-def test_a_push_while_offline_says_so(plain, repo, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    close_session()
-    with pytest.raises(PushError, match="offline"):
-        push_folder(plain, repo)
-    monkeypatch.undo()
-    close_session()
-
-
-def test_a_download_that_was_cut_is_taken_up_again(hub, plain, repo, fresh_cache):
-    push_folder(plain, repo)
-    fault = hub.fault("truncate", f"GET /{repo}/.*model.safetensors", times=2)
-    assert logits_of(repo) == logits_of(plain)
-    assert fault.times == 0
-
-
-@pytest.mark.parametrize("kind", ["truncate", "reset", 503])
-def test_a_download_that_keeps_breaking_ends_in_one_line(hub, plain, repo, record, fresh_cache, capsys, kind):
-    push_folder(plain, repo)
-    fault = hub.fault(kind, f"GET /{repo}/.*model.safetensors", times=1000)
-    with pytest.raises(SystemExit) as caught:
-        main(["predict", repo, record])
-    assert str(caught.value).startswith("enecg predict: ")
-    assert len(str(caught.value).splitlines()) == 1
-    assert hub.token not in str(caught.value)
-    fault.times = 0
-    assert logits_of(repo) == logits_of(plain)
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "gates.py"])
-def test_a_download_that_was_damaged_is_refused_until_it_is_deleted(hub, plain, repo, record, fresh_cache, name):
-    push_folder(plain, repo)
-    hub.fault("corrupt", f"GET /{repo}/.*{name}")
-    hf_hub_download(repo, name)
-    with pytest.raises(OSError, match=f"{name} of {repo} was damaged in download") as caught:
-        EnECGModel.from_pretrained(repo)
-    with pytest.raises(SystemExit, match="was damaged in download"):
-        main(["predict", repo, record])
-    Path(str(caught.value).split("Delete ")[1].split(" or load with force_download=True")[0]).unlink()
-    assert logits_of(repo) == logits_of(plain)
-
-
 def test_a_damaged_adapter_is_refused(hub, run, repo, fresh_cache):
     push_folder(run / "adapter", repo)
     hub.fault("corrupt", f"GET /{repo}/.*adapter_model.safetensors")
     with pytest.raises(OSError, match=f"adapter_model.safetensors of {repo} was damaged in download"):
         load_adapter(repo)
     load_adapter(repo, force_download=True)
-
-
-# PTB-XL as a dataset
-
-READ = """
-import json, zlib
-from datasets import load_dataset
-
-def digests(rows):
-    return [[row["ecg_id"], zlib.crc32(row["signal"]), row["superdiagnostic"]] for row in rows]
-
-loaded = load_dataset("org/ptbxl", "100hz")
-streamed = load_dataset("org/ptbxl", "500hz", split="train", streaming=True)
-print(json.dumps({name: digests(split) for name, split in loaded.items()} | {"streamed": digests(streamed)}))
-"""
-
-
-def test_a_pushed_dataset_loads_and_streams(hub, sound_release, build, tmp_path, capsys):
-    arguments = ["--data_dir", str(sound_release), "--output_dir", str(tmp_path / "parquet"), "--push_to", "org/ptbxl"]
-    fault = hub.fault("cut_upload", COMMIT, times=1000)
-    with pytest.raises(SystemExit, match=r"error: org/ptbxl: the connection to the Hub broke .* Run the same command"):
-        ptbxl_main(arguments)
-    fault.times = 0
-    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "parquet").rglob("*")}
-    ptbxl_main(arguments)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "parquet").rglob("*")} == written
-    assert f"Pushed {hub.url}/datasets/org/ptbxl/commit/" in capsys.readouterr().out
-    files = hub.files("org/ptbxl", kind="dataset")
-    assert 'load_dataset("org/ptbxl", "100hz")' in files["README.md"].decode()
-    assert not any(str(tmp_path).encode() in content for content in files.values())
-
-    read = run_elsewhere(READ, hub.environment())
-    built = {**build(sound_release, "100hz").as_dataset()}
-    built["streamed"] = build(sound_release, "500hz").as_dataset()["train"]
-    assert read == {
-        name: [[row["ecg_id"], zlib.crc32(row["signal"]), row["superdiagnostic"]] for row in rows]
-        for name, rows in built.items()
-    }
-
-
-def test_a_dataset_pushed_again_keeps_no_shard_of_before(hub, sound_release, tmp_path):
-    folder = tmp_path / "parquet"
-    arguments = ["--data_dir", str(sound_release), "--output_dir", str(folder), "--config_name", "100hz"]
-    ptbxl_main([*arguments, "--push_to", "org/shards", "--private"])
-    shard = folder / "100hz" / "train-00000-of-00001.parquet"
-    shard.rename(shard.with_name("train-00000-of-00002.parquet"))
-    ptbxl_main([*arguments, "--push_to", "org/shards"])
-    files = {path for path in hub.files("org/shards", kind="dataset") if "train" in path}
-    assert files == {"100hz/train-00000-of-00002.parquet"}

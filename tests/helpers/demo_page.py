@@ -1,0 +1,122 @@
+"""The demo page as a process of its own, and what is seen of it in a browser."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parents[2]
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+# Put in the server's Python, it writes down each host that is not this machine and is asked for.
+WATCH = """
+import os, sys
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        host = arguments[1][0] if event == "socket.connect" and isinstance(arguments[1], tuple) else arguments[0]
+        if isinstance(host, str) and host not in ("127.0.0.1", "0.0.0.0", "localhost", "::1"):
+            with open(os.environ["ASKED_HOSTS"], "a") as file:
+                print(event, host, file=file)
+
+sys.addaudithook(watch)
+"""
+
+
+def wait_until(holds, seconds=30, report=str):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain: {report()}"
+        time.sleep(0.05)
+
+
+class Server:
+    """`app.py` as a process of its own, with all its temporary files in one folder."""
+
+    def __init__(self, folder: Path, model: Path):
+        self.temporary, self.asked_hosts, self.log = folder / "tmp", folder / "asked", folder / "log"
+        (folder / "watch").mkdir()
+        (folder / "watch" / "sitecustomize.py").write_text(WATCH)
+        self.temporary.mkdir()
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
+        settings = {"TMPDIR": self.temporary, "ASKED_HOSTS": self.asked_hosts, "PYTHONPATH": folder / "watch"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, ROOT / "app.py", "--model", model, "--port", str(self.port)],
+                env=os.environ | {name: str(value) for name, value in settings.items()},
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self.answers, seconds=120)
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stored(self) -> list[str]:
+        """All files that hold anything."""
+        return [str(path) for path in self.temporary.rglob("*") if path.is_file() and path.stat().st_size]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30)
+
+
+class Page:
+    """The page in a browser."""
+
+    def __init__(self, driver, port: int):
+        self.driver, self.address = driver, f"http://127.0.0.1:{port}"
+        self.resize(DESKTOP)
+        driver.get(self.address)
+        self.wait_for("input[type=file]")
+
+    def all(self, selector: str) -> list:
+        return self.driver.find_elements("css selector", selector)
+
+    def text(self, selector: str) -> str:
+        return " ".join(element.text for element in self.all(selector))
+
+    def wait_for(self, selector: str, text: str = "") -> None:
+        wait_until(lambda: self.all(selector) and text in self.text(selector), report=lambda: self.text("body"))
+
+    def upload(self, *files: Path) -> None:
+        self.all("input[type=file]")[0].send_keys("\n".join(map(str, files)))
+
+    def choose(self, name: str) -> None:
+        self.all("input[role=combobox]")[0].click()
+        self.wait_for("[role=option]", name)
+        next(option for option in self.all("[role=option]") if name in option.text).click()
+
+    def table(self, selector: str) -> dict[str, str]:
+        """Each row's text by its first word."""
+        rows = [" ".join(row.text.split()) for row in self.all(f"{selector} tr")]
+        return {row.split()[0]: row for row in rows}
+
+    def resize(self, size: tuple[int, int]) -> None:
+        settings = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", settings)
+
+    def overflow(self) -> int:
+        """How many pixels the page is wider than the window."""
+        return self.driver.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+
+    def screenshot(self, name: str) -> None:
+        """Keep a picture to be looked at, where `APP_SCREENSHOTS` names a folder."""
+        if folder := os.environ.get("APP_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+    def asked_hosts(self) -> set[str]:
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        asked += [m["params"]["url"] for m in messages if m["method"] == "Network.webSocketCreated"]
+        return {urlsplit(url).netloc for url in asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
