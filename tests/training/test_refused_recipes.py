@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from modeling_enecg.training import RecipeError
 from tests.conftest import describe_record, write_record
-from tests.helpers.training import ECGFOUNDER, SMALL_HEADS, STMEM, follow, read_json, recipe_fields, write_recipe
+from tests.helpers.training import BOTH, SMALL_HEADS, follow, read_json, recipe_fields, write_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PAIR = {"cnn": {"config": ECGFOUNDER}, "vit": {"config": STMEM}}
 SPLIT_OF_FOLD = {9: "validation", 10: "test"} | dict.fromkeys(range(1, 9), "train")
 
 
@@ -31,7 +30,7 @@ def refused(sound_release, few_cache, tmp_path):
 
     def refused(**changes) -> str:
         fields = recipe_fields(sound_release, tmp_path / "run", few_cache) | {
-            "experts": PAIR,
+            "experts": BOTH,
             "ensemble": SMALL_HEADS,
             "stages": {"lora_heads": {"num_train_epochs": 1, "global_batch_size": 2}},
         }
@@ -85,10 +84,10 @@ def test_an_interval_that_no_record_of_a_split_has_is_refused(refused, release, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"experts": {"cnn": PAIR["cnn"]}, "ensemble": {}} | stage(), "stages.lora_heads: .*these heads are linear"),
+        ({"experts": {"cnn": BOTH["cnn"]}, "ensemble": {}} | stage(), "stages.lora_heads: .*these heads are linear"),
         (stage(final_layers="lora", use_dora=True), "stages.lora_heads: DoRA cannot rescale a layer of zeros"),
         (
-            {"experts": {"cnn": PAIR["cnn"]}} | stage(lora_experts=True),
+            {"experts": {"cnn": BOTH["cnn"]}} | stage(lora_experts=True),
             "stages.lora_heads: .*none of cnn has attention",
         ),
         (stage(lora_rank=0), "stages.lora_heads.lora_rank: expected a number of at least 1, got 0"),
@@ -120,7 +119,7 @@ def broken_expert(expert_paths, folder, fault):
 @pytest.mark.parametrize("fault", ["size", "lacking", "absent"])
 def test_an_expert_whose_checkpoint_does_not_fit_is_refused_by_name(refused, expert_paths, tmp_path, fault):
     path = broken_expert(expert_paths, tmp_path, fault)
-    error = refused(experts={"cnn": PAIR["cnn"], "vit": {"path": str(path)}})
+    error = refused(experts={"cnn": BOTH["cnn"], "vit": {"path": str(path)}})
     assert error.startswith("experts")
     assert str(path) in error
 

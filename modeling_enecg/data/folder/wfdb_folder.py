@@ -24,8 +24,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -145,7 +144,8 @@ def input_fingerprint(settings: FolderSettings) -> str:
         settings (`FolderSettings`): The folder's.
     """
     tasks, rows, _ = read_label_table(settings)
-    digest = hashlib.sha256(repr((FEATURES, tasks, replace(settings, folder=Path()))).encode())
+    own = {name: value for name, value in vars(settings).items() if name != "folder"}
+    digest = hashlib.sha256(repr((FEATURES, tasks, own)).encode())
     digest.update((settings.folder / settings.table).read_bytes())
     for folder in sorted({record_file(settings.folder, row.values["ecg_id"]).parent for row in rows}):
         files = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
