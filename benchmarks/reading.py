@@ -52,7 +52,7 @@ def compare(data_dir: Path) -> None:
         ]
         bulk, loop = (min(times) for times in zip(*turns, strict=True))
         print(
-            f"{sampling_rate} Hz, {len(paths)} records: {1e6 * bulk:.0f} µs a record in bulk, "
+            f"{sampling_rate} Hz, {len(paths)} records: {1e6 * bulk:.0f} µs per record in bulk, "
             f"{1e6 * loop:.0f} µs with wfdb.rdsamp: {loop / bulk:.0f} times as fast"
         )
 

@@ -1,4 +1,4 @@
-"""What a model finds in a recording, and what that rests on."""
+"""The findings of a model in one recording, and what they rest on."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What stands between an expert and a task: standardised features, their pooling, and an output network."""
+"""The layers between an expert and a task: standardised features, their pooling, and an output network."""
 
 from collections.abc import Callable
 from itertools import pairwise

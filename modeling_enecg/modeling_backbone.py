@@ -1,4 +1,4 @@
-"""What every ECG backbone shares: the input contract, stochastic depth, dropout and layer groups."""
+"""The base of every ECG backbone: the input contract, stochastic depth, dropout and layer groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

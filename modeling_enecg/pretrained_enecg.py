@@ -1,4 +1,4 @@
-"""What an EnECG model has besides computing: its tasks, its feature extractor, how it is made, saved and loaded."""
+"""The EnECG model but for its computing: its tasks and feature extractor, how it is made, saved and loaded."""
 
 import os
 from collections.abc import Mapping, Sequence

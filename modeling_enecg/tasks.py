@@ -1,4 +1,4 @@
-"""What one set of a model's outputs means, and what was measured of it."""
+"""A task: the meaning of one set of a model's outputs, and what was measured of it."""
 
 import re
 from dataclasses import asdict, dataclass, field, fields, replace

@@ -1,4 +1,4 @@
-"""What the commands share: how their help looks, and that libraries keep quiet."""
+"""Common parts of the commands: how their help looks, and that libraries keep quiet."""
 
 import argparse
 import textwrap

@@ -1,4 +1,4 @@
-"""What is published for each backbone, as its model's file says it: tables for `enecg experts` and the README."""
+"""Tables of published weights, as each model's file describes them, for `enecg experts` and the README."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the dataset builders have in common: faulty records, splits by folds, and signals as bytes."""
+"""The base of the dataset builders: faulty records, splits by folds, and signals as bytes."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What is known of a record beside its labels, for tables by sex, age, device or site."""
+"""Columns of a record beside its labels, for tables by sex, age, device or site."""
 
 import datasets
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What a dataset can be trained on: its columns as tasks, and their values as targets."""
+"""Targets of a dataset: its columns as tasks, and their values as numbers to train on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

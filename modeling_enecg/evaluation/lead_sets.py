@@ -1,4 +1,4 @@
-"""What a model was worth, in the test of its own run, on leads such as a recording has."""
+"""The worth of a model, by the test of its own run, on leads such as a recording has."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What yes or no makes of probabilities: counts of right and wrong decisions, and the rates that follow from them."""
+"""Decisions at a threshold: counts of right and wrong ones, and the rates that follow from them."""
 
 from collections.abc import Sequence
 from typing import Any

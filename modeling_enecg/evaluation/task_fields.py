@@ -1,4 +1,4 @@
-"""What validation records tell a model of its outputs, for its tasks to keep: calibration, thresholds, intervals."""
+"""Fields of a task that validation records decide: calibration, thresholds, intervals."""
 
 from typing import Any
 

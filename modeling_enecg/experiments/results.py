@@ -1,4 +1,4 @@
-"""What a study's runs came to: their scores, their costs, and on what they were measured."""
+"""The results of a study's runs: their scores, their costs, and on what they were measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

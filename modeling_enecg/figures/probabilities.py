@@ -1,4 +1,4 @@
-"""What probabilities are worth: ROC, precision and recall, calibration and net benefit of the most frequent labels."""
+"""Curves of the most frequent labels: ROC, precision and recall, calibration and net benefit."""
 
 import math
 import textwrap

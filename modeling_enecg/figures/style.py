@@ -1,4 +1,4 @@
-"""What figures share: their style, headings and legends that fit, and how they draw an interval."""
+"""The style that figures share, headings and legends that fit, and how an interval is drawn."""
 
 import textwrap
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, predictions, figures and a model card."""
+"""The artefacts of a run: metrics, predictions, figures and a model card."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is said of a run: `run_info.json` as a type."""
+"""The description of a run, `run_info.json`, as a type."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a file may say on another machine: ids of the Hub, and no path of this one."""
+"""Texts that may leave this machine: ids of the Hub, and no path of this one."""
 
 import os
 import re

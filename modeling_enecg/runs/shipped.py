@@ -1,4 +1,4 @@
-"""What comes with the package beside its code: recipes, templates of cards, and models."""
+"""Files that come with the package beside its code: recipes, templates of cards, and models."""
 
 import os
 from importlib.metadata import metadata

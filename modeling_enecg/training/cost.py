@@ -1,4 +1,4 @@
-"""What a stage costs: time, memory, and energy where the device tells it."""
+"""The cost of a stage: time, memory, and energy where the device tells it."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""What is decided on the validation records at the end of a run, and travels with the model."""
+"""Decisions by the validation records at the end of a run, which travel with the model."""
 
 import json
 from collections.abc import Iterable

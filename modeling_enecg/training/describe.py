@@ -1,4 +1,4 @@
-"""What is said of a run: its `RunInfo`."""
+"""The description of a run: its `RunInfo`."""
 
 from dataclasses import asdict
 from pathlib import Path

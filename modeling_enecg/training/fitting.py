@@ -1,4 +1,4 @@
-"""What a model takes from the training fold before it trains: statistics of targets and of features."""
+"""Statistics of the training fold that a model takes over before it trains: of targets and of features."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What settings may be: ranges of numbers, and fields of `TrainingArguments` that cannot be meant here."""
+"""Limits of settings: ranges of numbers, and fields of `TrainingArguments` that cannot be meant here."""
 
 import math
 from collections.abc import Mapping

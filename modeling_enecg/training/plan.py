@@ -1,4 +1,4 @@
-"""What a recipe will cost on the full PTB-XL, from two short runs of it on simulated records.
+"""The cost of a recipe on the full PTB-XL, foretold from two short runs of it on simulated records.
 
 Time grows along the line through both runs, so that what a stage or an epoch takes however few its records are is not
 multiplied; and so does memory, over the batch.

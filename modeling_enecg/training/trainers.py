@@ -183,7 +183,7 @@ class EnECGTrainer(Trainer):
         return {name: scores[f"eval_{name}"] for name in ("score", "loss")}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RandomSampler:
-        """Draw as many records an epoch as fill whole batches.
+        """Draw as many records per epoch as fill whole batches.
 
         Several processes and accumulation steps then share every batch as one process would hold it.
         """

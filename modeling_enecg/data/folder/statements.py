@@ -1,4 +1,4 @@
-"""What the statements in files mean: SNOMED CT codes of the PhysioNet Challenges as names, SCP codes and superclasses.
+"""Statements in files: SNOMED CT codes of the PhysioNet Challenges as names, SCP codes and superclasses.
 
 `snomed.csv` has the codes and abbreviations of the Challenge 2021 (doi 10.13026/34va-7q14, `dx_mapping_scored.csv` and
 `dx_mapping_unscored.csv` of its evaluation code). A code has an SCP statement of PTB-XL where both say the same, or

@@ -59,7 +59,7 @@ class PTBXLConfig(CheckedConfig):
         sampling_rate (`int`): In Hz; 100 in the config `"100hz"`, 500 in `"500hz"`.
         filename_column (`str`): The column of `ptbxl_database.csv` that names the records of this rate.
         rr_interval (`bool`, *optional*, defaults to False): Whether each record's RR interval is measured, as a column
-            `rr_interval`; it costs some milliseconds a record, once.
+            `rr_interval`; it costs some milliseconds per record, once.
     """
 
     sampling_rate: int = 100
