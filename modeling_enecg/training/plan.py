@@ -103,16 +103,16 @@ def plan_recipe(recipe: Recipe) -> Plan:
             after["num_trainable"],
             round(settings["num_train_epochs"]),
             sum(
-                _scaled(before[split], after[split], small["counts"][split], large["counts"][split], number)
+                scaled(before[split], after[split], small["counts"][split], large["counts"][split], number)
                 for split, number in num_records.items()
             ),
-            _scaled(_memory(before), _memory(after), *batches, batch),
+            scaled(_memory(before), _memory(after), *batches, batch),
         )
     return Plan(
         large["device"],
         large["num_parameters"],
-        _scaled(_other_seconds(small), _other_seconds(large), *sizes, PTBXL_RECORDS),
-        _scaled(small["disk_mb"], large["disk_mb"], *sizes, PTBXL_RECORDS) / 1e3,
+        scaled(_other_seconds(small), _other_seconds(large), *sizes, PTBXL_RECORDS),
+        scaled(small["disk_mb"], large["disk_mb"], *sizes, PTBXL_RECORDS) / 1e3,
         stages,
     )
 
@@ -130,7 +130,7 @@ def _setting(recipe: Recipe, stage: str, name: str) -> Any:
     return recipe.stages[stage].get(name, getattr(STAGES[stage].arguments, name))
 
 
-def _scaled(small: float, large: float, small_size: float, large_size: float, size: float) -> float:
+def scaled(small: float, large: float, small_size: float, large_size: float, size: float) -> float:
     """Follow the line through two measurements, never below the larger one or downwards."""
     slope = max(0.0, (large - small) / (large_size - small_size))
     return large + slope * max(0.0, size - large_size)

@@ -12,8 +12,8 @@ from modeling_enecg.data.ptbxl.parquet import main, write_parquet
 from modeling_enecg.data.ptbxl.ptbxl import FEATURES, PTBXL
 from modeling_enecg.data.rows import signal_array
 from modeling_enecg.data.rr_interval import LEAD, rr_interval
-from modeling_enecg.data.simulator.ecg import NUM_SAMPLES, RHYTHMS, SAMPLING_RATE, _beat_times, simulate_record
-from modeling_enecg.data.simulator.ptbxl_layout import _write_signal, simulate_ptbxl
+from modeling_enecg.data.simulator.ecg import NUM_SAMPLES, RHYTHMS, SAMPLING_RATE, beat_times, simulate_record
+from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl, write_signal
 from modeling_enecg.data.wfdb16 import read_records
 
 RATES = {"100hz": 100, "500hz": 500}
@@ -28,12 +28,12 @@ def microvolts(signal_mv: np.ndarray, rate: int = SAMPLING_RATE) -> np.ndarray:
     return np.rint(1000 * signal_mv).astype(np.int16)
 
 
-def beat_times(*findings: str, seed: int) -> np.ndarray:
+def true_beats(*findings: str, seed: int) -> np.ndarray:
     """The R peaks, in seconds, of the record of that seed, which draws them first.
 
     Beats cut off at its ends are left out: whether they count changes the median of an irregular rhythm.
     """
-    beats, _ = _beat_times(RHYTHMS[findings[-1]], "PVC" in findings, np.random.default_rng(seed))
+    beats, _ = beat_times(RHYTHMS[findings[-1]], "PVC" in findings, np.random.default_rng(seed))
     return beats[(beats > 0.1) & (beats < 9.9)]
 
 
@@ -54,14 +54,14 @@ def all_rows(builder: PTBXL) -> list[dict]:
 @pytest.mark.parametrize("rhythm", RHYTHMS)
 def test_the_interval_of_a_simulated_record_is_right_within_2_percent(rhythm, rate):
     for seed in SEEDS:
-        true = 1000 * np.median(np.diff(beat_times("NORM", rhythm, seed=seed)))
+        true = 1000 * np.median(np.diff(true_beats("NORM", rhythm, seed=seed)))
         assert rr_interval(microvolts(record("NORM", rhythm, seed=seed), rate), rate) == pytest.approx(true, rel=0.02)
 
 
 @pytest.mark.parametrize("finding", ["PVC", "LVOLT", "IMI", "CRBBB", "LAFB"])
 def test_ectopic_beats_low_voltage_and_unusual_qrs_complexes_do_no_harm(finding):
     for seed in SEEDS:
-        true = 1000 * np.median(np.diff(beat_times(finding, "SR", seed=seed)))
+        true = 1000 * np.median(np.diff(true_beats(finding, "SR", seed=seed)))
         assert rr_interval(microvolts(record(finding, "SR", seed=seed)), 500) == pytest.approx(true, rel=0.05)
 
 
@@ -136,7 +136,7 @@ def records(tmp_path_factory) -> Path:
     folder = simulate_ptbxl(tmp_path_factory.mktemp("records") / "ptbxl", num_records=20)
     for rate, end in ((100, "lr"), (500, "hr")):
         ramp = np.tile(np.linspace(-1, 1, 10 * rate), (12, 1))
-        _write_signal(folder / f"records{rate}/00000/{UNMEASURED:05d}_{end}", ramp, rate)
+        write_signal(folder / f"records{rate}/00000/{UNMEASURED:05d}_{end}", ramp, rate)
     return folder
 
 

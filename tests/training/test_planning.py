@@ -5,7 +5,7 @@ import pytest
 from modeling_enecg.cli import main
 from modeling_enecg.training import RecipeError
 from modeling_enecg.training import plan as planning
-from modeling_enecg.training.plan import _scaled
+from modeling_enecg.training.plan import scaled
 from tests.helpers.training import recipe_fields, tiny_recipe, write_recipe
 
 
@@ -16,9 +16,9 @@ def short(monkeypatch):
 
 
 def test_a_line_through_two_measurements_is_followed_upwards():
-    assert _scaled(10, 20, 100, 200, 1000) == 100
-    assert _scaled(20, 10, 100, 200, 1000) == 10  # noise: never downwards
-    assert _scaled(10, 20, 100, 200, 50) == 20
+    assert scaled(10, 20, 100, 200, 1000) == 100
+    assert scaled(20, 10, 100, 200, 1000) == 10  # noise: never downwards
+    assert scaled(10, 20, 100, 200, 50) == 20
 
 
 def test_a_plan_has_the_recipes_epochs_and_the_full_datasets_cost(short, tmp_path, capfd):

@@ -137,7 +137,7 @@ def simulate_record(
     codes = list(findings)
     rhythm = _rhythm_of(codes)
     time = np.arange(NUM_SAMPLES) / SAMPLING_RATE
-    beats, is_ectopic = _beat_times(RHYTHMS[rhythm], "PVC" in codes, rng)
+    beats, is_ectopic = beat_times(RHYTHMS[rhythm], "PVC" in codes, rng)
     stretch = np.sqrt(np.diff(beats).mean()) * rng.normal(1, 0.02)
 
     dipole = _dipole(_conducted_beat(codes, rhythm, stretch, rng), beats[~is_ectopic], time)
@@ -170,7 +170,7 @@ def _rhythm_of(codes: Sequence[str]) -> str:
     return rhythms[0] if rhythms else "SR"
 
 
-def _beat_times(rhythm: Rhythm, has_ectopy: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def beat_times(rhythm: Rhythm, has_ectopy: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return the R peaks in seconds, from before the record to after it, and which of them are ectopic."""
     mean_rr = 60 / rng.uniform(*rhythm.rates)
     steps = np.arange(int(12 / mean_rr) + 8)

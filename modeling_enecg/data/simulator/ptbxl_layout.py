@@ -117,8 +117,8 @@ def _write_record(folder: Path, index: int, seed: int) -> dict[str, object]:
     ecg_id = index + 1
     name = f"{ecg_id // 1000:02d}000/{ecg_id:05d}"
     files = {"filename_lr": f"records100/{name}_lr", "filename_hr": f"records500/{name}_hr"}
-    _write_signal(folder / files["filename_lr"], resample_poly(signal, 1, 5, axis=1, padtype="line"), 100)
-    _write_signal(folder / files["filename_hr"], signal, SAMPLING_RATE)
+    write_signal(folder / files["filename_lr"], resample_poly(signal, 1, 5, axis=1, padtype="line"), 100)
+    write_signal(folder / files["filename_hr"], signal, SAMPLING_RATE)
     return {"ecg_id": ecg_id} | patient | _record_columns(index, findings, rng) | artefacts | files
 
 
@@ -224,7 +224,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
         writer.writerows(rows)
 
 
-def _write_signal(path: Path, signal: np.ndarray, sampling_rate: int) -> None:
+def write_signal(path: Path, signal: np.ndarray, sampling_rate: int) -> None:
     """Write a signal of shape `(12, num_samples)` in mV as a WFDB record in format 16."""
     digital = np.rint(signal * UNITS_PER_MV).astype("<i2")
     path.parent.mkdir(parents=True, exist_ok=True)
