@@ -7,8 +7,8 @@ from typing import Any
 
 try:
     from torch.nn import ModuleDict
-except ImportError:  # an ONNX file is predicted without torch, and names no modules
-    ModuleDict = object  # type: ignore[assignment, misc]
+except ImportError:
+    ModuleDict = object  # type: ignore[assignment, misc]  # an ONNX file, predicted without torch, names no modules
 
 PROBLEM_TYPES = ("multi_label_classification", "single_label_classification", "regression")
 CALIBRATIONS = ("temperature", "platt")
