@@ -3,7 +3,7 @@ import json
 import pytest
 
 from modeling_enecg.cli import main
-from modeling_enecg.training import RecipeError
+from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.training import plan as planning
 from modeling_enecg.training.plan import scaled
 from tests.helpers.training import recipe_fields, tiny_recipe, write_recipe
@@ -42,5 +42,5 @@ def test_a_plan_has_the_recipes_epochs_and_the_full_datasets_cost(short, tmp_pat
 
 def test_a_recipe_that_cannot_be_followed_is_refused(short, tmp_path):
     recipe = tiny_recipe(tmp_path, tmp_path, tasks=["weather"])
-    with pytest.raises(RecipeError, match="no labels 'weather'"):
+    with pytest.raises(DatasetError, match="no labels 'weather'"):
         planning.plan_recipe(recipe)
