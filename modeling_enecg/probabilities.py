@@ -1,8 +1,5 @@
 """From a task's logits to probabilities and calibrated ones, of tensors; `decisions` goes on from arrays."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from .tasks import Task
@@ -26,34 +23,19 @@ def in_own_unit(task: Task, outputs: torch.Tensor) -> torch.Tensor:
 
 def output_probabilities(task: Task, logits: torch.Tensor) -> torch.Tensor:
     """Apply a task's output activation: sigmoid, softmax over the last axis, or nothing for a regression."""
-    return _activated(task.problem_type, logits)
+    if task.is_regression:
+        return logits
+    return logits.sigmoid() if task.is_multi_label else logits.softmax(dim=-1)
 
 
 def calibrated_probabilities(task: Task, logits: torch.Tensor) -> torch.Tensor:
     """Apply a task's calibration, if it has one, and its output activation; see `output_probabilities`."""
-    return _activated(task.problem_type, _calibrated_logits(logits, task.calibration))
-
-
-def _activated(problem_type: str, logits: torch.Tensor) -> torch.Tensor:
-    """Apply the output activation of a problem type."""
-    if problem_type == "regression":
-        return logits
-    return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
-
-
-def _calibrated_logits(logits: torch.Tensor, calibration: Mapping[str, Any] | None) -> torch.Tensor:
-    """Apply a calibration as a [`Task`] keeps it.
-
-    Args:
-        logits (`torch.FloatTensor` of shape `(..., num_outputs)`): Logits; of a single-label task the logarithms of
-            probabilities will do as well.
-        calibration (`Mapping`, *optional*): The calibration; without one the logits stay.
-    """
-    if calibration is None:
-        return logits
-    if calibration["method"] == "temperature":
-        return logits / calibration["temperature"]
-    return logits * logits.new_tensor(calibration["slopes"]) + logits.new_tensor(calibration["intercepts"])
+    calibration = task.calibration
+    if calibration is not None and calibration["method"] == "temperature":
+        logits = logits / calibration["temperature"]
+    elif calibration is not None:
+        logits = logits * logits.new_tensor(calibration["slopes"]) + logits.new_tensor(calibration["intercepts"])
+    return output_probabilities(task, logits)
 
 
 __all__ = [

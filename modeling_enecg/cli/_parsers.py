@@ -31,6 +31,27 @@ def new_parser(
     )
 
 
+def add_model_arguments(parser: argparse.ArgumentParser, or_else: str = "") -> None:
+    """Add the model and its adapters to a command.
+
+    Args:
+        parser (`argparse.ArgumentParser`): The command's.
+        or_else (`str`, *optional*): What else the command takes for a model, for its help.
+    """
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "model",
+        metavar="MODEL",
+        help=f"MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base{or_else}.",
+    )
+    model.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
+    )
+
+
 def quiet_libraries() -> None:
     """Leave the terminal to what the command itself has to say."""
     from transformers.utils import logging
@@ -40,4 +61,4 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of names that peft still uses
 
 
-__all__ = ["Commands", "new_parser", "quiet_libraries"]
+__all__ = ["Commands", "add_model_arguments", "new_parser", "quiet_libraries"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
-from ._parsers import Commands, new_parser, quiet_libraries
+from ._parsers import Commands, add_model_arguments, new_parser, quiet_libraries
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,19 +17,7 @@ def add_parser(commands: Commands) -> None:
         "enecg evaluate runs/smoke --dataset my_ecgs --output evaluations/here",
         "Tasks and labels are matched by name.",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "model",
-        metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or the name of a "
-        "shipped model.",
-    )
-    model.add_argument(
-        "--adapter",
-        action="append",
-        default=[],
-        help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
-    )
+    add_model_arguments(parser)
     data = parser.add_argument_group("records")
     data.add_argument(
         "--dataset",

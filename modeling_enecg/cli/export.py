@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
-from ._parsers import Commands, new_parser, quiet_libraries
+from ._parsers import Commands, add_model_arguments, new_parser, quiet_libraries
 
 if TYPE_CHECKING:
     from ..prediction import Predictor
@@ -23,19 +23,7 @@ def add_parser(commands: Commands) -> None:
         "enecg predict smoke.onnx PTB-XL/records500/00000/00001_hr",
         "`enecg predict FILE.onnx` needs onnxruntime and no torch.",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "model",
-        metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or the name of a "
-        "shipped model.",
-    )
-    model.add_argument(
-        "--adapter",
-        action="append",
-        default=[],
-        help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
-    )
+    add_model_arguments(parser)
     file = parser.add_argument_group("file")
     file.add_argument("file", metavar="FILE.onnx", help="The file is written here, over an older one.")
     file.add_argument(

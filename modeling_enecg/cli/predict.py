@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
-from ._parsers import Commands, new_parser, quiet_libraries
+from ._parsers import Commands, add_model_arguments, new_parser, quiet_libraries
 
 if TYPE_CHECKING:
     from ..data.folder.recordings import ReadingOptions
@@ -27,19 +27,7 @@ def add_parser(commands: Commands) -> None:
         "enecg predict runs/smoke PTB-XL/records500/00000/00001_hr --plot ecg.png\n"
         "enecg predict runs/smoke new_recordings --output predictions.parquet",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "model",
-        metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; the name of a "
-        "shipped model; or a file of `enecg export`, which predicts recordings without torch.",
-    )
-    model.add_argument(
-        "--adapter",
-        action="append",
-        default=[],
-        help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
-    )
+    add_model_arguments(parser, "; or a file of `enecg export`, which predicts recordings without torch")
     records = parser.add_argument_group("recordings")
     records.add_argument(
         "records",
