@@ -11,6 +11,7 @@ from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, EnECGFe
 from modeling_enecg.gates import gate_weights
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.losses import load_balancing_loss
+from tests.helpers.encoded import count_encoded
 from tests.helpers.gates import EXPERT_INPUT, LABELS, NAMES, SIGNAL_GATES, arguments, assert_near, record
 from tests.helpers.tiny_models import RHYTHM, SEX, TASKS
 
@@ -23,26 +24,6 @@ def dense_copy(model):
 
 
 # top_k
-
-
-@pytest.fixture
-def computed():
-    """A function that counts, from then on, how many records each expert of a model has encoded."""
-
-    def watch(model):
-        counts = dict.fromkeys(model.experts, 0)
-
-        def counter(name):
-            def count(module, arguments, output):
-                counts[name] += len(output.pooler_output)
-
-            return count
-
-        for name, expert in model.experts.items():
-            expert.register_forward_hook(counter(name))
-        return counts
-
-    return watch
 
 
 @torch.inference_mode()
@@ -70,9 +51,9 @@ def test_equal_scores_leave_exactly_top_k_experts():
 
 @torch.inference_mode()
 @pytest.mark.parametrize("gate", SIGNAL_GATES)
-def test_an_expert_runs_on_the_records_that_chose_it_and_no_others(build, inputs, computed, gate):
+def test_an_expert_runs_on_the_records_that_chose_it_and_no_others(build, inputs, gate):
     model = build(gate, [SEX], top_k=1)
-    counts = computed(model)
+    counts = count_encoded(model)
     chosen = (model(**arguments(model, inputs)).gate_weights["sex"] > 0).sum(0).tolist()
     assert list(counts.values()) == chosen
     assert sum(chosen) == 8
@@ -80,9 +61,9 @@ def test_an_expert_runs_on_the_records_that_chose_it_and_no_others(build, inputs
 
 
 @torch.inference_mode()
-def test_with_a_gate_a_task_an_expert_runs_where_any_task_chose_it(build, inputs, computed):
+def test_with_a_gate_a_task_an_expert_runs_where_any_task_chose_it(build, inputs):
     model = build("leads", top_k=1)
-    counts = computed(model)
+    counts = count_encoded(model)
     output = model(**arguments(model, inputs))
     chosen = torch.stack([output.gate_weights[task["name"]] > 0 for task in TASKS])
     assert list(counts.values()) == chosen.any(0).sum(0).tolist()
@@ -114,12 +95,12 @@ def test_what_is_not_computed_does_not_change_the_logits(build, inputs, gate, to
 
 
 @torch.inference_mode()
-def test_in_training_every_expert_runs_on_every_record(build, inputs, computed):
+def test_in_training_every_expert_runs_on_every_record(build, inputs):
     model = build("leads", top_k=1)
     values = arguments(model, inputs)
     in_eval = model(**values)
     model.train()
-    counts = computed(model)
+    counts = count_encoded(model)
     output = model(**values)
     assert counts == dict.fromkeys(NAMES, 8)
     for task in TASKS:
@@ -154,10 +135,10 @@ def test_experts_with_inputs_of_their_own_run_on_their_part_of_each(build, input
     assert_near(sparse.logits["sex"], dense.logits["sex"])
 
 
-def test_top_k_of_all_experts_is_dense(build, inputs, computed):
+def test_top_k_of_all_experts_is_dense(build, inputs):
     model = build("leads", top_k=3)
     dense = dense_copy(model)
-    counts = computed(model)
+    counts = count_encoded(model)
     for mode in ("eval", "train"):
         ours, theirs = (getattr(each, mode)()(**arguments(each, inputs), labels=LABELS) for each in (model, dense))
         for task in TASKS:
@@ -167,11 +148,11 @@ def test_top_k_of_all_experts_is_dense(build, inputs, computed):
     assert counts == dict.fromkeys(NAMES, 16)
 
 
-def test_an_expert_that_no_record_chose_does_not_run(build, inputs, computed):
+def test_an_expert_that_no_record_chose_does_not_run(build, inputs):
     model = build("leads", [SEX], top_k=2)
     with torch.no_grad():
         model.gates["sex"].layers[-1].bias.copy_(torch.tensor([0.0, 1000.0, 1000.0]))
-    counts = computed(model)
+    counts = count_encoded(model)
     output = model(**arguments(model, inputs), labels={"sex": LABELS["sex"]})
     assert counts == {"ecgfounder": 0, "stmem": 8, "dlinear": 8}
     assert output.logits["sex"].isfinite().all()

@@ -11,6 +11,7 @@ import wfdb
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.training import feature_store, load_recipe, run_recipe
 from modeling_enecg.training.feature_store import stored_features
+from tests.helpers.encoded import count_encoded
 from tests.helpers.training import (
     ECGFOUNDER,
     STMEM,
@@ -57,17 +58,7 @@ def split(recipe):
 @pytest.fixture
 def computed(model):
     """How many records each expert has encoded so far."""
-    counts = dict.fromkeys(model.experts, 0)
-
-    def counter(name):
-        def count(module, arguments, output):
-            counts[name] += len(output.pooler_output)
-
-        return count
-
-    for name, expert in model.experts.items():
-        expert.register_forward_hook(counter(name))
-    return counts
+    return count_encoded(model)
 
 
 def files(folder):
