@@ -64,7 +64,8 @@ def read_ecg(
         lead_names (`Sequence[str]`, *optional*): The leads' names in the file's order, where it does not say them: of
             all its channels, or of those alone that would be returned.
         most_samples (`int`, *optional*, defaults to 12 leads of 48 hours at 1000 Hz): The largest recording that is
-            read, in samples of all channels together; a larger one is refused before memory is taken for it.
+            read, in samples of all channels together; a larger one is refused, where its file states its size before
+            memory is taken for it.
 
     Returns:
         [`ECGRecord`]
@@ -119,9 +120,15 @@ def _read(path: str, most: int) -> FileContent:
     token = largest_recording.set(most)
     try:
         header = find_header(Path(path))
-        return _read_other(Path(path)) if header is None else read_wfdb(header)
+        content = _read_other(Path(path)) if header is None else read_wfdb(header)
     finally:
         largest_recording.reset(token)
+    if content.signal.size > most:
+        raise ECGFileError(
+            f"holds {content.signal.size} samples; at most {most} are read. Cut the recording, or give a larger "
+            "most_samples."
+        )
+    return content
 
 
 def _read_other(path: Path) -> FileContent:

@@ -78,7 +78,8 @@ def assess_quality(signal_mv: np.ndarray, sampling_rate: float, lead_names: Sequ
 
     ```
     """
-    leads = _standard_leads(np.asarray(signal_mv, dtype=np.float64), lead_names)
+    rows = _standard_leads(np.asarray(signal_mv, dtype=np.float64), lead_names)
+    leads = {name: row[~np.isnan(row)] for name, row in rows.items()}
     duration = max((len(samples) for samples in leads.values()), default=0) / sampling_rate
     if duration < SHORTEST_S:
         return SignalQuality(UNUSABLE, [f"lasts {duration:.1f} s only"])
@@ -88,21 +89,22 @@ def assess_quality(signal_mv: np.ndarray, sampling_rate: float, lead_names: Sequ
     for name, samples in alive.items():
         if found := _blemishes(samples, sampling_rate):
             faults[name] = found
-    reasons = [*_of_duration(duration), *_of_scale(alive), *_of_limb_leads(alive, silent)]
+    at_once = {name: rows[name] for name in alive}
+    reasons = [*_of_duration(duration), *_of_scale(alive), *_of_limb_leads(at_once, silent, sampling_rate)]
     if 2 * len(alive) <= len(leads):
         return SignalQuality(UNUSABLE, [f"{len(silent)} of {len(leads)} leads tell nothing", *reasons], faults)
     return SignalQuality(DOUBTFUL if reasons or faults else OK, reasons, faults)
 
 
 def _standard_leads(signal: np.ndarray, lead_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the samples that there are of each standard lead, by its standard name."""
+    """Return the row of each standard lead, by its standard name."""
     if len(lead_names) != len(signal):
         raise ValueError(f"Got {len(lead_names)} lead names for a signal of {len(signal)} rows; need one name a row.")
     rows = [row for row, name in enumerate(lead_names) if is_standard_lead(name)]
     if not rows:
         raise ValueError(f"None of the leads {', '.join(lead_names)} is a standard one; name them if they are.")
     names = standard_lead_names([lead_names[row] for row in rows])
-    by_name = {name: signal[row][~np.isnan(signal[row])] for name, row in zip(names, rows, strict=True)}
+    by_name = {name: signal[row] for name, row in zip(names, rows, strict=True)}
     return {name: by_name[name] for name in STANDARD_LEADS if name in by_name}
 
 
@@ -140,22 +142,32 @@ def _of_scale(leads: dict[str, np.ndarray]) -> list[str]:
     return [f"amplitudes of {largest:.0f} mV: is the unit right?"] if largest > LARGE_MV else []
 
 
-def _of_limb_leads(leads: dict[str, np.ndarray], silent: dict[str, str]) -> list[str]:
-    """Return what the limb leads say of their electrodes."""
+def _of_limb_leads(rows: dict[str, np.ndarray], silent: dict[str, str], sampling_rate: float) -> list[str]:
+    """Return what the limb leads say of their electrodes, by samples of the same time."""
     reasons = []
-    if {"I", "II", "III"} <= leads.keys() and len({len(leads[name]) for name in ("I", "II", "III")}) == 1:
-        first, second, third = leads["I"], leads["II"], leads["III"]
-        spread = max(first.std(), second.std(), third.std())
-        if (first + third - second).std() > EINTHOVEN_SHARE * spread:
+    together = _together(rows, ("I", "II", "III"), sampling_rate)
+    if together is not None:
+        first, second, third = together
+        if (first + third - second).std() > EINTHOVEN_SHARE * together.std(axis=1).max():
             reasons.append("limb leads contradict each other (I + III is not II)")
-    if {"I", "V6"} <= leads.keys() and len(leads["I"]) == len(leads["V6"]):
-        is_reversed = np.corrcoef(leads["I"], leads["V6"])[0, 1] < REVERSED_CORRELATION
-        if is_reversed and _skewness(leads["I"]) < 0 < _skewness(leads["V6"]):
+    together = _together(rows, ("I", "V6"), sampling_rate)
+    if together is not None:
+        is_reversed = np.corrcoef(together)[0, 1] < REVERSED_CORRELATION
+        if is_reversed and _skewness(together[0]) < 0 < _skewness(together[1]):
             reasons.append("arm electrodes may be reversed (I against V6)")
     flat_limbs = [name for name in ("I", "II", "III") if silent.get(name) == "flat"]
     if len(flat_limbs) == 1 and len(silent) <= 2:
         reasons.append(f"an electrode of an arm and that of the right leg may be reversed ({flat_limbs[0]} is flat)")
     return reasons
+
+
+def _together(rows: dict[str, np.ndarray], names: Sequence[str], sampling_rate: float) -> np.ndarray | None:
+    """Return the samples at which all of some leads were recorded, or None of too few."""
+    if not rows.keys() >= set(names):
+        return None
+    samples = np.stack([rows[name] for name in names])
+    samples = samples[:, ~np.isnan(samples).any(axis=0)]
+    return samples if samples.shape[1] >= SHORTEST_S * sampling_rate else None
 
 
 def _kurtosis(samples: np.ndarray) -> float:

@@ -307,6 +307,14 @@ def test_an_argument_of_the_wrong_type_is_named(write, argument, value):
         read_ecg(write(), **{argument: value})
 
 
+def test_the_bound_on_samples_holds_for_a_file_that_does_not_state_its_size(tmp_path):
+    np.save(tmp_path / "record.npy", np.random.default_rng(0).normal(size=(3, 200)))
+    stated = {"sampling_rate": 500, "unit": "mV", "lead_names": ["I", "II", "V1"]}
+    with pytest.raises(ECGFileError, match="holds 600 samples; at most 599 are read"):
+        read_ecg(tmp_path / "record.npy", **stated, most_samples=599)
+    assert read_ecg(tmp_path / "record.npy", **stated, most_samples=600).signal_mv.shape == (3, 200)
+
+
 def test_a_recording_larger_than_the_bound_is_refused_and_the_bound_can_be_moved(write):
     path = write()
     with pytest.raises(ECGFileError, match=r"3 channels of 200 samples; at most .* 599 samples are read"):

@@ -108,3 +108,13 @@ def test_few_real_recordings_raise_a_false_alarm(ptbxl_dir):
     verdicts = [verdict_on(read_ecg(path).signal_mv).verdict for path in records]
     assert UNUSABLE not in verdicts
     assert verdicts.count(DOUBTFUL) <= 5
+
+
+@pytest.mark.parametrize("columns", [4, 2])
+def test_leads_that_were_recorded_one_after_another_do_not_contradict_each_other(signal, columns):
+    printed = np.full_like(signal, np.nan)
+    width = signal.shape[1] // columns
+    for row in range(len(signal)):
+        start = row % columns * width  # so that I, II and III lie apart
+        printed[row, start : start + width] = signal[row, start : start + width]
+    assert verdict_on(printed).reasons == verdict_on(signal[:, :width]).reasons

@@ -235,13 +235,12 @@ def _metadata(root: Element) -> Metadata:
                 found.setdefault(_MEASURED[code.upper()], value.get("value"))
             elif code == _STATEMENT:
                 said.append(value.text)
+    stated_age = in_years(age.get("value"), age.get("unit"))
+    born = hl7_time(next((each.get("value") for each in person.findall("birthTime")), None))
     return Metadata(
         patient_id=plain_text(next((each.get("extension") for each in subject.findall("id")), None)),
         recorded_at=recorded_at,
-        age_years=in_years(age.get("value"), age.get("unit"))
-        or years_between(
-            hl7_time(next((each.get("value") for each in person.findall("birthTime")), None)), recorded_at
-        ),
+        age_years=years_between(born, recorded_at) if stated_age is None else stated_age,
         sex=sex_of(next((each.get("code") for each in person.findall("administrativeGenderCode")), None)),
         device=plain_text(
             next(filter(None, (text_of(each, ".") for each in root.iter("manufacturerModelName"))), None)

@@ -280,6 +280,8 @@ def _metadata(dataset: Any) -> Metadata:
         f"{dataset.get('StudyDate') or ''}{str(dataset.get('StudyTime') or '')[:6]}"
     )
     age = str(dataset.get("PatientAge") or "")  # as in 042Y
+    stated_age = in_years(age[:3], age[3:])
+    born = hl7_time(str(dataset.get("PatientBirthDate")))
     found: dict[str, str] = {}
     said = []
     for annotation in islice(dataset.get("WaveformAnnotationSequence") or (), _MOST_ANNOTATIONS):
@@ -291,8 +293,7 @@ def _metadata(dataset: Any) -> Metadata:
     return Metadata(
         patient_id=plain_text(str(dataset.get("PatientID") or "")),
         recorded_at=recorded_at,
-        age_years=in_years(age[:3], age[3:])
-        or years_between(hl7_time(str(dataset.get("PatientBirthDate"))), recorded_at),
+        age_years=years_between(born, recorded_at) if stated_age is None else stated_age,
         sex=sex_of(str(dataset.get("PatientSex") or "")),
         device=plain_text(" ".join(_device(dataset))),
         statements=statements(said),

@@ -134,3 +134,17 @@ def test_values_without_sense_are_left_out():
     assert years_between(datetime(1951, 5, 2), datetime(2020, 5, 1)) == 68.0
     assert years_between(datetime(2021, 1, 1), datetime(2020, 1, 1)) is None
     assert statements(["a\x1b[31m b", " ", None]) == ("a [31m b",)
+
+
+@pytest.mark.parametrize("name", ["aecg", "dicom"])
+def test_a_newborn_is_no_year_old(tmp_path, formats_dir, name):
+    """A stated age of 0 is an age, though no date of birth is given."""
+    sample, stated, newborn = {
+        "aecg": ("aecg/fda_example_aecg.xml", b'value="46" unit="a"', b'value="0" unit="a"'),
+        "dicom": ("dicom/waveform_ecg.dcm", b"042Y", b"000D"),
+    }[name]
+    content = (formats_dir / sample).read_bytes()
+    path = tmp_path / Path(sample).name
+    path.write_bytes(content.replace(stated, newborn))
+    assert path.read_bytes() != content
+    assert read_ecg(path).metadata.age_years == 0
