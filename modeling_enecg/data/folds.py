@@ -28,7 +28,7 @@ def stratified_folds(labels: np.ndarray, patients: Sequence[str], num_folds: int
     num_patients = int(patient_of.max(initial=-1)) + 1
     if num_patients < num_folds:
         raise ValueError(f"{num_folds} folds need as many patients; there are {num_patients}.")
-    has_label = np.zeros((num_patients, max(labels.shape[1], 1)), dtype=int)
+    has_label = np.zeros((num_patients, max(labels.shape[1], 2)), dtype=int)  # a single column would pass for classes
     np.maximum.at(has_label[:, : labels.shape[1]], patient_of, labels.astype(int))
     fold_of_patient = np.empty(num_patients, dtype=int)
     splitter = MultilabelStratifiedKFold(num_folds, shuffle=True, random_state=seed)

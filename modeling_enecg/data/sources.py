@@ -16,6 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .errors import DatasetError
+from .folder.recordings import SETTINGS_FILE
 from .folder.settings import read_settings
 from .folder.wfdb_folder import WFDBFolder
 from .mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
@@ -86,7 +87,7 @@ def find_source(options: DatasetOptions) -> Source:
         return _built(options, PTBXL, _ptbxl_name(folder), config)
     if (folder / "record_list.csv").is_file():
         return _built(options, MIMICIVECG, "MIMIC-IV-ECG", {})
-    if folder.is_file() or (folder / "dataset.yaml").is_file():
+    if folder.is_file() or (folder / SETTINGS_FILE).is_file():
         source = _built(options, WFDBFolder, folder.stem, {})
         return replace(source, labels=tuple(read_settings(options.data_dir).labels))
     return _parquet(options)

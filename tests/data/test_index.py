@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from modeling_enecg.data.errors import DatasetError
-from modeling_enecg.data.folder.index import COLUMNS, index_folder, recordings
+from modeling_enecg.data.folder.index import COLUMNS, index_folder, joined, recordings
+from modeling_enecg.data.folder.settings import read_settings
 from modeling_enecg.data.folder.statements import superclasses, understand
 from modeling_enecg.data.folder.wfdb_folder import WFDBFolder
 from modeling_enecg.leads import STANDARD_LEADS
@@ -162,3 +163,38 @@ def test_the_challenges_hospitals_are_indexed_whole(challenge_dir, tmp_path):
     assert len(index.rows) == 66
     assert not index.unreadable
     assert list(index.labels) == ["superdiagnostic", "scp", "dx", "sex", "age"]
+
+
+def test_recordings_that_say_nothing_become_a_data_set_that_can_be_predicted(tmp_path):
+    for number in range(3):
+        write_record(tmp_path, f"r{number}", age="NaN", sex="Unknown", dx="Unknown")
+    assert index_folder(tmp_path).labels == {}
+    assert read_settings(tmp_path).labels == {}
+
+
+@pytest.mark.parametrize("num_patients", range(3, 11))
+def test_few_patients_still_give_all_three_splits(tmp_path, num_patients):
+    for number in range(num_patients):
+        write_record(tmp_path, f"r{number}", age=str(40 + number))
+    index_folder(tmp_path)
+    folds = [int(row["fold"]) for row in rows_of(tmp_path)]
+    assert sorted(folds)[-2:] == [9, 10]
+    assert len(folds) - 2 == sum(fold < 9 for fold in folds) > 0
+
+
+def test_a_broken_link_is_named_as_a_file_that_cannot_be_read(tmp_path):
+    write_record(tmp_path, "r0")
+    (tmp_path / "gone.edf").symlink_to(tmp_path / "nowhere.edf")
+    index = index_folder(tmp_path)
+    assert [row["file"] for row in rows_of(tmp_path)] == ["r0"]
+    assert list(index.unreadable) == ["gone.edf"]
+
+
+def test_a_finding_that_is_called_none_is_no_label_beside_others():
+    said = [understand(text) for text in ("None", "164889003")]
+    assert _cell(said) == "AF"
+    assert _cell(said[:1]) == "none"
+
+
+def _cell(said):
+    return joined(sorted({each.name for each in said}), said)

@@ -24,11 +24,11 @@ from ..errors import DatasetError
 from ..folds import stratified_folds
 from .recordings import SETTINGS_FILE, TABLE_FILE, UNREADABLE_FILE, recordings
 from .statements import Statement, superclasses, understand
+from .table import NO_LABEL, NUM_FOLDS
 
 SALT_FILE = ".pseudonym_salt"
-SEPARATOR, NO_LABEL = ";", "none"
+SEPARATOR = ";"
 UNKNOWN = "unknown"  # how the PhysioNet Challenges say that nothing is stated
-NUM_FOLDS = 10
 MIN_POSITIVES = 2  # of a label that is offered for training
 _MEASUREMENTS = [each.name for each in fields(Metadata) if each.name.endswith(("_bpm", "_ms", "_deg"))]
 COLUMNS = (
@@ -100,7 +100,9 @@ def index_folder(
         [{"file": file, "reason": why} for file, why in unreadable.items()],
     )
     settings: dict[str, Any] = {"table": TABLE_FILE, "record": "file", "patient": "patient", "fold": "fold"}
-    write_text(folder / SETTINGS_FILE, yaml.safe_dump(settings | {"labels": labels}, sort_keys=False))
+    if labels:  # without any, the recordings can be predicted
+        settings["labels"] = labels
+    write_text(folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
     return FolderIndex(rows, unreadable, labels)
 
 
@@ -143,9 +145,9 @@ def _cells(place: str, record: ECGRecord, salt: bytes | None) -> dict[str, str]:
     return {
         "file": place,
         "patient": _patient(said.patient_id, place, salt),
-        "superdiagnostic": _joined(superclasses(statements), statements),
-        "scp": _joined(sorted({each.scp_code for each in statements if each.scp_code}), statements),
-        "dx": _joined(sorted({each.name for each in statements}), statements),
+        "superdiagnostic": joined(superclasses(statements), statements),
+        "scp": joined(sorted({each.scp_code for each in statements if each.scp_code}), statements),
+        "dx": joined(sorted({each.name for each in statements}), statements),
         "sex": said.sex or "",
         "age": _number(said.age_years),
         "recorded_at": said.recorded_at.isoformat(sep=" ") if said.recorded_at else "",
@@ -158,11 +160,12 @@ def _cells(place: str, record: ECGRecord, salt: bytes | None) -> dict[str, str]:
     }
 
 
-def _joined(names: Sequence[str], statements: Sequence[Statement]) -> str:
+def joined(names: Sequence[str], statements: Sequence[Statement]) -> str:
     """Return a cell of labels: empty where the file states nothing, `none` where it states nothing of this kind."""
     if not statements:
         return ""
-    return SEPARATOR.join(name.replace(SEPARATOR, ",") for name in names) or NO_LABEL
+    said = (name.replace(SEPARATOR, ",") for name in names if name.lower() != NO_LABEL)
+    return SEPARATOR.join(said) or NO_LABEL
 
 
 def _number(value: float | None) -> str:
@@ -205,7 +208,7 @@ def _has_contrast(kind: str, cells: Sequence[str]) -> bool:
 
 
 def _set_folds(rows: Sequence[dict[str, str]], columns: Sequence[str], seed: int) -> None:
-    """Give every row a fold, stratified over the labels; with few patients only three, one for each split."""
+    """Give every row a fold, stratified over the labels; of few patients the last two validate and test."""
     patients = [row["patient"] for row in rows]
     found = [
         {f"{column}.{name}" for column in columns if column != "age" for name in row[column].split(SEPARATOR) if name}
@@ -216,7 +219,7 @@ def _set_folds(rows: Sequence[dict[str, str]], columns: Sequence[str], seed: int
     num_patients = len(set(patients))
     if num_patients < NUM_FOLDS:
         order = {patient: index for index, patient in enumerate(sorted(set(patients)))}
-        folds = np.array([(order[patient] * NUM_FOLDS) // num_patients for patient in patients])
+        folds = np.array([order[patient] + NUM_FOLDS - num_patients for patient in patients])
     else:
         folds = stratified_folds(labels, patients, NUM_FOLDS, seed)
     for row, fold in zip(rows, folds, strict=True):

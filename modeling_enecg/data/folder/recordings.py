@@ -55,11 +55,19 @@ def recordings(folder: Path) -> Iterator[str]:
                 continue
             if path.suffix == ".hea":
                 yield path.with_suffix("").relative_to(folder).as_posix()
-            elif path.suffix.lower() not in _NO_RECORDINGS and not name.upper().startswith("README"):
-                with path.open("rb") as stream:
-                    head = stream.read(SNIFFED_BYTES)
-                if format_of(head) is not None:
-                    yield path.relative_to(folder).as_posix()
+            elif _may_be_recording(path):
+                yield path.relative_to(folder).as_posix()
+
+
+def _may_be_recording(path: Path) -> bool:
+    """Whether a file is no document, and a reader knows its signature; what cannot be opened is told when read."""
+    if path.suffix.lower() in _NO_RECORDINGS or path.name.upper().startswith("README"):
+        return False
+    try:
+        with path.open("rb") as stream:
+            return format_of(stream.read(SNIFFED_BYTES)) is not None
+    except OSError:
+        return True
 
 
 def _parts_of_records(folder: Path, files: Sequence[str]) -> set[str]:

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import yaml
 
-from ...settings import load_yaml
+from ...settings import load_yaml, suggest
 from ...tasks import check_module_name
 from ..errors import DatasetError
 from .recordings import SETTINGS_FILE
@@ -157,9 +156,8 @@ KEYS = {
 def _check_keys(file: str, content: Mapping[Any, Any]) -> None:
     for name, value in content.items():
         if name not in KEYS:
-            close = get_close_matches(str(name), KEYS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"expected some of {', '.join(KEYS)}"
-            raise folder_error(file, None, str(name), f"unknown key; {hint}")
+            hint = suggest(name, list(KEYS)) or f" Expected some of {', '.join(KEYS)}."
+            raise folder_error(file, None, str(name), f"unknown key.{hint}")
         if not KEYS[name].accepts(value):
             raise folder_error(file, None, name, f"got {value!r}; expected {KEYS[name].expected}")
     for name, key in KEYS.items():

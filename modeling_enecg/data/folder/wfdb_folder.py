@@ -147,7 +147,8 @@ def input_fingerprint(settings: FolderSettings) -> str:
     own = {name: value for name, value in vars(settings).items() if name != "folder"}
     digest = hashlib.sha256(repr((FEATURES, tasks, own)).encode())
     digest.update((settings.folder / settings.table).read_bytes())
-    for folder in sorted({record_file(settings.folder, row.values["ecg_id"]).parent for row in rows}):
+    parents = {record_file(settings.folder, row.values["ecg_id"]).parent for row in rows}
+    for folder in sorted({each.parent if each.is_file() else each for each in parents}):  # a file may hold records
         files = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
         for file in files:
             if file.is_file():

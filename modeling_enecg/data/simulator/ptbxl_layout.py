@@ -5,7 +5,6 @@ python dataset_scripts/simulate_ptbxl.py --output_dir simulated --num_records 60
 
 import argparse
 import csv
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from ...leads import STANDARD_LEADS
+from ...runs.files import new_folder
 from ..ptbxl.labels import SCP_STATEMENTS, SCPStatement, describe
 from .ecg import DOWER, SAMPLING_RATE, simulate_record
 
@@ -82,20 +82,11 @@ def simulate_ptbxl(output_dir: str | Path, num_records: int = 600, seed: int = 0
         ValueError: if `num_records` is below 1 or `seed` below 0.
         FileExistsError: if `output_dir` is a file or a folder that is not empty.
     """
-    output_dir = Path(output_dir)
     if num_records < 1 or seed < 0:
         raise ValueError(f"Got num_records={num_records}, seed={seed}; need at least 1 record and a seed from 0 on.")
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise FileExistsError(f"{output_dir} exists and is not an empty folder; choose another output_dir.")
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}-", dir=output_dir.parent) as scratch:
-        partial = Path(scratch) / "ptbxl"
-        partial.mkdir()
-        _write_dataset(partial, num_records, seed)
-        if output_dir.exists():
-            output_dir.rmdir()
-        partial.rename(output_dir)
-    return output_dir
+    with new_folder(output_dir) as folder:
+        _write_dataset(folder, num_records, seed)
+    return Path(output_dir)
 
 
 def _write_dataset(folder: Path, num_records: int, seed: int) -> None:

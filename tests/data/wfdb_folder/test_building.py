@@ -11,7 +11,8 @@ from datasets import load_dataset
 from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.folder import wfdb_folder
 from modeling_enecg.data.folder.parquet import main
-from modeling_enecg.data.folder.wfdb_folder import WFDBFolder
+from modeling_enecg.data.folder.settings import read_settings
+from modeling_enecg.data.folder.wfdb_folder import WFDBFolder, input_fingerprint
 from tests.helpers.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
 from tests.helpers.wfdb_folder import RECORD, ROW, all_rows, remove
 
@@ -46,6 +47,16 @@ def test_a_change_of_any_input_is_built_anew(folder, build, change):
     first = build(folder)
     change(folder)
     assert build(folder).cache_dir != first.cache_dir
+
+
+def test_a_change_of_a_file_that_holds_many_records_is_built_anew(tmp_path):
+    (tmp_path / "labels.csv").write_text("record,sex\nexams.hdf5/7,f\nexams.hdf5/8,m\n")
+    (tmp_path / "dataset.yaml").write_text("table: labels.csv\nrecord: record\nlabels: {sex: single_label}\n")
+    fingerprints = set()
+    for content in (b"some", b"other records"):
+        (tmp_path / "exams.hdf5").write_bytes(content)
+        fingerprints.add(input_fingerprint(read_settings(tmp_path)))
+    assert len(fingerprints) == 2
 
 
 def test_what_a_killed_build_left_is_not_listed(folder, build, tmp_path):

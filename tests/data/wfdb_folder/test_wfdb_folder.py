@@ -223,8 +223,8 @@ def test_the_settings_may_have_another_name(folder, build):
 @pytest.mark.parametrize(
     ("change", "field", "fragment"),
     [
-        ({"lables": ["sex"]}, "lables", "unknown key; did you mean labels?"),
-        ({"xyz": 1}, "xyz", "unknown key; expected some of table, record, labels"),
+        ({"lables": ["sex"]}, "lables", "unknown key. Did you mean labels?"),
+        ({"xyz": 1}, "xyz", "unknown key. Expected some of table, record, labels"),
         ({"record": None}, "record", "missing; expected the name of a column"),
         ({"fold": False}, "fold", "got False; expected the name of a column (in quotes"),
         ({"labels": []}, "labels", "got []; expected different columns"),
