@@ -77,41 +77,6 @@ def cross_validated_scores(
     return result
 
 
-def corrected_difference(
-    differences: ArrayLike, num_train: int, num_test: int, confidence: float = 0.95
-) -> dict[str, float | None]:
-    """Compare two models by their differences on the folds of a repeated cross-validation.
-
-    Folds share training records, so that their differences are alike and the usual t-test finds too much. The variance
-    of their mean is taken as (1 / n + num_test / num_train) times theirs (Nadeau and Bengio, 2003,
-    doi 10.1023/A:1024068626366).
-
-    Args:
-        differences (`ArrayLike` of shape `(num_folds,)`): One model's score minus the other's, on each fold of each
-            repeat.
-        num_train (`int`): Records that a model is trained on.
-        num_test (`int`): Records of a fold.
-        confidence (`float`, *optional*, defaults to 0.95): Of the interval.
-
-    Returns:
-        `dict`: `point`, the mean difference, `lower` and `upper`, and the two-sided `p_value`; None where the
-            differences are fewer than two or all the same.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    point = float(values.mean())
-    if len(values) < 2 or np.ptp(values) == 0:
-        return {"point": point, "lower": None, "upper": None, "p_value": None}
-    error = np.sqrt((1 / len(values) + num_test / num_train) * values.var(ddof=1))
-    reach = student.ppf((1 + confidence) / 2, len(values) - 1) * error
-    p_value = 2 * student.sf(abs(point) / error, len(values) - 1)
-    return {
-        "point": point,
-        "lower": float(point - reach),
-        "upper": float(point + reach),
-        "p_value": float(p_value),
-    }
-
-
 def _interval(samples: np.ndarray, confidence: float, reason: str) -> dict[str, Any]:
     """Return a score's mean over repeats with its interval; `samples` have the repeats along their first axis."""
     whole = interval(samples.mean(axis=0), confidence, reason)

@@ -28,7 +28,7 @@ def probability_sections(task: Task, evaluated: Mapping[str, Any], pictures: Pic
         _calibration_section(task, evaluated, pictures),
     ]
     if evaluated["conformal"] is not None:
-        sections.append(_set_section(task, evaluated))
+        sections.append(_set_section(evaluated))
     return sections
 
 
@@ -178,7 +178,7 @@ def _fit_text(calibration: Mapping[str, Any], label: str) -> str:
     return line
 
 
-def _set_section(task: Task, evaluated: Mapping[str, Any]) -> Section:
+def _set_section(evaluated: Mapping[str, Any]) -> Section:
     """Return how often the sets of conformal prediction hold the truth, and how much they decide."""
     conformal = evaluated["conformal"]
     wanted = f"{100 * conformal['coverage']:g} %"

@@ -7,7 +7,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from modeling_enecg import Task
 from modeling_enecg.evaluation import Bootstrap, Scored
-from modeling_enecg.evaluation.cross_validation import corrected_difference, cross_validated_scores
+from modeling_enecg.evaluation.cross_validation import cross_validated_scores
 from tests.helpers.scores import evaluate
 
 FINDING = Task("findings", "multi_label_classification", ["MI"])
@@ -100,20 +100,3 @@ def test_repeats_of_other_records_are_refused():
         cross_validated_scores([repeats[0], part], folds, Bootstrap(5))
     with pytest.raises(ValueError, match="got 2 and 1"):
         cross_validated_scores(repeats, folds[:1], Bootstrap(5))
-
-
-def test_a_corrected_difference_by_hand():
-    """Differences 1 to 4: mean 2.5, variance 5/3; with 25 test records beside 75 the error is sqrt(7/12 * 5/3)."""
-    result = corrected_difference([1, 2, 3, 4], num_train=75, num_test=25)
-    error = np.sqrt(7 / 12 * 5 / 3)
-    assert result["point"] == 2.5
-    assert (result["lower"], result["upper"]) == pytest.approx(
-        (2.5 - 3.1824463 * error, 2.5 + 3.1824463 * error), rel=1e-6
-    )
-    assert result["p_value"] == pytest.approx(2 * (1 - student.cdf(2.5 / error, 3)))
-
-
-def test_a_corrected_difference_of_equal_or_single_values_has_no_interval():
-    for values in ([0.5], [0.5, 0.5]):
-        nothing = {"lower": None, "upper": None, "p_value": None}
-        assert corrected_difference(values, 75, 25) == {"point": 0.5} | nothing
