@@ -67,7 +67,8 @@ def test_training_misses_leads_and_prediction_does_not(ensemble, inputs):
 def test_features_are_not_stored_where_leads_go_missing(trainer, arguments, tmp_path):
     for rate in (0.0, 0.5):
         settings = arguments(output_dir=str(tmp_path), lead_dropout=rate, use_cpu=True)
-        assert trainer.freezes_experts(settings) == (rate == 0)
+        assert trainer.freezes_experts(settings)
+        assert trainer.repeats_features(settings) == (rate == 0)
 
 
 def test_an_illegal_rate_is_refused(ensemble):

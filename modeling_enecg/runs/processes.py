@@ -2,13 +2,18 @@
 
 import os
 import re
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import psutil
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class ProcessesError(ValueError):
@@ -33,6 +38,15 @@ def start_processes(num_processes: int | None = None) -> PartialState:
             os.cpu_count(),
         )
     return state
+
+
+def of_main_process(function: Callable[[], T]) -> T:
+    """Return in all processes what a function gives in the main one; it is called in no other."""
+    state = PartialState()
+    result = [function() if state.is_main_process else None]
+    if state.num_processes > 1:
+        broadcast_object_list(result)
+    return cast(T, result[0])
 
 
 def _asked_of_accelerate() -> int | None:

@@ -6,11 +6,12 @@ import zipfile
 from pathlib import Path
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
+
+from ..runs.processes import of_main_process
 
 logger = logging.get_logger(__name__)
 
@@ -20,11 +21,7 @@ def last_sound_checkpoint(folder: Path) -> str | None:
 
     Damaged ones, as a kill or a power cut leaves them, are named and removed.
     """
-    state = PartialState()
-    found: list[str | None] = [_newest(folder, state.num_processes) if state.is_main_process else None]
-    if state.num_processes > 1:
-        broadcast_object_list(found)
-    return found[0]
+    return of_main_process(lambda: _newest(folder, PartialState().num_processes))
 
 
 def _newest(folder: Path, num_processes: int) -> str | None:

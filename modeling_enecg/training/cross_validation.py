@@ -18,6 +18,7 @@ from ..data.folds import stratified_folds
 from ..data.subsets import QUANTILES
 from ..evaluation import Bootstrap
 from ..evaluation.cross_validation import cross_validated_scores
+from ..evaluation.scored import label_columns
 from ..runs.predictions import Predictions
 from .training import best_stage
 
@@ -76,10 +77,8 @@ def parts(
 
 def _traits(task: Task, targets: np.ndarray) -> np.ndarray:
     """Return what is to be spread evenly over the folds: 0 or 1 of shape `(num_records, num_traits)`."""
-    if task.problem_type == "multi_label_classification":
-        return np.nan_to_num(targets)
-    if task.problem_type == "single_label_classification":
-        return (targets[:, None] == np.arange(task.num_outputs)).astype(float)
+    if not task.is_regression:
+        return np.nan_to_num(label_columns(task, targets).astype(float))
     values = targets.reshape(len(targets), -1)[:, 0]
     bounds = np.nanquantile(values, np.linspace(0, 1, QUANTILES + 1)[1:-1])
     deciles = np.where(np.isnan(values), -1, np.searchsorted(bounds, values))
@@ -125,16 +124,6 @@ def out_of_fold_scores(
     }
 
 
-def first_repeat(predicted: Predictions, repeats: int) -> Predictions:
-    """Return of stacked predictions those of the first repeat, in which every record is there once."""
-    number = len(predicted) // repeats
-    return Predictions(
-        predicted.records[:number],
-        {task: values[:number] for task, values in predicted.targets.items()},
-        {task: values[:number] for task, values in predicted.outputs.items()},
-    )
-
-
 def stacked(predicted: Sequence[Predictions]) -> Predictions:
     """Return the predictions of several rounds, one below the other; a record is there once per repeat."""
     first = predicted[0]
@@ -145,4 +134,4 @@ def stacked(predicted: Sequence[Predictions]) -> Predictions:
     )
 
 
-__all__ = ["Folds", "Part", "final_schedule", "first_repeat", "out_of_fold_scores", "parts", "stacked"]
+__all__ = ["Folds", "Part", "final_schedule", "out_of_fold_scores", "parts", "stacked"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..configuration_enecg import Task
 from ..evaluation.metrics import MIN_POSITIVES
-from ..evaluation.scored import has_targets
+from ..evaluation.scored import has_targets, label_columns
 from ..runs.info import CrossValidationInfo, DatasetInfo, RunInfo, StageInfo, environment
 from ..runs.portable import without_machine_paths
 from .recipe import Recipe
@@ -83,10 +83,7 @@ def _decides_little(task: Task, targets: np.ndarray) -> bool:
     known = targets[has_targets(task, targets)]
     if task.is_regression:
         return len(known) < MIN_POSITIVES
-    if task.problem_type == "single_label_classification":
-        counts = [int((known == index).sum()) for index in range(task.num_outputs)]
-    else:
-        counts = known.sum(axis=0).astype(int).tolist()
+    counts = label_columns(task, known).sum(axis=0)
     return not any(min(count, len(known) - count) >= MIN_POSITIVES for count in counts)
 
 

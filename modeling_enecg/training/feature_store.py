@@ -8,10 +8,10 @@ import hashlib
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object, reduce
+from accelerate.utils import gather_object, reduce
 from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HOME
 from numpy.lib.format import open_memmap
@@ -35,6 +35,7 @@ from ..heads import counted_vectors, feature_size, heads_input, statistics_of
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.files import new_file
+from ..runs.processes import of_main_process
 
 logger = logging.get_logger(__name__)
 
@@ -105,23 +106,14 @@ def stored_features(
 
 def _stored(job: "_Job", name: str, place: Path) -> np.ndarray:
     """Return the features of a job, from the store, or computed into it by all processes at once."""
-    found = _shared(lambda: _find(job, place))
+    found = of_main_process(lambda: _find(job, place))
     if found is None:
         with _alone(place):
-            found = _shared(lambda: _find(job, place))  # another run may have been faster
+            found = of_main_process(lambda: _find(job, place))  # another run may have been faster
             if found is None:
                 parts = _compute_parts(job, name, place)
-                found = _shared(lambda: _join_parts(job, place, parts))
+                found = of_main_process(lambda: _join_parts(job, place, parts))
     return np.load(place.with_name(str(found)), mmap_mode="r")
-
-
-def _shared(function: Callable[[], str | None]) -> str | None:
-    """Return in all processes what a function gives in the main one."""
-    state = PartialState()
-    result: list[str | None] = [function() if state.is_main_process else None]
-    if state.num_processes > 1:
-        broadcast_object_list(result)
-    return result[0]
 
 
 @contextmanager
@@ -148,14 +140,21 @@ def _find(job: "_Job", place: Path) -> str | None:
     """Return the name of a job's file if the store has it, whole; a damaged one is removed."""
     for path in place.parent.glob(f"{place.name}.*.npy"):
         try:
-            features = np.load(path, mmap_mode="r")
-            if len(features) == len(job.split) and path.name == _name(place, zlib.crc32(features)):
+            features, stat = np.load(path, mmap_mode="r"), path.stat()
+            checksum = _checksum(path, stat.st_mtime_ns, stat.st_size)
+            if len(features) == len(job.split) and path.name == _name(place, checksum):
                 return path.name
         except (OSError, ValueError):
             pass  # cut short
         logger.warning("The stored features in %s are damaged; they are computed anew.", path)
         path.unlink()
     return None
+
+
+@cache
+def _checksum(path: Path, modified_ns: int, size: int) -> int:
+    """Return the checksum of a file's features, read once for as long as it stays as it is."""
+    return zlib.crc32(np.load(path, mmap_mode="r"))
 
 
 def _name(place: Path, checksum: int) -> str:

@@ -94,8 +94,8 @@ class LoraHeadTrainer(LinearProbingTrainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Return whether the adapter leaves the experts alone, and they see the same records in every epoch."""
-        return not args.lora_experts and not args.varies_records
+        """Return whether the adapter leaves the experts alone."""
+        return not args.lora_experts
 
     @classmethod
     def before(cls, model: EnECGModel, place: StagePlace) -> AdapterBase:

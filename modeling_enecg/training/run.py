@@ -1,7 +1,7 @@
 """Follow a recipe from records to a trained model and its report; the same call resumes a run that was killed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,9 +25,20 @@ from ..runs.info import CrossValidationInfo
 from ..runs.lock import LOCK, locked
 from ..runs.predictions import Predictions, read_predictions
 from ..runs.processes import start_processes
-from ..runs.run import CHECKPOINTS, CROSS_VALIDATION, PREDICTED_SPLITS, PREDICTIONS, RECIPE, RUN_INFO, Run
+from ..runs.run import (
+    CHECKPOINTS,
+    CROSS_VALIDATION,
+    LEAD_SETS,
+    METRICS,
+    PREDICTED_SPLITS,
+    PREDICTIONS,
+    RECIPE,
+    RUN_INFO,
+    Run,
+)
+from .arguments import StageArguments
 from .building import ModelSource, StartingModel, starting_model
-from .cross_validation import Folds, final_schedule, first_repeat, out_of_fold_scores, parts, stacked
+from .cross_validation import Folds, final_schedule, out_of_fold_scores, parts, stacked
 from .decide import decide, write_tasks
 from .describe import describe_run
 from .feature_store import FeatureSettings
@@ -36,7 +47,7 @@ from .recipe import Recipe, RecipeError
 from .run_data import RunData, Selection, read_data
 from .stages import STAGES, stage_arguments
 from .trainers import EnECGTrainer
-from .training import Training
+from .training import Training, remove_models
 
 logger = logging.get_logger(__name__)
 
@@ -73,6 +84,8 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
         training = prepare(recipe, run)
         state.wait_for_everyone()
         if state.is_main_process:
+            for earlier in (METRICS, LEAD_SETS):  # a run is complete by the recipe that lies there alone
+                (run.folder / earlier).unlink(missing_ok=True)
             write_text(run.folder / RECIPE, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
         return _train_and_report(recipe, name, training)
 
@@ -106,9 +119,7 @@ def new_start(recipe: Recipe, tasks: Sequence[Task]) -> StartingModel:
     return starting_model(recipe.part(ModelSource), tasks)
 
 
-def new_training(
-    recipe: Recipe, run: Run, start: StartingModel, data: RunData, schedule: Mapping[str, int] | None = None
-) -> Training:
+def new_training(recipe: Recipe, run: Run, start: StartingModel, data: RunData) -> Training:
     """Bring a model, records and stages together.
 
     Args:
@@ -116,17 +127,8 @@ def new_training(
         run (`Run`): Where.
         start (`StartingModel`): The model.
         data (`RunData`): The records.
-        schedule (`Mapping[str, int]`, *optional*): Do these stages only, each up to this epoch; by default all of
-            them, as long as the validation fold says.
     """
-    arguments = {
-        stage: stage_arguments(
-            *(stage, settings, run.stage(stage) / CHECKPOINTS, recipe.seed, data.num_train),
-            last_epoch=None if schedule is None else schedule[stage],
-        )
-        for stage, settings in recipe.stages.items()
-        if schedule is None or stage in schedule
-    }
+    arguments = _stage_arguments(recipe, run, data, dict.fromkeys(recipe.stages))
     training = Training(run, start, data, arguments, recipe.part(FeatureSettings), recipe.save_experts)
     training.check()
     fit_tasks(start.model, data.labels["train"], recipe.loss_weights, recipe.class_weights, start.trained_tasks)
@@ -137,10 +139,22 @@ def new_training(
     return training
 
 
+def _stage_arguments(
+    recipe: Recipe, run: Run, data: RunData, last_epochs: Mapping[str, int | None]
+) -> dict[str, StageArguments]:
+    """Return the settings of some stages, each up to an epoch, or with None as long as the validation fold says."""
+    return {
+        stage: stage_arguments(
+            *(stage, recipe.stages[stage], run.stage(stage) / CHECKPOINTS, recipe.seed, data.num_train), last_epoch
+        )
+        for stage, last_epoch in last_epochs.items()
+    }
+
+
 def _train_and_report(recipe: Recipe, name: str, training: Training) -> dict[str, Any]:
-    run, decided_by, cross_validation = training.run, None, None
+    run, out_of_fold, cross_validation = training.run, None, None
     if recipe.folds is not None:
-        training, decided_by, cross_validation = cross_validated(recipe, training)
+        training, out_of_fold, cross_validation = cross_validated(recipe, training)
     outcome = training.train()
     data, model = training.data, training.model
     splits = PREDICTED_SPLITS if cross_validation is None else ("test",)
@@ -153,9 +167,9 @@ def _train_and_report(recipe: Recipe, name: str, training: Training) -> dict[str
         on_lead_sets[lead_set] = predict(outcome.trainer, test, SignalRecords(test))
     metrics: dict[str, Any] = {}
     if PartialState().is_main_process:
-        if decided_by is not None and cross_validation is not None:
-            predictions = {"validation": first_repeat(decided_by, cross_validation.repeats), **predictions}
-        decide(model, decided_by or predictions["validation"])
+        if out_of_fold is not None:
+            predictions = {"validation": out_of_fold, **predictions}
+        decide(model, predictions["validation"])
         write_tasks(model, [run.folder / CONFIG_NAME, *STAGES[outcome.kept].trainer.files_with_tasks(run)])
         info = describe_run(recipe, name, training, outcome, cross_validation)
         run.write(RUN_INFO, info.to_dict())
@@ -183,7 +197,8 @@ def cross_validated(recipe: Recipe, training: Training) -> tuple[Training, Predi
 
     Returns:
         `tuple[Training, Predictions, CrossValidationInfo]`: The training on all records with the epochs that the
-            rounds found best; what they predicted, repeat by repeat; and what is said of it.
+            rounds found best; what those of the first repeat predicted, in which every record is there once; and what
+            is said of all.
     """
     run, data, tasks = training.run, training.data, training.data.tasks
     patients = data.splits["train"].records["patient_id"][:]
@@ -200,23 +215,25 @@ def cross_validated(recipe: Recipe, training: Training) -> tuple[Training, Predi
         if not (own.folder / PREDICTIONS).exists():
             logger.warning("Cross-validation: repeat %d, fold %d.", each.repeat, each.fold)
             _predict_fold(recipe, own, data.divided(each.rows), tasks)
+        if PartialState().is_main_process:
+            remove_models(own, recipe.stages)
         histories.append({stage: own.history(stage) for stage in recipe.stages})
         predicted.append(read_predictions(own.folder / PREDICTIONS, tasks, ("validation",))["validation"])
     schedule = final_schedule(histories)
-    final = new_training(recipe, run, new_start(recipe, tasks), data, schedule)
+    final = replace(training, arguments=_stage_arguments(recipe, run, data, schedule))
     bootstrap = Bootstrap(recipe.num_resamples, confidence=recipe.confidence)
     scores = out_of_fold_scores(tasks, rounds, predicted, bootstrap)
-    return final, stacked(predicted), CrossValidationInfo(int(recipe.folds or 0), recipe.repeats, schedule, scores)
+    first_repeat = stacked([each for part, each in zip(rounds, predicted, strict=True) if part.repeat == 1])
+    return final, first_repeat, CrossValidationInfo(int(recipe.folds or 0), recipe.repeats, schedule, scores)
 
 
 def _predict_fold(recipe: Recipe, run: Run, data: RunData, tasks: Sequence[Task]) -> None:
-    """Train on a round's records and predict its fold; of the models nothing stays."""
+    """Train on a round's records and predict its fold."""
     training = new_training(recipe, run, new_start(recipe, tasks), data)
     outcome = training.train()
     predicted = predict(outcome.trainer, data.splits["test"], training.dataset(outcome.kept, "test"))
     if PartialState().is_main_process:
         run.write_predictions(predicted.to_frame("validation", tasks, list(training.model.experts)))
-        training.remove_models()
     PartialState().wait_for_everyone()
 
 

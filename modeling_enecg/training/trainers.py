@@ -154,8 +154,13 @@ class EnECGTrainer(Trainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Whether the experts' features are the same at every step, so that they need computing only once."""
+        """Whether the stage leaves the experts as they are."""
         return False
+
+    @classmethod
+    def repeats_features(cls, args: Any) -> bool:
+        """Whether the experts give the same features in every epoch, so that they need computing only once."""
+        return cls.freezes_experts(args) and not args.varies_records
 
     @classmethod
     def before(cls, model: EnECGModel, place: StagePlace) -> Any:
@@ -256,8 +261,8 @@ class LinearProbingTrainer(EnECGTrainer):
 
     @staticmethod
     def freezes_experts(args: Any) -> bool:
-        """Return whether the experts see the same records in every epoch."""
-        return not args.varies_records
+        """Return True."""
+        return True
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Leave frozen experts out of checkpoints: they may be a thousand times larger than what trains."""
@@ -325,10 +330,10 @@ def evaluation_loss(tasks: Sequence[Task], output: EvalLoopOutput) -> float:
 
 def has_score(tasks: Iterable[Task], labels: Mapping[str, np.ndarray]) -> bool:
     """Whether records tell good outputs from bad ones: of some task's output they have different targets."""
-    return any(np.ptp(known) > 0 for task in tasks for known in _known_targets(task, labels[task.name]))
+    return any(np.ptp(known) > 0 for task in tasks for known in _known_targets(labels[task.name]))
 
 
-def _known_targets(task: Task, targets: np.ndarray) -> list[np.ndarray]:
+def _known_targets(targets: np.ndarray) -> list[np.ndarray]:
     """Return, output by output, the targets that are known, if there are any."""
     columns = targets.reshape(len(targets), -1).T
     return [known for column in columns if (known := column[~np.isnan(column)]).size]

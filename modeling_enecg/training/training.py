@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,14 +126,15 @@ class Training:
         if stage != kept:
             trainer = self._restore(kept)
         self._fit_novelty(kept)
+        PartialState().wait_for_everyone()  # until all have read what is put in its place
         if PartialState().is_main_process:
             self._put_in_place(kept, is_last=kept == stage)
         PartialState().wait_for_everyone()
         return Outcome(kept, trainer, histories)
 
     def dataset(self, stage: str, split: str) -> FeatureRecords | SignalRecords:
-        """Return a split as a stage takes it: experts that stay frozen need to run only once."""
-        if self.features.feature_store and STAGES[stage].trainer.freezes_experts(self.arguments[stage]):
+        """Return a split as a stage takes it: experts whose features stay the same need to run only once."""
+        if self.features.feature_store and STAGES[stage].trainer.repeats_features(self.arguments[stage]):
             return self.feature_records(split)
         return SignalRecords(self.data.splits[split])
 
@@ -174,15 +175,8 @@ class Training:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), NOVELTY_RECORDS)).astype(int))]
         dataset = self.dataset(stage, split)
         if isinstance(dataset, FeatureRecords):
-            return {name: values[rows] for name, values in dataset.features.items()}
+            return {name: values[dataset.rows[rows]] for name, values in dataset.features.items()}
         return stored_features(self.model, dataset.split.select(rows), self.features.folder, self.features.precision)
-
-    def remove_models(self) -> None:
-        """Remove all that the stages left but their histories, and what is not a stage's."""
-        for folder in (self.run.folder, *(self.run.stage(stage) for stage in self.arguments)):
-            _remove_files(folder, {HISTORY, PREDICTIONS})
-        shutil.rmtree(self.run.adapter, ignore_errors=True)
-        shutil.rmtree(self.run.folder / LOGS, ignore_errors=True)
 
     def _run_stage(self, stage: str) -> EnECGTrainer:
         """Do a stage, or take its model where it is done; return its trainer."""
@@ -307,6 +301,14 @@ class Training:
             _remove_files(folder, {HISTORY})
 
 
+def remove_models(run: Run, stages: Iterable[str]) -> None:
+    """Remove all that a run's stages left but their histories, and what is not a stage's."""
+    for folder in (run.folder, *(run.stage(stage) for stage in stages)):
+        _remove_files(folder, {HISTORY, PREDICTIONS})
+    shutil.rmtree(run.adapter, ignore_errors=True)
+    shutil.rmtree(run.folder / LOGS, ignore_errors=True)
+
+
 def _remove_files(folder: Path, kept: Collection[str]) -> None:
     for path in folder.iterdir():
         if path.is_file() and path.name not in kept:
@@ -346,4 +348,4 @@ def stage_history(trainer: EnECGTrainer, further: Mapping[str, Any]) -> dict[str
     }
 
 
-__all__ = ["Outcome", "Training", "best_stage", "stage_history"]
+__all__ = ["Outcome", "Training", "best_stage", "remove_models", "stage_history"]

@@ -69,8 +69,11 @@ def test_every_augmentation_is_a_setting_that_is_off_by_default(tmp_path):
 @pytest.mark.parametrize(("trainer", "arguments"), FROZEN)
 @pytest.mark.parametrize("name", sorted(Augmentation.__dataclass_fields__))
 def test_features_of_varied_records_are_not_stored(trainer, arguments, name, tmp_path):
-    assert trainer.freezes_experts(stage_arguments(tmp_path, arguments))
-    assert not trainer.freezes_experts(stage_arguments(tmp_path, arguments, **{name: 0.1}))
+    plain, varied = stage_arguments(tmp_path, arguments), stage_arguments(tmp_path, arguments, **{name: 0.1})
+    assert trainer.freezes_experts(plain)
+    assert trainer.freezes_experts(varied)
+    assert trainer.repeats_features(plain)
+    assert not trainer.repeats_features(varied)
 
 
 def test_only_training_records_are_varied(training):

@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoModel
 
 from modeling_enecg import Task
+from modeling_enecg.evaluation.task_fields import fitted_fields
 from modeling_enecg.runs.run import Run
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.cross_validation import Folds, final_schedule, parts
@@ -107,6 +108,14 @@ def test_the_card_says_how_the_model_and_its_scores_were_made(finished):
         assert finished.info.stages[stage].num_epochs == epochs
 
 
+def test_a_record_decides_once_however_often_it_was_predicted(finished):
+    predicted, task = finished.splits["validation"], finished.task("superdiagnostic")
+    patients = predicted.records["patient_id"]
+    fitted = fitted_fields(task, predicted.targets[task.name], predicted.outputs[task.name], patients)
+    assert fitted["thresholds"] == pytest.approx(task.thresholds, rel=1e-6)
+    assert {name: pytest.approx(value, rel=1e-6) for name, value in fitted["calibration"].items()} == task.calibration
+
+
 def test_the_model_has_thresholds_and_the_rounds_leave_no_models(finished):
     assert AutoModel.from_pretrained(finished.folder).tasks["superdiagnostic"].thresholds is not None
     rounds = sorted((finished.folder / "cross_validation").iterdir())
@@ -126,10 +135,13 @@ def test_a_cross_validated_run_that_was_killed_goes_on_to_the_same_result(
             shutil.rmtree(path)
         elif path.is_file() and path.name != "recipe.yaml":
             path.unlink()
-    for each in sorted((folder / "cross_validation").iterdir())[2:]:
+    _, killed_after_its_end, *others = sorted((folder / "cross_validation").iterdir())
+    (killed_after_its_end / "model.safetensors").touch()
+    for each in others:
         shutil.rmtree(each)
     run_recipe(load_recipe(recipe_file, ["--output_dir", str(folder)]))
     assert read_json(folder / "metrics.json") == read_json(finished.folder / "metrics.json")
+    assert not list((folder / "cross_validation").rglob("model.safetensors"))
 
 
 def test_more_folds_than_patients_are_refused(tmp_path, sound_release, monkeypatch):

@@ -12,8 +12,11 @@ from modeling_enecg.data.prepared import Split
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.novelty import Novelty
 from modeling_enecg.prediction import Predictor
+from modeling_enecg.runs.run import Run
 from modeling_enecg.training import Recipe, load_recipe, run_recipe
+from modeling_enecg.training.run import prepare
 from tests.helpers.training import (
+    LINEAR_PROBING,
     LORA,
     POST_TRAINING,
     SMALL_HEADS,
@@ -79,6 +82,15 @@ def test_a_run_that_was_killed_before_its_report_knows_the_same(post_trained):
     run_recipe(post_trained)
     after = EnECGModel.from_pretrained(post_trained.output_dir)
     torch.testing.assert_close(novelty_of(after), before, rtol=0, atol=0)
+
+
+def test_novelty_is_of_the_records_that_train_where_not_all_do(make_run, tmp_path):
+    half = make_run(stages={"linear_probing": LINEAR_PROBING}, train_fraction=0.5)
+    model = EnECGModel.from_pretrained(half.output_dir)
+    trained_on = prepare(half, Run(tmp_path)).data.splits["train"]
+    assert 0 < len(trained_on) < 0.6 * len(tiny_splits(half)["train"])
+    (known,) = features_of(model, trained_on).values()
+    torch.testing.assert_close(model.novelty.norm.mean, known.mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_foreign_signal_is_doubtful_and_a_record_of_the_release_is_not(post_trained, simulated):

@@ -107,6 +107,21 @@ def test_settings_of_the_report_may_change_without_training_again(follow):
     assert wide["point"] == narrow["point"]
 
 
+def test_a_report_that_was_killed_is_made_again(follow, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    stages = {"linear_probing": PROBE}
+    follow(stages=stages, num_resamples=5, lead_sets=["lead I"])
+    with monkeypatch.context() as patch:
+        patch.setattr("modeling_enecg.training.run.write_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            follow(stages=stages, num_resamples=50)
+    again = follow(stages=stages, num_resamples=50)
+    assert again.info.num_resamples == 50
+    assert again.lead_sets == {}
+
+
 def test_a_later_stage_may_have_another_precision_and_the_card_says_so(follow):
     tuning = {"num_train_epochs": 1, "global_batch_size": 16, "bf16": True}
     run = follow(stages={"linear_probing": PROBE, "fine_tuning": tuning})
