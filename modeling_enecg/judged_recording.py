@@ -9,6 +9,7 @@ import numpy as np
 
 from .feature_extraction_ecg import ECGFeatureExtractor, check_shape
 from .feature_extraction_enecg import EnECGFeatureExtractor
+from .findings import Note
 from .io import read_ecg
 from .leads import missing_leads
 from .recording import ECGRecord
@@ -38,6 +39,11 @@ class JudgedRecording:
     used_leads: list[str]
     missing_leads: list[str]
     left_out: dict[str, str]
+
+    @property
+    def note(self) -> Note:
+        """What findings say of the recording itself."""
+        return Note(self.quality, self.used_leads, self.missing_leads, self.left_out)
 
 
 def judge_recording(

@@ -12,7 +12,6 @@ from transformers.utils import logging
 
 from ..data.rows import row_signal
 from ..data.sources import SPLITS, DatasetOptions, find_source
-from ..expert_references import weights_digest
 from ..runs.predictions import IDS
 from .parts import write_in_parts
 from .predictor import Predictor
@@ -108,9 +107,7 @@ def _read(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str,
 
 def _digest(predictor: Predictor, options: DatasetOptions, rows: Mapping[str, datasets.Dataset]) -> str:
     """Return a digest of all that determines the predictions, and how they are divided."""
-    model = predictor.model
-    parts = [model.config.to_json_string(), weights_digest(model), predictor.extractor.to_json_string()]
-    parts += [str(options.sampling_rate), str(RECORDS_PER_PART)]
+    parts = [predictor.digest(), str(options.sampling_rate), str(RECORDS_PER_PART)]
     parts += [text for split, records in rows.items() for text in (split, records._fingerprint)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
