@@ -171,7 +171,7 @@ def _predict_records(options: argparse.Namespace) -> None:
         if options.plot:
             _plot(record, found, Path(path).name, options.plot)
     if options.json:
-        print(json.dumps([_described(*result) for result in results], indent=2))
+        print(json.dumps([_described(predictor, *result) for result in results], indent=2))
     else:
         for result in results:
             _print_result(predictor, *result)
@@ -199,10 +199,15 @@ def _plot(record: "ECGRecord", found: "Findings", title: str, file: str) -> None
     plot_ecg(record.signal_mv[rows], record.sampling_rate, order, file, title, findings)
 
 
-def _described(path: str, record: "ECGRecord", found: "Findings") -> dict[str, Any]:
+def _described(
+    predictor: "Predictor | OnnxPredictor", path: str, record: "ECGRecord", found: "Findings"
+) -> dict[str, Any]:
+    from ..evaluation.lead_sets import worth_on_leads
+
+    worth = {task: worth_on_leads(predictor.model.tasks[task], found.missing_leads) or None for task in found}
     seconds = record.signal_mv.shape[1] / record.sampling_rate
     about = {"record": path, "seconds": seconds, "sampling_rate": record.sampling_rate}
-    return {**about, "lead_names": record.lead_names, **found.to_dict()}
+    return {**about, "lead_names": record.lead_names, **found.to_dict(), "worth_on_these_leads": worth}
 
 
 def _print_result(predictor: "Predictor | OnnxPredictor", path: str, record: "ECGRecord", found: "Findings") -> None:
