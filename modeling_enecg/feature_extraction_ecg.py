@@ -173,6 +173,7 @@ STEPS: dict[str, Callable[..., np.ndarray]] = {
     "standardize": standardize,
     "scale_to_range": scale_to_range,
 }
+_KNOWN = ("rate", "target_rate", "sequence_length", "padding_value")  # what the extractor itself gives a step
 _ARGUMENTS = {name: frozenset(inspect.signature(step).parameters) for name, step in STEPS.items()}
 
 
@@ -223,8 +224,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             ]
         self.steps = [dict(step) for step in steps]
         for step in self.steps:
-            if step.get("name") not in STEPS:
-                raise ValueError(f"Unknown step {step}; its name must be one of {', '.join(STEPS)}.")
+            _check_step(step)
 
     def __call__(
         self,
@@ -347,6 +347,18 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 num_recorded = min(num_recorded, changed.shape[-1])
             signal = changed
         return signal, num_recorded
+
+
+def _check_step(step: Mapping[str, Any]) -> None:
+    """Refuse a step of an unknown name, or with arguments that it does not have or lacks."""
+    if step.get("name") not in STEPS:
+        raise ValueError(f"Unknown step {dict(step)}; its name must be one of {', '.join(STEPS)}.")
+    given = {key: value for key, value in step.items() if key != "name"}
+    known = _ARGUMENTS[step["name"]].intersection(_KNOWN).difference(given)
+    try:
+        inspect.signature(STEPS[step["name"]]).bind(None, **given, **dict.fromkeys(known))
+    except TypeError as error:
+        raise ValueError(f"The step {dict(step)} does not fit: {error}.") from error
 
 
 class PreparedRecord(NamedTuple):

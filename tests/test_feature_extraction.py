@@ -311,6 +311,22 @@ def test_an_unknown_step_is_refused_with_the_choice():
         ECGFeatureExtractor(steps=[{"name": "filter"}])
 
 
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            {"name": "butterworth", "kind": "bandpass", "cutoff_hz": [0.5, 40.0]},
+            "missing a required argument: 'order'",
+        ),
+        ({"name": "resample", "methd": "fourier"}, "'method|'methd"),
+        ({"name": "clip", "limit_mv": 3.0, "rate": 100}, "'rate'"),
+    ],
+)
+def test_a_step_without_an_argument_or_with_a_wrong_one_is_refused_before_any_signal(step, message):
+    with pytest.raises(ValueError, match=rf"The step .* does not fit: .*({message})"):
+        ECGFeatureExtractor(steps=[step])
+
+
 @pytest.mark.parametrize("value", [0.0, 1.5])
 def test_a_recording_in_which_no_lead_changes_is_refused(extractor, value):
     with pytest.raises(ValueError, match="Signal 0 holds no ECG: every lead is constant"):
