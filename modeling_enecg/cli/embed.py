@@ -42,6 +42,12 @@ def add_parser(commands: Commands) -> None:
         "folder of PTB-XL, of MIMIC-IV-ECG, with a dataset.yaml, or of Parquet, or a Hub id.",
     )
     data.add_argument("--split", action="append", help="Of a dataset this split is taken; by default all are.")
+    data.add_argument(
+        "--on_error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="A bad record of a dataset ends the command (raise, the default), or is left out (skip).",
+    )
     data.add_argument("--cache_dir", help="A dataset is kept here once read.")
     add_reading_arguments(
         data, " Of a dataset with several rates, this one is read; by default that of the training, or 500 Hz."
@@ -139,7 +145,7 @@ def _embed_dataset(options: argparse.Namespace, embedder: "Embedder", wanted: "E
     from ..prediction.dataset import options_at
     from ..prediction.embeddings import embed_dataset
 
-    dataset = DatasetOptions(options.data[0], cache_dir=options.cache_dir)
+    dataset = DatasetOptions(options.data[0], on_error=options.on_error, cache_dir=options.cache_dir)
     dataset = options_at(embedder.trained_rates, dataset, options.sampling_rate)
     return embed_dataset(embedder, dataset, options.output, wanted, options.split, options.label)
 
