@@ -275,6 +275,25 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         """Return how long a recording the model sees at once."""
         return self.sequence_length / self.sampling_rate
 
+    def skipped_seconds(self, num_samples: int, sampling_rate: float) -> float:
+        """Return how much of a signal lies before the first sample of `input_values`, where its middle is taken.
+
+        Args:
+            num_samples (`int`): Of the signal.
+            sampling_rate (`float`): Of the signal, in Hz.
+        """
+        rate, skipped = sampling_rate, 0.0
+        for step in self.steps:
+            if step["name"] == "resample":
+                target = step.get("sampling_rate") or self.sampling_rate
+                num_samples, rate = round(num_samples * target / rate), target
+            elif step["name"] == "crop_or_pad":
+                length = round(self.sequence_length * rate / self.sampling_rate)
+                if step.get("position", "middle") == "middle":
+                    skipped += max(num_samples - length, 0) // 2 / rate
+                num_samples = length
+        return skipped
+
     def names_of_rows(self, num_leads: int, name: str = "The signal") -> Sequence[str]:
         """Return what the rows of a signal without lead names are: the extractor's leads, or the 12 standard ones.
 

@@ -90,15 +90,15 @@ class ECGClassificationPipeline(ChunkPipeline):
         note = write_note(judged.note)
         for index, window in enumerate(signals):
             inputs = self.feature_extractor(window, rate, names, return_tensors="pt")
-            flat = _flat(inputs) | {"note": torch.from_numpy(note), "is_scored": torch.tensor([[is_scored]])}
+            flat = flat_inputs(inputs) | {"note": torch.from_numpy(note), "is_scored": torch.tensor([[is_scored]])}
             yield {**flat, "is_last": index == len(signals) - 1}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)
         is_last, kept = inputs.pop("is_last"), {name: inputs.pop(name) for name in ("note", "is_scored")}
-        inputs = {name: _cast(values, self.model.dtype) for name, values in inputs.items()}
+        inputs = {name: cast_signal(values, self.model.dtype) for name, values in inputs.items()}
         # transformers takes batches apart only where every value is a tensor.
-        return {**named_outputs(self.model, **_nested(inputs)), **kept, "is_last": is_last}
+        return {**named_outputs(self.model, **nested_inputs(inputs)), **kept, "is_last": is_last}
 
     def postprocess(  # type: ignore[override]
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
@@ -146,13 +146,17 @@ def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:
     return np.tile(np.sin(2 * np.pi * times), (len(STANDARD_LEADS), 1))
 
 
-def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def cast_signal(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Bring a signal to the model's type; masks stay."""
     return values.to(dtype) if values.is_floating_point() else values
 
 
-def _flat(inputs: BatchFeature) -> dict[str, torch.Tensor]:
-    """Number the tensors of lists, and give every window masks, so that any windows make a batch."""
+def flat_inputs(inputs: BatchFeature) -> dict[str, torch.Tensor]:
+    """Number the tensors of lists, and give every window masks, so that any windows make a batch.
+
+    Args:
+        inputs (`BatchFeature`): What a feature extractor gave of one window, with `return_tensors="pt"`.
+    """
     values, masks = inputs["input_values"], inputs.get("input_mask")
     is_list = not isinstance(values, torch.Tensor)
     num_leads = len(STANDARD_LEADS) if is_list else values.shape[1]
@@ -165,8 +169,8 @@ def _flat(inputs: BatchFeature) -> dict[str, torch.Tensor]:
     return flat
 
 
-def _nested(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Undo `_flat`."""
+def nested_inputs(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Undo `flat_inputs`, be it of a batch: return what a model's `forward` takes."""
     inputs: dict[str, Any] = {name: flat[name] for name in ("lead_mask", "gate_values") if name in flat}
     indices = range(sum(name.startswith("input_values_") for name in flat))
     for kind in ("input_values", "input_mask"):
@@ -175,4 +179,11 @@ def _nested(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return inputs
 
 
-__all__ = ["PIPELINE_TASK", "ECGClassificationPipeline", "named_outputs"]
+__all__ = [
+    "PIPELINE_TASK",
+    "ECGClassificationPipeline",
+    "cast_signal",
+    "flat_inputs",
+    "named_outputs",
+    "nested_inputs",
+]
