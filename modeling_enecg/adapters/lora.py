@@ -222,7 +222,7 @@ def save_adapter(adapted: PeftModel, folder: str | Path, base: AdapterBase) -> N
     config.base_model_name_or_path, config.revision = base.path, base.revision
     tasks = [task.to_dict() for task in model.tasks.values()]
     with added_files(folder) as aside:
-        adapted.save_pretrained(str(aside))
+        adapted.save_pretrained(str(aside), save_embedding_layers=False)  # else peft asks the Hub for the base
         (aside / "README.md").unlink()  # peft's blank form
         if base.path is None:
             _say_where_the_base_is(aside / CONFIG_NAME)

@@ -1,6 +1,7 @@
 """Cards of models and adapters: generated from measured numbers and from what the files say, never typed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,9 +217,9 @@ def _eval_results(metrics: Mapping[str, Any], info: RunInfo) -> list[EvalResult]
         EvalResult(
             task_type="time-series-classification",
             task_name="12-lead ECG",
-            dataset_type=PTBXL.lower(),
+            dataset_type=re.sub(r"[^a-z0-9]+", "-", info.dataset.name.lower()).strip("-"),
             dataset_name=info.dataset.name,
-            dataset_config=f"{info.dataset.sampling_rate}hz",
+            dataset_config=None if info.dataset.sampling_rate is None else f"{info.dataset.sampling_rate}hz",
             dataset_split=split,
             metric_type=metric.hub_type,
             metric_name=f"{metric_title(metric.key)}, {task}",

@@ -185,7 +185,7 @@ def _describe(
         experts=dict.fromkeys(predictor.model.experts, f"of {name}"),
         dataset=DatasetInfo(
             source.name,
-            options.sampling_rate,
+            source.chosen_rate,
             {split: int(counts.get(split, 0)) for split in (VALIDATION, TEST)},
             tested=list(tested),
             note=note,

@@ -36,7 +36,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts = [
         ("experts", "; ".join(f"{name}: {source}" for name, source in info.experts.items())),
         ("parameters", f"{info.num_parameters:,}"),
-        ("records", f"{dataset.name}, {dataset.sampling_rate} Hz"),
+        ("records", str(dataset)),
         ("records of each split", ", ".join(f"{split} {count}" for split, count in dataset.num_records.items())),
         ("patients among the test records", f"{num_patients} with {len(test)} records"),
         ("device", f"{info.device}, {info.num_processes} process{'es' if info.num_processes > 1 else ''}"),

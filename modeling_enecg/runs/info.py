@@ -24,7 +24,7 @@ class DatasetInfo:
 
     Attributes:
         name (`str`): What reports call the dataset.
-        sampling_rate (`float`): In Hz, of PTB-XL's records.
+        sampling_rate (`float`, *optional*): In Hz; None where each record says its own.
         num_records (`dict[str, int]`): By split.
         num_labelled (`dict[str, dict[str, int]]`): By task and split, the records that have its labels.
         tested (`list[str]`): The dataset's splits that are called `test` here; others of an evaluation elsewhere.
@@ -32,11 +32,14 @@ class DatasetInfo:
     """
 
     name: str
-    sampling_rate: float
+    sampling_rate: float | None
     num_records: dict[str, int]
     num_labelled: dict[str, dict[str, int]] = field(default_factory=dict)
     tested: list[str] = field(default_factory=lambda: ["test"])
     note: str = ""
+
+    def __str__(self) -> str:
+        return self.name if self.sampling_rate is None else f"{self.name}, {self.sampling_rate} Hz"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def describe_run(
         name=name,
         experts=sources or {expert: f"of {Path(str(recipe.model)).name}" for expert in model.experts},
         dataset=DatasetInfo(
-            data.source.name, recipe.sampling_rate, data.num_records(), data.num_labelled(), note=_note(training)
+            data.source.name, data.source.chosen_rate, data.num_records(), data.num_labelled(), note=_note(training)
         ),
         stages={
             stage: StageInfo(**{key: history[key] for key in history if key != "log"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,15 @@ def test_what_is_said_of_ptbxl_is_said_of_nothing_else():
     assert (card.data.datasets, simulated.data.datasets) == (["ptb-xl"], None)
     assert "with a label of the tasks (folds 1-8, 9 and 10)." in card.text
     assert "with a label of the tasks." in simulated.text
+    assert {each.dataset_type for each in simulated.data.eval_results} == {"simulated-records"}
+
+
+def test_a_rate_is_told_where_all_records_were_read_at_one():
+    info = run_info("our records")
+    own = full_card(info=replace(info, dataset=replace(info.dataset, sampling_rate=None)))
+    assert "our records: 300 train" in own.text
+    assert {each.dataset_config for each in own.data.eval_results} == {None}
+    assert "PTB-XL, 500 Hz: 300 train" in full_card().text
 
 
 def test_the_card_says_what_travels_with_the_model():

@@ -1,0 +1,61 @@
+"""Putting a finished run's model among those that come with the package: `python -m modeling_enecg.hub.shipping`.
+
+Such a model is loaded by the installed package and needs no code of its own; its card has no pictures.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+
+from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS_NAME
+
+from ..runs.files import new_folder
+from ..runs.run import CARD
+from ..runs.shipped import MODELS
+from .card import PLACE
+
+MOST_MB = 3.0  # of weights
+_CODE = ("auto_map", "custom_pipelines")
+
+
+def ship(run: str | Path, name: str, models: Path = MODELS) -> Path:
+    """Copy what a model needs from a finished run's folder.
+
+    Args:
+        run (`str` or `Path`): The run's folder.
+        name (`str`): What the shipped model is called.
+        models (`Path`, *optional*): The folder of the shipped models.
+
+    Returns:
+        `Path`: The model's new folder.
+
+    Raises:
+        ValueError: if the weights are too large to come with a package.
+        FileExistsError: if there is such a model; delete its folder to replace it.
+        FileNotFoundError: if the run lacks a file.
+    """
+    run = Path(run)
+    size = (run / SAFE_WEIGHTS_NAME).stat().st_size / 1e6
+    if size > MOST_MB:
+        raise ValueError(f"{run}: the weights take {size:.1f} MB; a shipped model has {MOST_MB:g} MB at most.")
+    with new_folder(models / name) as aside:
+        shutil.copy(run / SAFE_WEIGHTS_NAME, aside)
+        for file in (CONFIG_NAME, FEATURE_EXTRACTOR_NAME):
+            content = json.loads((run / file).read_text(encoding="utf-8"))
+            kept = {key: value for key, value in content.items() if key not in _CODE}
+            (aside / file).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        card = re.sub(r"!\[[^]]*\]\([^)]*\)\n\n?", "", (run / CARD).read_text(encoding="utf-8"))
+        card = card.replace(f'"{PLACE}"', f'modeling_enecg.builtin("{name}")').replace(", trust_remote_code=True", "")
+        card = re.sub(r"`trust_remote_code=True` runs .*?\n\n", "", card, flags=re.DOTALL)
+        (aside / CARD).write_text(card, encoding="utf-8")
+    return models / name
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Put a finished run's model among those that the package ships.")
+    parser.add_argument("run", help="The run's folder.")
+    parser.add_argument("name", help="What the model is called.")
+    given = parser.parse_args()
+    print(ship(given.run, given.name))
