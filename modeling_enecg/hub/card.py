@@ -245,6 +245,8 @@ def _rows(tasks: Sequence[Task], metrics: Mapping[str, Any]) -> list[dict[str, A
                 key: "undefined" if figure[key] is None else f"{figure[key]:.3f}"
                 for key in ("point", "lower", "upper")
             },
+            "is_outside": None not in (figure["point"], figure["lower"], figure["upper"])
+            and not figure["lower"] <= figure["point"] <= figure["upper"],
         }
         for split, by_task in metrics.items()
         for task, scores in by_task.items()

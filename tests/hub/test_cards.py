@@ -114,6 +114,13 @@ def test_the_tables_repeat_metrics_weights_and_stages():
         assert text in card.text
 
 
+@pytest.mark.parametrize(("point", "is_explained"), [(0.5, False), (0.2, True)])
+def test_a_value_outside_its_interval_is_explained(point, is_explained):
+    scores = {"num_records": 40, "macro_auroc": {"point": point, "lower": 0.25, "upper": 0.75}}
+    text = full_card(metrics={"test": {"rhythm": scores}}).text
+    assert ("Where a value lies outside its interval, a label has too few positives" in text) == is_explained
+
+
 def test_the_card_says_how_to_use_and_to_reproduce_the_model():
     text = full_card().text
     for line in (
