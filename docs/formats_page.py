@@ -25,8 +25,8 @@ TEXT = """<!-- Written by docs/formats_page.py from the package's tables; a test
 ## Formats that are read
 
 A format is told by a file's content, never by its name. What is read of each, and what a file that does not say enough
-needs from you, stands in [Recordings](recordings.md). A package in the last column comes with
-`pip install -e ".[formats]"`.
+needs from you, stands in [Recordings](recordings.md). Some formats need a package, which
+`pip install -e ".[formats]"` brings; WFDB only where signals are compressed as FLAC, MATLAB only for version 7.3.
 
 {formats}
 
