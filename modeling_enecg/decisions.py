@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, softmax
 
+from .findings import Findings, Note
 from .tasks import Task
 
 DEFAULT_THRESHOLD = 0.5
+LEVELS = (*np.linspace(0, 0.95, 20), 0.99, 1.0)  # of the quantiles of validation records' distances
+NOVEL_RANK = 0.99  # beyond which a recording is unlike the records that the model knows
+NOVEL = "unlike the records that the model knows"
 
 
 def activated(problem_type: str, logits: np.ndarray) -> np.ndarray:
@@ -78,6 +82,41 @@ def findings(task: Task, logits: ArrayLike) -> list[dict[str, Any]]:
     return sorted(found, key=lambda finding: -finding["score"])
 
 
+def rank_among(distances: ArrayLike, quantiles: ArrayLike) -> np.ndarray:
+    """Return the share of validation records that lie nearer, between the quantiles of theirs, at `LEVELS`, linear."""
+    return np.asarray(np.interp(np.asarray(distances, np.float64), np.asarray(quantiles, np.float64), LEVELS))
+
+
+def recording_findings(
+    tasks: Mapping[str, Task],
+    experts: Sequence[str],
+    note: Note,
+    outputs: Mapping[str, np.ndarray] | None,
+    quantiles: ArrayLike | None = None,
+) -> Findings:
+    """Return all that a model finds in one recording.
+
+    Args:
+        tasks (`Mapping[str, Task]`): The tasks by name.
+        experts (`Sequence[str]`): The experts' names.
+        note (`Note`): The verdict on the recording, and its leads.
+        outputs (`Mapping[str, np.ndarray]`, *optional*): The means over its windows: of each task `logits.<task>` and
+            `gate_weights.<task>`, and `distance` of a model that tells novelty. None of one that was not scored.
+        quantiles (`ArrayLike`, *optional*): Those of the validation records' distances.
+    """
+    if outputs is None:
+        return Findings({name: [] for name in tasks}, *note, {name: {} for name in tasks})
+    novelty = None
+    if "distance" in outputs and quantiles is not None:
+        distance = float(outputs["distance"])
+        novelty = {"distance": distance, "rank": float(rank_among(distance, quantiles))}
+        if novelty["rank"] > NOVEL_RANK:
+            note = note._replace(quality=note.quality.with_doubt(NOVEL))
+    found = {name: findings(task, outputs[f"logits.{name}"]) for name, task in tasks.items()}
+    weights = {name: dict(zip(experts, outputs[f"gate_weights.{name}"].tolist(), strict=True)) for name in tasks}
+    return Findings(found, *note, weights, novelty)
+
+
 def _quantities(task: Task, values: Sequence[float]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"label": name, "value": value, "unit": task.unit}
@@ -89,4 +128,13 @@ def _quantities(task: Task, values: Sequence[float]) -> list[dict[str, Any]]:
     return found
 
 
-__all__ = ["DEFAULT_THRESHOLD", "activated", "calibrated_logits", "findings"]
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "LEVELS",
+    "NOVEL",
+    "activated",
+    "calibrated_logits",
+    "findings",
+    "rank_among",
+    "recording_findings",
+]

@@ -173,6 +173,7 @@ STEPS: dict[str, Callable[..., np.ndarray]] = {
     "standardize": standardize,
     "scale_to_range": scale_to_range,
 }
+_KNOWN = ("rate", "target_rate", "sequence_length", "padding_value")  # what the extractor itself gives a step
 _ARGUMENTS = {name: frozenset(inspect.signature(step).parameters) for name, step in STEPS.items()}
 
 
@@ -223,8 +224,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             ]
         self.steps = [dict(step) for step in steps]
         for step in self.steps:
-            if step.get("name") not in STEPS:
-                raise ValueError(f"Unknown step {step}; its name must be one of {', '.join(STEPS)}.")
+            _check_step(step)
 
     def __call__(
         self,
@@ -274,6 +274,25 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     def window_seconds(self) -> float:
         """Return how long a recording the model sees at once."""
         return self.sequence_length / self.sampling_rate
+
+    def skipped_seconds(self, num_samples: int, sampling_rate: float) -> float:
+        """Return how much of a signal lies before the first sample of `input_values`, where its middle is taken.
+
+        Args:
+            num_samples (`int`): Of the signal.
+            sampling_rate (`float`): Of the signal, in Hz.
+        """
+        rate, skipped = sampling_rate, 0.0
+        for step in self.steps:
+            if step["name"] == "resample":
+                target = step.get("sampling_rate") or self.sampling_rate
+                num_samples, rate = round(num_samples * target / rate), target
+            elif step["name"] == "crop_or_pad":
+                length = round(self.sequence_length * rate / self.sampling_rate)
+                if step.get("position", "middle") == "middle":
+                    skipped += max(num_samples - length, 0) // 2 / rate
+                num_samples = length
+        return skipped
 
     def names_of_rows(self, num_leads: int, name: str = "The signal") -> Sequence[str]:
         """Return what the rows of a signal without lead names are: the extractor's leads, or the 12 standard ones.
@@ -347,6 +366,18 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 num_recorded = min(num_recorded, changed.shape[-1])
             signal = changed
         return signal, num_recorded
+
+
+def _check_step(step: Mapping[str, Any]) -> None:
+    """Refuse a step of an unknown name, or with arguments that it does not have or lacks."""
+    if step.get("name") not in STEPS:
+        raise ValueError(f"Unknown step {dict(step)}; its name must be one of {', '.join(STEPS)}.")
+    given = {key: value for key, value in step.items() if key != "name"}
+    known = _ARGUMENTS[step["name"]].intersection(_KNOWN).difference(given)
+    try:
+        inspect.signature(STEPS[step["name"]]).bind(None, **given, **dict.fromkeys(known))
+    except TypeError as error:
+        raise ValueError(f"The step {dict(step)} does not fit: {error}.") from error
 
 
 class PreparedRecord(NamedTuple):

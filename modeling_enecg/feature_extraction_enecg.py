@@ -95,6 +95,20 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
         return max(extractor.window_seconds() for extractor in self.extractors().values())
 
 
+def extractor_of(settings: Mapping[str, Any]) -> ECGFeatureExtractor | EnECGFeatureExtractor:
+    """Return the feature extractor that `preprocessor_config.json` describes.
+
+    Raises:
+        ValueError: if it is of another kind.
+    """
+    kinds = {each.__name__: each for each in (ECGFeatureExtractor, EnECGFeatureExtractor)}
+    kind = settings.get("feature_extractor_type")
+    if kind not in kinds:
+        raise ValueError(f"feature_extractor_type is {kind!r}; expected {' or '.join(kinds)}.")
+    extractor: Any = kinds[kind].from_dict(dict(settings))
+    return extractor
+
+
 def _standard_lead_mask(prepared: Mapping[ECGFeatureExtractor, Sequence[PreparedRecord]]) -> np.ndarray:
     """Return which of the standard leads each record has, as far as an expert reads them: `(batch_size, 12)`."""
     masks: dict[str, np.ndarray] = {}
@@ -104,4 +118,4 @@ def _standard_lead_mask(prepared: Mapping[ECGFeatureExtractor, Sequence[Prepared
     return np.stack([masks.get(lead, missing) for lead in STANDARD_LEADS], axis=1)
 
 
-__all__ = ["EnECGFeatureExtractor"]
+__all__ = ["EnECGFeatureExtractor", "extractor_of"]

@@ -2,13 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .signal_quality import SignalQuality
 
 NOTE_BYTES = 8192
+
+
+class Note(NamedTuple):
+    """What is known of a recording before any model: the verdict, and the leads as [`Findings`] has them."""
+
+    quality: SignalQuality
+    used_leads: Sequence[str]
+    missing_leads: Sequence[str]
+    left_out: Mapping[str, str]
 
 
 class Findings(dict[str, list[dict[str, Any]]]):
@@ -74,9 +83,7 @@ def leading_findings(found: Findings, limit: int = 6) -> list[tuple[str, float]]
     return [(each["label"], each["score"]) for each in ranked[:limit]]
 
 
-def write_note(
-    quality: SignalQuality, used_leads: Sequence[str], missing_leads: Sequence[str], left_out: Mapping[str, str]
-) -> np.ndarray:
+def write_note(note: Note) -> np.ndarray:
     """Return what a pipeline has to remember of a recording while its windows go through the model.
 
     transformers joins windows of several recordings to a batch and takes it apart again, which only numbers survive.
@@ -84,17 +91,20 @@ def write_note(
     Returns:
         `np.ndarray` of shape `(1, NOTE_BYTES)`: bytes of JSON, filled up with zeros.
     """
-    text = json.dumps([vars(quality), list(used_leads), list(missing_leads), dict(left_out)]).encode()
+    text = _note_text(note)
     if len(text) > NOTE_BYTES:  # very many other channels: their number has to do
-        others = {f"{len(left_out)} channels": "no standard leads"}
-        text = json.dumps([vars(quality), list(used_leads), list(missing_leads), others]).encode()
+        text = _note_text(note._replace(left_out={f"{len(note.left_out)} channels": "no standard leads"}))
     return np.frombuffer(text.ljust(NOTE_BYTES, b"\0"), dtype=np.uint8)[None].copy()
 
 
-def read_note(note: np.ndarray) -> tuple[SignalQuality, list[str], list[str], dict[str, str]]:
+def _note_text(note: Note) -> bytes:
+    return json.dumps([vars(note.quality), *note[1:]]).encode()
+
+
+def read_note(note: np.ndarray) -> Note:
     """Return what `write_note` was given."""
-    quality, used_leads, missing_leads, left_out = json.loads(note.tobytes().rstrip(b"\0"))
-    return SignalQuality(**quality), used_leads, missing_leads, left_out
+    quality, *leads = json.loads(note.tobytes().rstrip(b"\0"))
+    return Note(SignalQuality(**quality), *leads)
 
 
-__all__ = ["Findings", "leading_findings", "read_note", "write_note"]
+__all__ = ["Findings", "Note", "leading_findings", "read_note", "write_note"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .feature_extraction_ecg import ECGFeatureExtractor, check_shape
 from .feature_extraction_enecg import EnECGFeatureExtractor
+from .findings import Note
 from .io import read_ecg
 from .leads import missing_leads
 from .recording import ECGRecord
@@ -29,6 +30,7 @@ class JudgedRecording:
         used_leads (`list[str]`): The leads that are there in some window.
         missing_leads (`list[str]`): The standard leads that are in none, and do not follow from others.
         left_out (`dict[str, str]`): Channels that were left out, by name, each with the reason.
+        starts (`list[int]`): The sample of the recording at which each window begins.
     """
 
     quality: SignalQuality
@@ -38,6 +40,12 @@ class JudgedRecording:
     used_leads: list[str]
     missing_leads: list[str]
     left_out: dict[str, str]
+    starts: list[int]
+
+    @property
+    def note(self) -> Note:
+        """What findings say of the recording itself."""
+        return Note(self.quality, self.used_leads, self.missing_leads, self.left_out)
 
 
 def judge_recording(
@@ -59,7 +67,7 @@ def judge_recording(
     left_out = {**record.left_out, **record.damaged_leads}
     if quality.verdict == UNUSABLE and not force:
         missing = missing_leads(record.signal_mv, names)
-        return JudgedRecording(quality, [], names, record.sampling_rate, [], missing, left_out)
+        return JudgedRecording(quality, [], names, record.sampling_rate, [], missing, left_out, [])
     windows = usable_windows(record.signal_mv, record.sampling_rate, names, extractor.window_seconds())
     return JudgedRecording(
         quality,
@@ -69,6 +77,7 @@ def judge_recording(
         windows.used_leads,
         windows.missing_leads,
         {**dict.fromkeys(windows.other_leads, "no standard lead"), **left_out},
+        windows.starts,
     )
 
 

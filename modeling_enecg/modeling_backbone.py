@@ -163,7 +163,9 @@ def masked_mean(
     if is_kept is None:
         return values.mean(dim=dim, keepdim=keepdim)
     count = is_kept.expand_as(values).sum(dim, keepdim=keepdim)
-    return values.masked_fill(~is_kept, 0).sum(dim, keepdim=keepdim) / count.clamp(min=1)
+    wide = torch.promote_types(values.dtype, torch.float32)  # a sum may exceed what half precision holds
+    total = values.masked_fill(~is_kept, 0).sum(dim, keepdim=keepdim, dtype=wide)
+    return (total / count.clamp(min=1)).to(values.dtype)
 
 
 @strict

@@ -269,7 +269,7 @@ class EnECGModel(EnECGPreTrainedModel):
             ValueError: if a list has not one entry an expert.
         """
         features = {}
-        for index, (name, views) in enumerate(self._views(input_values, lead_mask, input_mask).items()):
+        for index, (name, views) in enumerate(self.expert_inputs(input_values, lead_mask, input_mask).items()):
             wanted = None if is_wanted is None else is_wanted[:, index]
             features[name] = self._features(name, views) if wanted is None else self._of_some(name, views, wanted)
         return features
@@ -291,8 +291,10 @@ class EnECGModel(EnECGPreTrainedModel):
         features[is_wanted] = wanted
         return features
 
-    def _views(self, input_values: Any, lead_mask: torch.Tensor | None, input_mask: Any) -> dict[str, dict[str, Any]]:
-        """Return what each expert's `forward` takes."""
+    def expert_inputs(
+        self, input_values: Any, lead_mask: torch.Tensor | None = None, input_mask: Any = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return what each expert's `forward` takes of the arguments of this model's."""
         values = self._of_experts("input tensors", input_values)
         masks = self._of_experts("input masks", input_mask)
         return {
@@ -366,7 +368,7 @@ class EnECGModel(EnECGPreTrainedModel):
                 raise ValueError("Pass input_values, or expert_features computed before.")
             recorded = self._recorded(output_hidden_states, output_attentions)
             if recorded:
-                views = self._views(input_values, lead_mask, input_mask)
+                views = self.expert_inputs(input_values, lead_mask, input_mask)
                 outputs = {name: self.experts[name](**views[name], **recorded) for name in views}
                 expert_features = {name: self._of_output(name, each) for name, each in outputs.items()}
                 inside = {kind.removeprefix("output_"): _by_expert(outputs, kind) for kind in recorded}

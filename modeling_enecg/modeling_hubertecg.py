@@ -13,7 +13,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -26,10 +25,10 @@ from .modeling_backbone import (
     ResidualBlock,
     drop_path,
     drop_path_ramp,
-    eager_attention_forward,
     masked_mean,
     outer_mask,
 )
+from .modeling_ecgfm import ECGFMMLP, ECGFMAttention, ECGFMPositionalConvolution
 
 
 @strict
@@ -159,82 +158,15 @@ class HuBERTECGEmbeddings(nn.Module):
         return self.dropout(self.projection(self.norm(features.transpose(1, 2))))
 
 
-class HuBERTECGPositionalConvolution(nn.Conv1d):
-    """Add to each token what a wide grouped convolution sees around it, which tells the token its place."""
-
-    def __init__(self, config: HuBERTECGConfig):
-        size, kernel_size = config.hidden_size, config.num_conv_pos_embeddings
-        groups = config.num_conv_pos_embedding_groups
-        super().__init__(size, size, kernel_size, padding=kernel_size // 2, groups=groups)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, num_tokens, hidden_size)` to the same shape."""
-        positions = super().forward(hidden_states.transpose(1, 2))  # (batch, hidden_size, tokens)
-        positions = positions[:, :, : hidden_states.shape[1]]  # an even kernel gives one too many at the end
-        return hidden_states + nn.functional.gelu(positions).transpose(1, 2)
-
-
-class HuBERTECGAttention(nn.Module):
-    """Multi-head attention over the tokens of a record."""
-
-    is_causal = False
-
-    def __init__(self, config: HuBERTECGConfig):
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = RecordDropout(config.hidden_dropout)
-
-    def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend over `(batch_size, num_tokens, hidden_size)`, to keys that the mask has; no weights under sdpa."""
-        query, key, value = (
-            projection(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection in (self.query, self.key, self.value)
-        )  # each (batch, heads, tokens, head_dim)
-        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        attended, weights = attention(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.config.attention_dropout if self.training else 0.0,
-            scaling=self.head_dim**-0.5,
-        )
-        return self.dropout(self.output(attended.flatten(2))), weights
-
-
-class HuBERTECGMLP(nn.Module):
-    """Two linear layers with an exact GELU between them."""
-
-    def __init__(self, config: HuBERTECGConfig):
-        super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.activation_dropout = RecordDropout(config.activation_dropout)
-        self.dropout = RecordDropout(config.hidden_dropout)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, num_tokens, hidden_size)` to the same shape."""
-        activated = self.activation_dropout(nn.functional.gelu(self.up(hidden_states)))
-        return self.dropout(self.down(activated))
-
-
 class HuBERTECGBlock(ResidualBlock):
-    """A transformer block that norms its sums, with stochastic depth on both branches."""
+    """A transformer block that norms its sums, with stochastic depth on both branches; its layers are ECG-FM's."""
 
     def __init__(self, config: HuBERTECGConfig, drop_path_rate: float):
         super().__init__()
         self.drop_path_rate = drop_path_rate
-        self.attention = HuBERTECGAttention(config)
+        self.attention = ECGFMAttention(cast(Any, config))
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = HuBERTECGMLP(config)
+        self.mlp = ECGFMMLP(cast(Any, config))
         self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -261,12 +193,12 @@ class HuBERTECGModel(ECGBackboneModel):
         "; its convolutions see zeros there."
     )
     _no_split_modules = ["HuBERTECGEmbeddings", "HuBERTECGBlock"]
-    _can_record_outputs = {"hidden_states": HuBERTECGBlock, "attentions": HuBERTECGAttention}
+    _can_record_outputs = {"hidden_states": HuBERTECGBlock, "attentions": ECGFMAttention}
 
     def __init__(self, config: HuBERTECGConfig):
         super().__init__(config)
         self.embeddings = HuBERTECGEmbeddings(config)
-        self.positions = HuBERTECGPositionalConvolution(config)
+        self.positions = ECGFMPositionalConvolution(cast(Any, config))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = RecordDropout(config.hidden_dropout)
         rates = drop_path_ramp(config.drop_path_rate, config.num_hidden_layers)

@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from .decisions import LEVELS, rank_among
 from .heads import PRIOR_RECORDS, FeatureNorm, feature_statistics
 from .probabilities import full_precision
 
 LARGEST_RANK, RECORDS_PER_AXIS = 16, 3
-LEVELS = (*np.linspace(0, 0.95, 20), 0.99, 1.0)  # of the quantiles of validation records' distances
-NOVEL_RANK = 0.99  # beyond which a recording is unlike the records that the model knows
-NOVEL = "unlike the records that the model knows"
 
 
 class Novelty(nn.Module):
@@ -102,7 +100,7 @@ class Novelty(nn.Module):
             `torch.DoubleTensor` of shape `(batch_size,)`.
         """
         values, quantiles = (each.detach().double().cpu().numpy() for each in (distances, self.quantiles))
-        return torch.from_numpy(np.interp(values, quantiles, LEVELS))
+        return torch.from_numpy(rank_among(values, quantiles))
 
 
 def _shrunk_variances(variances: np.ndarray, rank: int, shape: tuple[int, ...]) -> tuple[np.ndarray, float]:
@@ -122,4 +120,4 @@ def _shrunk_variances(variances: np.ndarray, rank: int, shape: tuple[int, ...]) 
     return weight * kept + (1 - weight) * mean, float(weight * residual + (1 - weight) * mean)
 
 
-__all__ = ["LEVELS", "NOVEL", "NOVEL_RANK", "Novelty"]
+__all__ = ["Novelty"]

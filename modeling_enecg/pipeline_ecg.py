@@ -9,11 +9,10 @@ import torch
 from transformers import BatchFeature
 from transformers.pipelines.base import ChunkPipeline
 
-from .decisions import findings
+from .decisions import recording_findings
 from .findings import Findings, read_note, write_note
 from .judged_recording import as_record, judge_recording
 from .leads import STANDARD_LEADS
-from .novelty import NOVEL, NOVEL_RANK
 
 PIPELINE_TASK = "ecg-classification"
 
@@ -88,59 +87,57 @@ class ECGClassificationPipeline(ChunkPipeline):
         signals, names = judged.signals, judged.lead_names
         if not is_scored:  # a stand-in keeps the batch whole; what the model makes of it is dropped
             signals, names = [_stand_in(self.feature_extractor.window_seconds(), rate)], list(STANDARD_LEADS)
-        note = write_note(judged.quality, judged.used_leads, judged.missing_leads, judged.left_out)
+        note = write_note(judged.note)
         for index, window in enumerate(signals):
             inputs = self.feature_extractor(window, rate, names, return_tensors="pt")
-            flat = _flat(inputs) | {"note": torch.from_numpy(note), "is_scored": torch.tensor([[is_scored]])}
+            flat = flat_inputs(inputs) | {"note": torch.from_numpy(note), "is_scored": torch.tensor([[is_scored]])}
             yield {**flat, "is_last": index == len(signals) - 1}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)
         is_last, kept = inputs.pop("is_last"), {name: inputs.pop(name) for name in ("note", "is_scored")}
-        inputs = {name: _cast(values, self.model.dtype) for name, values in inputs.items()}
-        nested, novelty = _nested(inputs), {}
-        if self._tells_novelty:  # the experts run once
-            gate = {"gate_values": nested.pop("gate_values", None)}
-            features = self.model.extract_features(**nested)
-            nested, novelty = gate | {"expert_features": features}, {"distance": self.model.novelty_of(features)[0]}
-        output = self.model(**nested)
+        inputs = {name: cast_signal(values, self.model.dtype) for name, values in inputs.items()}
         # transformers takes batches apart only where every value is a tensor.
-        tensors = {
-            f"{kind}.{task}": values
-            for kind, by_task in (("logits", output.logits), ("gate_weights", output.gate_weights))
-            for task, values in by_task.items()
-        }
-        return {**tensors, **novelty, **kept, "is_last": is_last}
-
-    @property
-    def _tells_novelty(self) -> bool:
-        """Whether the model compares recordings with those that it knows, and all its experts are computed."""
-        return self.model.novelty is not None and not self.model.is_sparse
+        return {**named_outputs(self.model, **nested_inputs(inputs)), **kept, "is_last": is_last}
 
     def postprocess(  # type: ignore[override]
         self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
     ) -> Findings:
         """Turn the outputs of one recording's windows into the result."""
-        quality, used_leads, missing, left_out = read_note(windows[0]["note"].numpy(force=True))
-        is_scored = bool(windows[0]["is_scored"])
-        tasks: dict[str, list[dict[str, Any]]] = {}
-        gate_weights: dict[str, dict[str, float]] = {}
-        for name, task in self.model.tasks.items():
-            logits, weights = (
-                torch.cat([outputs[f"{kind}.{name}"] for outputs in windows]).float().mean(dim=0)
-                for kind in ("logits", "gate_weights")
-            )
-            tasks[name] = findings(task, logits.numpy(force=True))[:top_k] if is_scored else []
-            gate_weights[name] = dict(zip(self.model.experts, weights.tolist(), strict=True)) if is_scored else {}
-        novelty = self._novelty(windows) if is_scored and self._tells_novelty else None
-        if novelty is not None and novelty["rank"] > NOVEL_RANK:
-            quality = quality.with_doubt(NOVEL)
-        return Findings(tasks, quality, used_leads, missing, left_out, gate_weights, novelty)
+        outputs = None
+        if bool(windows[0]["is_scored"]):
+            names = [name for name in windows[0] if name not in ("note", "is_scored", "is_last")]
+            means = {name: torch.cat([each[name] for each in windows]).float().mean(dim=0) for name in names}
+            outputs = {name: mean.numpy(force=True) for name, mean in means.items()}
+        note, novelty = read_note(windows[0]["note"].numpy(force=True)), self.model.novelty
+        quantiles = None if novelty is None else novelty.quantiles.double().numpy(force=True)
+        found = recording_findings(self.model.tasks, list(self.model.experts), note, outputs, quantiles)
+        found.update({name: task[:top_k] for name, task in found.items()})
+        return found
 
-    def _novelty(self, windows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
-        """Return the mean distance of one recording's windows, and its rank."""
-        distance = torch.cat([outputs["distance"] for outputs in windows]).mean(dim=0, keepdim=True)
-        return {"distance": distance.item(), "rank": self.model.novelty.ranks(distance).item()}
+
+def named_outputs(model: Any, **inputs: Any) -> dict[str, torch.Tensor]:
+    """Return a model's outputs by the names that `recording_findings` knows.
+
+    Args:
+        model ([`EnECGModel`]): The model.
+        inputs: As its `forward` takes them.
+
+    Returns:
+        `dict[str, torch.Tensor]`: Of each task `logits.<task>`, `(batch_size, num_outputs)`, and
+            `gate_weights.<task>`, `(batch_size, num_experts)`; and `distance`, `(batch_size,)`, where the model
+            compares recordings with those that it knows, and computes all experts.
+    """
+    novelty = {}
+    if model.novelty is not None and not model.is_sparse:  # the experts run once
+        gate = {"gate_values": inputs.pop("gate_values", None)}
+        features = model.extract_features(**inputs)
+        novelty["distance"] = model.novelty([features[name] for name in model.experts])
+        inputs = gate | {"expert_features": features}
+    output = model(**inputs)
+    by_kind = {"logits": output.logits, "gate_weights": output.gate_weights}
+    named = {f"{kind}.{task}": values for kind, by_task in by_kind.items() for task, values in by_task.items()}
+    return named | novelty
 
 
 def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:
@@ -149,13 +146,17 @@ def _stand_in(seconds: float, sampling_rate: float) -> np.ndarray:
     return np.tile(np.sin(2 * np.pi * times), (len(STANDARD_LEADS), 1))
 
 
-def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def cast_signal(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Bring a signal to the model's type; masks stay."""
     return values.to(dtype) if values.is_floating_point() else values
 
 
-def _flat(inputs: BatchFeature) -> dict[str, torch.Tensor]:
-    """Number the tensors of lists, and give every window masks, so that any windows make a batch."""
+def flat_inputs(inputs: BatchFeature) -> dict[str, torch.Tensor]:
+    """Number the tensors of lists, and give every window masks, so that any windows make a batch.
+
+    Args:
+        inputs (`BatchFeature`): What a feature extractor gave of one window, with `return_tensors="pt"`.
+    """
     values, masks = inputs["input_values"], inputs.get("input_mask")
     is_list = not isinstance(values, torch.Tensor)
     num_leads = len(STANDARD_LEADS) if is_list else values.shape[1]
@@ -168,8 +169,8 @@ def _flat(inputs: BatchFeature) -> dict[str, torch.Tensor]:
     return flat
 
 
-def _nested(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Undo `_flat`."""
+def nested_inputs(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Undo `flat_inputs`, be it of a batch: return what a model's `forward` takes."""
     inputs: dict[str, Any] = {name: flat[name] for name in ("lead_mask", "gate_values") if name in flat}
     indices = range(sum(name.startswith("input_values_") for name in flat))
     for kind in ("input_values", "input_mask"):
@@ -178,4 +179,11 @@ def _nested(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return inputs
 
 
-__all__ = ["PIPELINE_TASK", "ECGClassificationPipeline"]
+__all__ = [
+    "PIPELINE_TASK",
+    "ECGClassificationPipeline",
+    "cast_signal",
+    "flat_inputs",
+    "named_outputs",
+    "nested_inputs",
+]

@@ -115,6 +115,7 @@ class EnECGPreTrainedModel(StrictLoading):
         cls,
         experts: Mapping[str, str | os.PathLike[str] | ECGBackboneModel],
         tasks: Sequence[Mapping[str, Any] | Task],
+        extractors: Mapping[str, ECGFeatureExtractor] | None = None,
         **config_fields: Any,
     ) -> Self:
         """Build an ensemble from trained backbones, with new heads and gates.
@@ -123,6 +124,8 @@ class EnECGPreTrainedModel(StrictLoading):
             experts (`Mapping[str, str | ECGBackboneModel]`): From a name to a backbone: a folder, a Hub id, also as
                 `org/name@revision`, or the model itself; a peft adapter on it is merged into its weights.
             tasks (`Sequence[Mapping]`): The fields of each [`Task`].
+            extractors (`Mapping[str, ECGFeatureExtractor]`, *optional*): Experts' feature extractors, by name. By
+                default each has the one that was saved beside it, or else what its config says.
             config_fields: Further fields of [`EnECGConfig`].
 
         Returns:
@@ -147,7 +150,7 @@ class EnECGPreTrainedModel(StrictLoading):
         model = cast(Any, cls)(config, loaded).eval()
         model.expert_sources = {name: model_source(path, loaded[name]) for name, path in paths.items()}
         saved = {name: read_extractor(path) for name, path in paths.items()}
-        model._extractor = model._joint_extractor(saved)
+        model._extractor = model._joint_extractor(saved | dict(extractors or {}))
         return model
 
     @classmethod

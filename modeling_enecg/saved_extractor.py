@@ -8,11 +8,8 @@ from typing import Any
 from transformers.utils import FEATURE_EXTRACTOR_NAME, cached_file
 
 from .feature_extraction_ecg import ECGFeatureExtractor
-from .feature_extraction_enecg import EnECGFeatureExtractor
+from .feature_extraction_enecg import EnECGFeatureExtractor, extractor_of
 from .loading import place_and_revision
-
-_CLASSES = {each.__name__: each for each in (ECGFeatureExtractor, EnECGFeatureExtractor)}
-_KIND = "feature_extractor_type"
 
 
 def read_extractor(place: str, **hub_options: Any) -> ECGFeatureExtractor | EnECGFeatureExtractor | None:
@@ -33,16 +30,9 @@ def read_extractor(place: str, **hub_options: Any) -> ECGFeatureExtractor | EnEC
     if found is None:
         return None
     try:
-        settings = json.loads(Path(found).read_text(encoding="utf-8"))
-        kind = settings[_KIND]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{FEATURE_EXTRACTOR_NAME} in {place} is damaged: {error!r}.") from error
-    if kind not in _CLASSES:
-        raise ValueError(
-            f"{FEATURE_EXTRACTOR_NAME} in {place} describes a {kind!r}; expected {' or '.join(_CLASSES)}."
-        )
-    extractor: Any = _CLASSES[kind].from_dict(settings)
-    return extractor
+        return extractor_of(json.loads(Path(found).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{FEATURE_EXTRACTOR_NAME} in {place} cannot be used: {error}") from error
 
 
 def joint_extractor(

@@ -35,12 +35,18 @@ def cut_windows(signal: np.ndarray, sampling_rate: float, window_seconds: float)
     Returns:
         `list[np.ndarray]`: Views of the signal.
     """
-    num_samples, length = signal.shape[1], round(window_seconds * sampling_rate)
-    count = num_windows(num_samples / sampling_rate, window_seconds)
-    if count == 1:
+    starts = window_starts(signal.shape[1], sampling_rate, window_seconds)
+    if len(starts) == 1:
         return [signal]
-    starts = np.linspace(0, num_samples - length, count).round().astype(int)
+    length = round(window_seconds * sampling_rate)
     return [signal[:, start : start + length] for start in starts]
+
+
+def window_starts(num_samples: int, sampling_rate: float, window_seconds: float) -> list[int]:
+    """Return the first sample of each window that `cut_windows` cuts from a signal of so many samples."""
+    count = num_windows(num_samples / sampling_rate, window_seconds)
+    last = num_samples - round(window_seconds * sampling_rate) if count > 1 else 0
+    return [int(start) for start in np.linspace(0, last, count).round()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,7 @@ class Windows:
             missing for them.
         num_left_out (`int`): How many windows are not among the signals: all their leads have gaps, or are constant.
         other_leads (`list[str]`): The leads beyond the standard 12, which are left out.
+        starts (`list[int]`): The sample of the recording at which each of the signals begins.
     """
 
     signals: list[np.ndarray]
@@ -62,6 +69,7 @@ class Windows:
     num_with_gaps: dict[str, int]
     num_left_out: int
     other_leads: list[str]
+    starts: list[int]
 
     @property
     def used_leads(self) -> list[str]:
@@ -115,16 +123,21 @@ def usable_windows(
         signal, names = signal[rows], [names[row] for row in rows]
     signal = without_calibration(signal, sampling_rate)
     windows = [_without_gaps(window) for window in cut_windows(signal, sampling_rate, window_seconds)]
-    complete = [window for window in windows if not np.isnan(window).all()]
-    if not complete:
+    if all(np.isnan(window).all() for window in windows):
         raise ValueError("Every lead has missing samples in every window.")
-    usable = [window for window in complete if changes(window)]
+    starts = window_starts(signal.shape[1], sampling_rate, window_seconds)
+    usable = {
+        start: window
+        for start, window in zip(starts, windows, strict=True)
+        if not np.isnan(window).all() and changes(window)
+    }
     if not usable:
         raise ValueError("The signal holds no ECG: every lead is constant.")
     missing = sum(np.isnan(window[:, 0]) for window in windows)
     gaps = zip(names or [f"row {row}" for row in range(len(signal))], missing, strict=True)
     num_with_gaps = {name: int(number) for name, number in gaps if number}
-    return Windows(usable, names, num_with_gaps, len(windows) - len(usable), others)
+    num_left_out = len(windows) - len(usable)
+    return Windows(list(usable.values()), names, num_with_gaps, num_left_out, others, list(usable))
 
 
 def _without_gaps(window: np.ndarray) -> np.ndarray:

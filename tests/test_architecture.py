@@ -24,6 +24,7 @@ ORDER = (
         "experiments",
         "training",
         "prediction",
+        "explaining",
         "export",
         "reports",
         "data",

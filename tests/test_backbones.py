@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel
 
 from modeling_enecg import BACKBONES, ECGFounderConfig, ECGFounderModel, STMEMConfig, STMEMModel
-from modeling_enecg.modeling_backbone import RecordDropout, drop_path, drop_path_ramp
+from modeling_enecg.modeling_backbone import RecordDropout, drop_path, drop_path_ramp, masked_mean
 from modeling_enecg.modeling_stmem import sinusoid_positions
 from tests.helpers.inputs import WITHOUT_BLOCKS, random_input, with_random_weights
 from tests.helpers.tiny_models import PUBLISHED_SIZES
@@ -26,6 +26,11 @@ def residual_model(request, tiny_configs):
     """The same for the backbones that have residual blocks."""
     torch.manual_seed(0)
     return with_random_weights(BACKBONES[request.param](tiny_configs[request.param]))
+
+
+def test_a_mean_of_many_tokens_stays_within_half_precision():
+    tokens = torch.full((1, 1200, 1), 60.0, dtype=torch.float16)  # their sum is beyond what it holds
+    assert masked_mean(tokens, torch.ones(1, 1200, 1, dtype=torch.bool), dim=1).tolist() == [[60.0]]
 
 
 def gradients(model, input_values, seed=0):

@@ -1,4 +1,3 @@
-import contextlib
 import copy
 
 import pytest
@@ -399,9 +398,11 @@ def test_a_task_field_of_another_type_is_refused(task):
 
 
 @pytest.mark.parametrize("name", ["values", "type", "train"])
-def test_a_name_that_torch_needs_itself_works_or_is_refused_as_illegal(tiny_experts, name):
-    with contextlib.suppress(ValueError):
-        EnECGModel.from_experts({name: tiny_experts["ecgfounder"]}, [SEX | {"name": name}])
+def test_a_name_that_torch_needs_itself_is_refused_as_illegal(tiny_experts, name):
+    with pytest.raises(ValueError, match=f"Illegal task name '{name}'"):
+        EnECGConfig(tasks=[SEX | {"name": name}])
+    with pytest.raises(StrictDataclassError, match=f"Illegal expert name '{name}'"):
+        EnECGModel.from_experts({name: tiny_experts["ecgfounder"]}, [SEX])
 
 
 def test_two_tasks_of_one_name_are_refused():

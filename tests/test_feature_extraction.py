@@ -147,6 +147,19 @@ def test_a_long_record_is_cut_to_its_middle():
     np.testing.assert_array_equal(prepare(extractor, np.arange(9.0)[None]), [[[2, 3, 4, 5]]])
 
 
+@pytest.mark.parametrize("seconds", [4, 12, 14])
+def test_the_first_sample_lies_where_the_extractor_says(extractor, seconds):
+    seconds = max(seconds, extractor.window_seconds() / 2)
+    times = np.arange(round(seconds * 500)) / 500
+    pulse_at = seconds / 2
+    signal = np.tile(np.exp(-(((times - pulse_at) / 0.05) ** 2)), (12, 1)) + 0.01 * np.sin(times)
+    (prepared,) = extractor.prepare(signal, 500)
+    skipped = extractor.skipped_seconds(len(times), 500)
+    found = skipped + prepared.values[0].argmax() / extractor.sampling_rate
+    if pulse_at - skipped < extractor.window_seconds() - 0.1:  # else it lies beyond what is taken of the start
+        assert found == pytest.approx(pulse_at, abs=1.5 / extractor.sampling_rate + 0.004)
+
+
 def test_leads_are_ordered_by_name(extractor):
     signal = ecg()
     order = np.random.default_rng(3).permutation(12)
@@ -309,6 +322,22 @@ def test_a_recording_without_any_of_the_leads_is_refused():
 def test_an_unknown_step_is_refused_with_the_choice():
     with pytest.raises(ValueError, match=r"Unknown step \{'name': 'filter'\}; its name must be one of resample"):
         ECGFeatureExtractor(steps=[{"name": "filter"}])
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            {"name": "butterworth", "kind": "bandpass", "cutoff_hz": [0.5, 40.0]},
+            "missing a required argument: 'order'",
+        ),
+        ({"name": "resample", "methd": "fourier"}, "'method|'methd"),
+        ({"name": "clip", "limit_mv": 3.0, "rate": 100}, "'rate'"),
+    ],
+)
+def test_a_step_without_an_argument_or_with_a_wrong_one_is_refused_before_any_signal(step, message):
+    with pytest.raises(ValueError, match=rf"The step .* does not fit: .*({message})"):
+        ECGFeatureExtractor(steps=[step])
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5])

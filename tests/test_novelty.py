@@ -12,8 +12,9 @@ from transformers import AutoModel, pipeline
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.data.simulator.ecg import simulate_record
+from modeling_enecg.decisions import LEVELS
 from modeling_enecg.heads import PRIOR_RECORDS, feature_statistics
-from modeling_enecg.novelty import LEVELS, Novelty
+from modeling_enecg.novelty import Novelty
 from modeling_enecg.signal_quality import SignalQuality
 from tests.helpers.tiny_models import RHYTHM, SEX
 from tests.helpers.training import tiny_ecgfounder

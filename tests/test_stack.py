@@ -111,7 +111,9 @@ def test_an_extractor_that_was_saved_with_an_expert_or_a_model_stays_its_own(tin
 def test_a_damaged_extractor_is_named(pair, tmp_path):
     pair.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text('{"feature_extractor_type": "Other"}')
-    with pytest.raises(ValueError, match=r"preprocessor_config.json in .* describes a 'Other'"):
+    with pytest.raises(
+        ValueError, match=r"preprocessor_config.json in .* cannot be used: feature_extractor_type is 'Other'"
+    ):
         EnECGModel.from_pretrained(tmp_path).feature_extractor()
 
 

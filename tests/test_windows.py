@@ -49,6 +49,8 @@ def test_a_window_in_which_every_lead_has_a_gap_is_left_out(signal):
     signal[:, 100] = np.nan
     windows = usable_windows(signal, 100, STANDARD_LEADS, 7.0)
     assert (len(windows.signals), windows.num_left_out) == (4, 1)
+    for start, window in zip(windows.starts, windows.signals, strict=True):
+        np.testing.assert_array_equal(window, signal[:, start : start + 700])
     assert windows.num_with_gaps == dict.fromkeys(STANDARD_LEADS, 1)
     signal[:, ::500] = np.nan
     with pytest.raises(ValueError, match="Every lead has missing samples in every window"):
@@ -71,6 +73,8 @@ def test_a_window_in_which_no_lead_changes_is_left_out_and_a_recording_of_such_r
     signal[:, :700] = 0.4
     windows = usable_windows(signal, 100, STANDARD_LEADS, 7.0)
     assert (len(windows.signals), windows.num_left_out) == (4, 1)
+    for start, window in zip(windows.starts, windows.signals, strict=True):
+        np.testing.assert_array_equal(window, signal[:, start : start + 700])
     with pytest.raises(ValueError, match="holds no ECG: every lead is constant"):
         usable_windows(np.full((12, 3500), 0.4), 100, STANDARD_LEADS, 7.0)
 

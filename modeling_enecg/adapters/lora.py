@@ -30,6 +30,7 @@ from ..loading import check_cached_files, place_and_revision
 from ..modeling_backbone import RecordDropout
 from ..modeling_enecg import EnECGModel
 from ..runs.files import added_files, write_text
+from ..runs.shipped import find_model
 
 FINAL_LAYERS = ("whole", "lora", "frozen")
 ADAPTER_NAME = "default"
@@ -162,7 +163,8 @@ class AdapterBase:
     Attributes:
         digest (`str`): Hash of the base's weights that the adapter builds on.
         like (`dict[str, str]`): From each task that the base lacks to the task whose gate and hidden layers it took.
-        path (`str`, *optional*): The base's folder or Hub id; None where it lies in the adapter's own folder.
+        path (`str`, *optional*): The base's folder, Hub id, or name of a shipped model; None where it lies in the
+            adapter's own folder.
         revision (`str`, *optional*): Its revision on the Hub.
     """
 
@@ -383,7 +385,7 @@ def _base_place(folder: Path, source: AdapterBase) -> tuple[str, dict[str, Any]]
     """Return where an adapter's base lies, and the options that loading it takes."""
     if source.path is None:
         return str(folder / BASE_FOLDER), {}
-    return source.path, {} if source.revision is None else {"revision": source.revision}
+    return find_model(source.path), {} if source.revision is None else {"revision": source.revision}
 
 
 def _check_base(model: EnECGModel, folder: Path, source: AdapterBase, tasks: Sequence[Mapping[str, Any]]) -> None:

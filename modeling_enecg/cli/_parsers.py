@@ -3,7 +3,10 @@
 import argparse
 import textwrap
 import warnings
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from ..data.folder.recordings import ReadingOptions
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -52,6 +55,35 @@ def add_model_arguments(parser: argparse.ArgumentParser, or_else: str = "") -> N
     )
 
 
+def add_reading_arguments(group: "argparse._ArgumentGroup", rate_of_dataset: str = "") -> None:
+    """Add what files that do not say it are told.
+
+    Args:
+        group: The command's group of recordings.
+        rate_of_dataset (`str`, *optional*): What the sampling rate means for a dataset, for its help.
+    """
+    group.add_argument(
+        "--sampling_rate",
+        type=float,
+        metavar="HZ",
+        help=f"Files that do not say it have this rate.{rate_of_dataset}",
+    )
+    group.add_argument(
+        "--unit", help="Files that do not say it have this unit: nV, uV, mV, V, or how many mV one count is."
+    )
+    group.add_argument(
+        "--lead_names", metavar="I,II,...", help="Files that do not name their leads have these, in this order."
+    )
+
+
+def reading_options(options: argparse.Namespace) -> "ReadingOptions":
+    """Return what `add_reading_arguments` was given."""
+    from ..data.folder.recordings import ReadingOptions
+
+    names = options.lead_names.split(",") if options.lead_names else None
+    return ReadingOptions(options.sampling_rate, options.unit, names)
+
+
 def quiet_libraries() -> None:
     """Leave the terminal to what the command itself has to say."""
     from transformers.utils import logging
@@ -61,4 +93,11 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of names that peft still uses
 
 
-__all__ = ["Commands", "add_model_arguments", "new_parser", "quiet_libraries"]
+__all__ = [
+    "Commands",
+    "add_model_arguments",
+    "add_reading_arguments",
+    "new_parser",
+    "quiet_libraries",
+    "reading_options",
+]

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
 
     quiet_libraries()
     state = start_processes()
-    predictor = Predictor(options.model, options.adapter)
+    predictor = Predictor(options.model, options.adapter, state.device)
     dataset = DatasetOptions(options.dataset, on_error=options.on_error, cache_dir=options.cache_dir)
     dataset = options_for(predictor, dataset, options.sampling_rate)
     name = Path(options.model).resolve().name if Path(options.model).exists() else options.model

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
-from ._parsers import Commands, add_model_arguments, new_parser, quiet_libraries
+from ._parsers import (
+    Commands,
+    add_model_arguments,
+    add_reading_arguments,
+    new_parser,
+    quiet_libraries,
+    reading_options,
+)
 
 if TYPE_CHECKING:
-    from ..data.folder.recordings import ReadingOptions
     from ..export import OnnxPredictor
     from ..findings import Findings
     from ..prediction import Predictor
@@ -35,18 +41,9 @@ def add_parser(commands: Commands) -> None:
         metavar="RECORD_OR_FOLDER",
         help="A record is an ECG file of any known format; of a folder, all that it and its sub-folders hold.",
     )
-    records.add_argument(
-        "--sampling_rate",
-        type=float,
-        metavar="HZ",
-        help="Files that do not say it have this rate. Of a --dataset with several rates, this one is read; by "
-        "default that on which the model was trained.",
-    )
-    records.add_argument(
-        "--unit", help="Files that do not say it have this unit: nV, uV, mV, V, or how many mV one count is."
-    )
-    records.add_argument(
-        "--lead_names", metavar="I,II,...", help="Files that do not name their leads have these, in this order."
+    add_reading_arguments(
+        records,
+        " Of a --dataset with several rates, this one is read; by default that on which the model was trained.",
     )
     records.add_argument("--json", action="store_true", help="The results are printed as JSON: a list of all records.")
     records.add_argument(
@@ -102,13 +99,6 @@ def _is_onnx(options: argparse.Namespace) -> bool:
     return Path(options.model).suffix == ".onnx"
 
 
-def _reading(options: argparse.Namespace) -> "ReadingOptions":
-    from ..data.folder.recordings import ReadingOptions
-
-    names = options.lead_names.split(",") if options.lead_names else None
-    return ReadingOptions(options.sampling_rate, options.unit, names)
-
-
 def _predict_files(options: argparse.Namespace) -> None:
     if options.plot or options.json:
         raise ValueError("--output writes a table, and has no --plot or --json.")
@@ -119,7 +109,7 @@ def _predict_files(options: argparse.Namespace) -> None:
     quiet_libraries()
     state = start_processes()
     predictor = Predictor(options.model, options.adapter, state.device)
-    output = predict_files(predictor, options.records, options.output, _reading(options), options.force)
+    output = predict_files(predictor, options.records, options.output, reading_options(options), options.force)
     if state.is_main_process:
         print(_summary(output))
 
@@ -159,7 +149,7 @@ def _predict_records(options: argparse.Namespace) -> None:
     files = find_recordings(options.records)
     if options.plot and len(files) > 1:
         raise ValueError("--plot draws one record; give one.")
-    predictor, reading = _record_predictor(options), _reading(options)
+    predictor, reading = _record_predictor(options), reading_options(options)
     results = []
     for path in files:
         record = read_ecg(path, reading.sampling_rate, reading.unit, reading.lead_names)
@@ -171,7 +161,7 @@ def _predict_records(options: argparse.Namespace) -> None:
         if options.plot:
             _plot(record, found, Path(path).name, options.plot)
     if options.json:
-        print(json.dumps([_described(*result) for result in results], indent=2))
+        print(json.dumps([_described(predictor, *result) for result in results], indent=2))
     else:
         for result in results:
             _print_result(predictor, *result)
@@ -199,10 +189,15 @@ def _plot(record: "ECGRecord", found: "Findings", title: str, file: str) -> None
     plot_ecg(record.signal_mv[rows], record.sampling_rate, order, file, title, findings)
 
 
-def _described(path: str, record: "ECGRecord", found: "Findings") -> dict[str, Any]:
+def _described(
+    predictor: "Predictor | OnnxPredictor", path: str, record: "ECGRecord", found: "Findings"
+) -> dict[str, Any]:
+    from ..evaluation.lead_sets import worth_on_leads
+
+    worth = {task: worth_on_leads(predictor.model.tasks[task], found.missing_leads) or None for task in found}
     seconds = record.signal_mv.shape[1] / record.sampling_rate
     about = {"record": path, "seconds": seconds, "sampling_rate": record.sampling_rate}
-    return {**about, "lead_names": record.lead_names, **found.to_dict()}
+    return {**about, "lead_names": record.lead_names, **found.to_dict(), "worth_on_these_leads": worth}
 
 
 def _print_result(predictor: "Predictor | OnnxPredictor", path: str, record: "ECGRecord", found: "Findings") -> None:

@@ -5,6 +5,8 @@ records, it counted other waves as beats in more than a third at 100 Hz, and fou
 are therefore resampled to one rate that suits it.
 """
 
+from fractions import Fraction
+
 import numpy as np
 from scipy.signal import resample_poly
 from wfdb.processing import xqrs_detect
@@ -18,6 +20,21 @@ MIN_AMPLITUDE = 0.1  # mV from the lowest to the highest sample; XQRS adapts, an
 MIN_SECONDS = 1
 MIN_PEAKS = 3
 MIN_RR, MAX_RR = 250.0, 3000.0  # ms: 240 and 20 beats a minute
+
+
+def r_peaks(lead: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """Return when the QRS complexes of a lead are, as XQRS finds them.
+
+    Args:
+        lead (`np.ndarray` of shape `(num_samples,)`): In mV, of a second at least.
+        sampling_rate (`float`): In Hz.
+
+    Returns:
+        `np.ndarray`: In samples at `DETECTION_RATE` from the lead's beginning.
+    """
+    up, down = Fraction(DETECTION_RATE / sampling_rate).limit_denominator(10_000).as_integer_ratio()
+    resampled = resample_poly(lead, up, down, padtype="line")
+    return np.asarray(xqrs_detect(resampled, DETECTION_RATE, verbose=False))
 
 
 def rr_interval(signal: np.ndarray, sampling_rate: int) -> float | None:
@@ -39,8 +56,7 @@ def rr_interval(signal: np.ndarray, sampling_rate: int) -> float | None:
     lead = signal[LEAD] / UNITS_PER_MV
     if len(lead) < MIN_SECONDS * sampling_rate or np.ptp(lead) < MIN_AMPLITUDE:
         return None
-    lead = resample_poly(lead, DETECTION_RATE, sampling_rate, padtype="line")
-    peaks = xqrs_detect(lead, DETECTION_RATE, verbose=False)
+    peaks = r_peaks(lead, sampling_rate)
     if len(peaks) < MIN_PEAKS:
         return None
     interval = float(np.median(np.diff(peaks))) * 1000 / DETECTION_RATE

@@ -16,10 +16,11 @@ from torch import nn
 
 from ..leads import STANDARD_LEADS
 from ..modeling_enecg import EnECGModel
+from ..pipeline_ecg import named_outputs
 from ..runs.files import new_file
 from ..version import __version__
 from .inputs import MASK, VALUES, Extractor, input_names, named_inputs, view_names
-from .onnx_model import GATE_WEIGHTS, LOGITS, METADATA_KEY, Meaning, OnnxModel
+from .onnx_model import METADATA_KEY, Meaning, OnnxModel
 
 MOST_BYTES = 2 * 1024**3  # of a protobuf message, which an ONNX file is
 TOLERANCE = 1e-4
@@ -29,8 +30,8 @@ NOISE_HZ = 500
 def export_model(model: EnECGModel, extractor: Extractor, file: str | Path, int8: bool = False) -> Path:
     """Write a model with its pre-processing, tasks and decisions into one ONNX file.
 
-    The graph takes what `named_inputs` gives, in batches of any size, and gives `logits.<task>` and
-    `gate_weights.<task>`. It is run on random records beside the model before the file is there.
+    The graph takes what `named_inputs` gives, in batches of any size, and gives what `named_outputs` does. It is run
+    on random records beside the model before the file is there.
 
     Args:
         model ([`EnECGModel`]): The model; it stays as it is.
@@ -83,19 +84,20 @@ class _Graph(nn.Module):
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         values, masks = ([inputs[f"{kind}{view}"] for view in self.views] for kind in (VALUES, MASK))
         is_one = len(self.views) == 1
-        output = self.model(
+        return named_outputs(
+            self.model,
             input_values=values[0] if is_one else values,
             lead_mask=inputs["lead_mask"],
             input_mask=masks[0] if is_one else masks,
             gate_values=inputs.get("gate_values"),
         )
-        by_kind = {LOGITS: output.logits, GATE_WEIGHTS: output.gate_weights}
-        return {f"{kind}.{task}": values for kind, each in by_kind.items() for task, values in each.items()}
 
 
 def _meaning(model: EnECGModel, extractor: Extractor) -> Meaning:
     settings = json.loads(extractor.to_json_string())
-    return Meaning(settings, [task.to_dict() for task in model.tasks.values()], list(model.experts), __version__)
+    quantiles = None if model.novelty is None else model.novelty.quantiles.double().tolist()
+    tasks = [task.to_dict() for task in model.tasks.values()]
+    return Meaning(settings, tasks, list(model.experts), __version__, quantiles)
 
 
 def _noise(extractor: Extractor, num_records: int) -> dict[str, torch.Tensor]:
@@ -113,12 +115,11 @@ def _check_equal(graph: _Graph, exported: OnnxModel, inputs: Mapping[str, torch.
     with torch.inference_mode():
         wanted = graph(inputs)
     given = exported({name: values.numpy() for name, values in inputs.items()})
-    for kind, by_task in given.items():
-        for task, values in by_task.items():
-            expected = wanted[f"{kind}.{task}"].numpy()
-            if not np.allclose(values, expected, rtol=TOLERANCE, atol=TOLERANCE):
-                largest = float(np.abs(values - expected).max())
-                raise ValueError(f"The graph's {kind} of {task!r} differ by up to {largest:.2g} from the model's.")
+    for name, values in given.items():
+        expected = wanted[name].numpy()
+        if not np.allclose(values, expected, rtol=TOLERANCE, atol=TOLERANCE):
+            largest = float(np.abs(values - expected).max())
+            raise ValueError(f"The graph's {name} differs by up to {largest:.2g} from the model's.")
 
 
 def _quantise(file: Path) -> None:

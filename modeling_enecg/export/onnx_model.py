@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from ..feature_extraction_ecg import ECGFeatureExtractor
-from ..feature_extraction_enecg import EnECGFeatureExtractor
+from ..feature_extraction_enecg import extractor_of
 from ..tasks import Task
-from .inputs import Extractor, input_names
+from .inputs import input_names
 
 METADATA_KEY = "enecg"
-LOGITS, GATE_WEIGHTS = "logits", "gate_weights"  # an output is called `logits.<task>`
-_EXTRACTORS = {each.__name__: each for each in (ECGFeatureExtractor, EnECGFeatureExtractor)}
-_KIND = "feature_extractor_type"
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,15 @@ class Meaning:
         tasks (`list[dict]`): The fields of each [`Task`]: labels, calibration, thresholds, intervals.
         experts (`list[str]`): The experts' names, in the order of gate weights.
         version (`str`): That of the package which wrote the file.
+        novelty_quantiles (`list[float]`, *optional*): Those of the validation records' distances, at `LEVELS`; None of
+            a model that compares recordings with none.
     """
 
     feature_extractor: dict[str, Any]
     tasks: list[dict[str, Any]]
     experts: list[str]
     version: str
+    novelty_quantiles: list[float] | None = None
 
     def to_json(self) -> str:
         """Return it as the file keeps it."""
@@ -52,18 +51,6 @@ class Meaning:
         except TypeError as error:
             raise ValueError(f"its metadata {METADATA_KEY!r} does not fit: {error}") from error
 
-    def extractor(self) -> Extractor:
-        """Return the feature extractor.
-
-        Raises:
-            ValueError: if it is of no known kind.
-        """
-        kind = self.feature_extractor.get(_KIND)
-        if kind not in _EXTRACTORS:
-            raise ValueError(f"its {_KIND} is {kind!r}; expected {' or '.join(_EXTRACTORS)}")
-        extractor: Any = _EXTRACTORS[kind].from_dict(self.feature_extractor)
-        return extractor
-
 
 class OnnxModel:
     """A model in a file that `enecg export` wrote.
@@ -75,6 +62,7 @@ class OnnxModel:
         extractor ([`ECGFeatureExtractor`] or [`EnECGFeatureExtractor`]): The feature extractor that fits it.
         tasks (`dict[str, Task]`): Its tasks by name.
         experts (`list[str]`): The experts' names, in the order of gate weights.
+        novelty_quantiles (`list[float]`, *optional*): See [`Meaning`].
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -90,37 +78,37 @@ class OnnxModel:
             raise ValueError(f"{file} lacks the metadata {METADATA_KEY!r}, which `enecg export` writes.")
         try:
             meaning = Meaning.from_json(metadata[METADATA_KEY])
-            self.extractor = meaning.extractor()
+            self.extractor = extractor_of(meaning.feature_extractor)
             self.tasks = {task["name"]: Task.from_dict(task) for task in meaning.tasks}
         except ValueError as error:
             raise ValueError(f"{file} cannot be used: {error}") from error
-        self.experts = list(meaning.experts)
+        self.experts, self.novelty_quantiles = list(meaning.experts), meaning.novelty_quantiles
         self._check_graph(file)
 
     def _check_graph(self, file: str | Path) -> None:
         """Refuse a graph that does not fit its metadata."""
         takes = [each.name for each in self._session.get_inputs()]
         gives = {each.name for each in self._session.get_outputs()}
-        wanted = {f"{kind}.{name}" for kind in (LOGITS, GATE_WEIGHTS) for name in self.tasks}
+        wanted = {f"{kind}.{name}" for kind in ("logits", "gate_weights") for name in self.tasks}
         if set(takes) - set(input_names(self.extractor)) or wanted - gives:
             raise ValueError(
                 f"{file}: the graph, of {', '.join(takes)} to {', '.join(gives)}, is not of its metadata."
             )
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run a batch.
 
         Args:
             inputs (`Mapping[str, np.ndarray]`): As `named_inputs` gives them.
 
         Returns:
-            `dict[str, dict[str, np.ndarray]]`: `logits` by task, `(batch_size, num_outputs)`, and `gate_weights` by
-                task, `(batch_size, num_experts)`.
+            `dict[str, np.ndarray]`: Of each task `logits.<task>`, `(batch_size, num_outputs)`, and
+                `gate_weights.<task>`, `(batch_size, num_experts)`; and `distance`, `(batch_size,)`, where the model
+                compares recordings with those that it knows.
         """
         taken = {each.name: inputs[each.name] for each in self._session.get_inputs()}
-        names = [f"{kind}.{task}" for kind in (LOGITS, GATE_WEIGHTS) for task in self.tasks]
-        values = dict(zip(names, self._session.run(names, taken), strict=True))
-        return {kind: {task: values[f"{kind}.{task}"] for task in self.tasks} for kind in (LOGITS, GATE_WEIGHTS)}
+        names = [each.name for each in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, taken), strict=True))
 
 
 def _open(file: str | Path) -> onnxruntime.InferenceSession:
@@ -134,4 +122,4 @@ def _open(file: str | Path) -> onnxruntime.InferenceSession:
         raise ValueError(f"{file} is no ONNX file that onnxruntime can run: {error}") from error
 
 
-__all__ = ["GATE_WEIGHTS", "LOGITS", "METADATA_KEY", "Meaning", "OnnxModel"]
+__all__ = ["METADATA_KEY", "Meaning", "OnnxModel"]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..decisions import findings
+from ..decisions import recording_findings
 from ..findings import Findings
 from ..judged_recording import JudgedRecording, as_record, judge_recording
 from .inputs import named_inputs
-from .onnx_model import GATE_WEIGHTS, LOGITS, OnnxModel
+from .onnx_model import OnnxModel
 
 
 class OnnxPredictor:
@@ -44,30 +44,17 @@ class OnnxPredictor:
         """
         judged = judge_recording(as_record(recording), self.extractor, force)
         outputs = self._mean_outputs(judged) if judged.signals else None
-        tasks: dict[str, list[dict[str, Any]]] = {}
-        gate_weights: dict[str, dict[str, float]] = {}
-        for name, task in self.model.tasks.items():
-            tasks[name], gate_weights[name] = [], {}
-            if outputs is not None:
-                tasks[name] = findings(task, outputs[LOGITS][name])
-                weights = outputs[GATE_WEIGHTS][name].tolist()
-                gate_weights[name] = dict(zip(self.model.experts, weights, strict=True))
-        return Findings(tasks, judged.quality, judged.used_leads, judged.missing_leads, judged.left_out, gate_weights)
+        model = self.model
+        return recording_findings(model.tasks, model.experts, judged.note, outputs, model.novelty_quantiles)
 
     def predict(self, recordings: Iterable[Any], force: bool = False) -> Iterator[Findings]:
         """Predict recordings one by one; see `__call__`."""
         return (self(recording, force) for recording in recordings)
 
-    def _mean_outputs(self, judged: JudgedRecording) -> dict[str, dict[str, np.ndarray]]:
+    def _mean_outputs(self, judged: JudgedRecording) -> dict[str, np.ndarray]:
         """Return each output's mean over a recording's windows."""
         batches = [self.model(self._inputs(judged, start)) for start in range(0, len(judged.signals), self.batch_size)]
-        return {
-            kind: {
-                task: np.concatenate([batch[kind][task] for batch in batches]).mean(axis=0)
-                for task in self.model.tasks
-            }
-            for kind in (LOGITS, GATE_WEIGHTS)
-        }
+        return {name: np.concatenate([batch[name] for batch in batches]).mean(axis=0) for name in batches[0]}
 
     def _inputs(self, judged: JudgedRecording, start: int) -> dict[str, np.ndarray]:
         windows = judged.signals[start : start + self.batch_size]

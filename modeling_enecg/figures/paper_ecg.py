@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 from ..ecg_file import channel_name
 from ..leads import STANDARD_LEADS
 from .saving import new_figure, save_figure
+from .style import BLUE, ORANGE
 
 MM_PER_INCH = 25.4
 MM_PER_SECOND = 25.0
@@ -41,6 +43,10 @@ _HEADING_HEIGHT, _LINE_HEIGHT = 7, 5
 _PIXELS_PER_MM = 10
 _PAPER, _THIN_LINE, _THICK_LINE = "#fff8f7", "#f9d9d6", "#efaaa4"
 _INK, _FAINT_INK = "#111111", "#666666"
+_WASH = LinearSegmentedColormap.from_list(
+    "wash",
+    [(0, to_rgba(BLUE, 0.75)), (0.5, to_rgba(BLUE, 0.0)), (0.5, to_rgba(ORANGE, 0.0)), (1, to_rgba(ORANGE, 0.75))],
+)
 
 
 def plot_ecg(
@@ -50,6 +56,7 @@ def plot_ecg(
     path: str | Path | None = None,
     title: str | None = None,
     findings: Sequence[tuple[str, float] | str] = (),
+    wash: ArrayLike | None = None,
 ) -> Figure:
     """Draw an ECG as it is printed on paper.
 
@@ -67,15 +74,19 @@ def plot_ecg(
         title (`str`, *optional*): A heading.
         findings (`Sequence[tuple[str, float] | str]`, *optional*, defaults to none): Lines to put under the title,
             ready made or as a label and its probability.
+        wash (`ArrayLike` of shape `(num_leads, num_samples)`, *optional*): Colour behind the leads, from -1 (blue) to
+            1 (orange); 0 and nan are none.
 
     Returns:
         `Figure`: 290 mm wide, fit for A4 paper; it belongs to no window and to no `pyplot` state.
 
     Raises:
         ValueError: if the signal is not 2-D or is empty, the sampling rate is not positive, lead names and rows differ
-            in number, a lead name is repeated, or the file's format is unknown.
+            in number, a lead name is repeated, the wash has another shape than the signal, or the file's format is
+            unknown.
     """
     leads = _check_leads(signal_mv, sampling_rate, lead_names)
+    washes = {} if wash is None else _check_wash(wash, np.shape(signal_mv), sampling_rate, lead_names)
     rows = TWELVE_LEAD_ROWS if set(leads) == set(STANDARD_LEADS) else [(name,) for name in leads]
     heading = textwrap.wrap(title or "", width=80)
     lines = [line for finding in findings for line in textwrap.wrap(_finding_text(finding), width=115)]
@@ -89,6 +100,8 @@ def plot_ecg(
     _draw_footer(axes, sampling_rate)
     for i, row in enumerate(rows):
         baseline = top - _ROW_HEIGHT * (i + 1) + _BASELINE_HEIGHT
+        if washes:
+            _draw_wash(axes, baseline, [washes[name] for name in row], sampling_rate)
         _draw_row(axes, baseline, [(name, leads[name]) for name in row], sampling_rate)
     if path is not None:
         save_figure(figure, path)
@@ -111,6 +124,17 @@ def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequenc
     if len(set(names)) < len(names):
         raise ValueError(f"Leads are given twice in {', '.join(lead_names)}.")
     return dict(zip(names, centred, strict=True))
+
+
+def _check_wash(
+    wash: ArrayLike, shape: tuple[int, ...], sampling_rate: float, lead_names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return what is shown of the wash of each lead, by standard name."""
+    values = np.asarray(wash, dtype=float)
+    if values.shape != shape:
+        raise ValueError(f"The wash has the shape {values.shape}; expected that of the signal, {shape}.")
+    shown = np.nan_to_num(values[:, : round(SHOWN_SECONDS * sampling_rate)]).clip(-1, 1)
+    return dict(zip(map(channel_name, lead_names), shown, strict=True))
 
 
 def _finding_text(finding: tuple[str, float] | str) -> str:
@@ -150,6 +174,16 @@ def _draw_footer(axes: Axes, sampling_rate: float) -> None:
     axes.text(_MARGIN, _MARGIN / 2, scale, va="center", size=8, color=_INK)
     notice = "Research use only, not a medical device"
     axes.text(_MARGIN + _PAPER_WIDTH, _MARGIN / 2, notice, va="center", ha="right", size=7, color=_FAINT_INK)
+
+
+def _draw_wash(axes: Axes, baseline: float, washes: Sequence[np.ndarray], sampling_rate: float) -> None:
+    """Draw the colour behind a row; its columns follow each other as those of the leads do."""
+    mm_per_sample = MM_PER_SECOND / sampling_rate
+    for column, wash in enumerate(washes):
+        first, end = (len(wash) * i // len(washes) for i in (column, column + 1))
+        x = _MARGIN + _CALIBRATION_WIDTH + np.arange(first, end + 1) * mm_per_sample
+        y = [baseline - _BASELINE_HEIGHT, baseline - _BASELINE_HEIGHT + _ROW_HEIGHT]
+        axes.pcolormesh(x, y, wash[None, first:end], cmap=_WASH, vmin=-1, vmax=1, linewidth=0, rasterized=True)
 
 
 def _draw_row(axes: Axes, baseline: float, leads: Sequence[tuple[str, np.ndarray]], sampling_rate: float) -> None:

@@ -161,6 +161,7 @@ def _render(
     }
     given: dict[str, Any] = {key: value for key, value in metadata.items() if value}  # the Hub refuses empty lists
     known_tasks = [Task.from_dict(dict(task)) for task in tasks]
+    classifications = [task for task in known_tasks if not task.is_regression]
     references = {expert: place["path"] for expert, place in (config.get("expert_references") or {}).items()}
     return _TEMPLATES.get_template(template_name).render(
         card_data=ModelCardData(**given).to_yaml(),
@@ -173,6 +174,9 @@ def _render(
         references=without_machine_paths(references),
         run=run,
         is_ptbxl=is_ptbxl,
+        calibrated=[task.name for task in classifications if task.calibration is not None],
+        uncalibrated=[task.name for task in classifications if task.calibration is None],
+        tells_novelty=config.get("novelty_rank") is not None,
         source=source_address(),
         rows=_rows(known_tasks, metrics),
         cost_rows=[] if run is None else cost_rows(run),

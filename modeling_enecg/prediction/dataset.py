@@ -12,7 +12,6 @@ from transformers.utils import logging
 
 from ..data.rows import row_signal
 from ..data.sources import SPLITS, DatasetOptions, find_source
-from ..expert_references import weights_digest
 from ..runs.predictions import IDS
 from .parts import write_in_parts
 from .predictor import Predictor
@@ -24,10 +23,18 @@ logger = logging.get_logger(__name__)
 
 
 def options_for(predictor: Predictor, options: DatasetOptions, sampling_rate: float | None = None) -> DatasetOptions:
-    """Return how a dataset is read for a model: of several rates, at the one that its tasks were trained on.
+    """Return how a dataset is read for a model; see `options_at`."""
+    rates = {name: task.trained_sampling_rate for name, task in predictor.model.tasks.items()}
+    return options_at(rates, options, sampling_rate)
+
+
+def options_at(
+    trained_rates: Mapping[str, float | None], options: DatasetOptions, sampling_rate: float | None = None
+) -> DatasetOptions:
+    """Return how a dataset is read: of several rates, at the one that a model's tasks were trained on.
 
     Args:
-        predictor ([`Predictor`]): The model.
+        trained_rates (`Mapping[str, float]`): By task, the rate (Hz) on which it was trained; None where unknown.
         options ([`DatasetOptions`]): The dataset.
         sampling_rate (`float`, *optional*): The rate (Hz) to read all the same. By default it is the model's; where
             that does not say it, 500 Hz, of which a warning tells.
@@ -42,10 +49,9 @@ def options_for(predictor: Predictor, options: DatasetOptions, sampling_rate: fl
     default = find_source(options).chosen_rate
     if default is None:
         return options
-    rates = {name: task.trained_sampling_rate for name, task in predictor.model.tasks.items()}
-    known = sorted({int(rate) for rate in rates.values() if rate is not None})
+    known = sorted({int(rate) for rate in trained_rates.values() if rate is not None})
     if len(known) > 1:
-        each = ", ".join(f"{name} {rate:g} Hz" for name, rate in rates.items() if rate is not None)
+        each = ", ".join(f"{name} {rate:g} Hz" for name, rate in trained_rates.items() if rate is not None)
         raise ValueError(
             f"The model's tasks were trained on records of different rates: {each}; give a sampling_rate."
         )
@@ -77,12 +83,8 @@ def predict_dataset(
         ValueError: if there is no such split, or no record; the output is a folder, or beside it there are parts of
             another prediction; or a record cannot be predicted.
     """
-    rows = _read(options, splits)
-    parts = {
-        f"{split}-{start:010d}": (split, range(start, min(start + RECORDS_PER_PART, len(records))))
-        for split, records in rows.items()
-        for start in range(0, len(records), RECORDS_PER_PART)
-    }
+    rows = read_splits(options, splits)
+    parts = parts_of(rows)
 
     def make(name: str) -> pa.Table:
         split, indices = parts[name]
@@ -92,8 +94,12 @@ def predict_dataset(
     return write_in_parts(output, _digest(predictor, options, rows), list(parts), make)
 
 
-def _read(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str, datasets.Dataset]:
-    """Read the wanted splits, which must be there, or those that are."""
+def read_splits(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str, datasets.Dataset]:
+    """Read the wanted splits, which must be there, or those that are.
+
+    Raises:
+        ValueError: if there is no such split, or no record.
+    """
     source = find_source(options)
     names = list(dict.fromkeys(wanted or SPLITS))
     rows = source.read(names)
@@ -106,11 +112,18 @@ def _read(options: DatasetOptions, wanted: Sequence[str] | None) -> Mapping[str,
     return rows
 
 
+def parts_of(rows: Mapping[str, datasets.Dataset]) -> dict[str, tuple[str, range]]:
+    """Return in which parts a table of all splits' records is made: by name, the split and its rows."""
+    return {
+        f"{split}-{start:010d}": (split, range(start, min(start + RECORDS_PER_PART, len(records))))
+        for split, records in rows.items()
+        for start in range(0, len(records), RECORDS_PER_PART)
+    }
+
+
 def _digest(predictor: Predictor, options: DatasetOptions, rows: Mapping[str, datasets.Dataset]) -> str:
     """Return a digest of all that determines the predictions, and how they are divided."""
-    model = predictor.model
-    parts = [model.config.to_json_string(), weights_digest(model), predictor.extractor.to_json_string()]
-    parts += [str(options.sampling_rate), str(RECORDS_PER_PART)]
+    parts = [predictor.digest(), str(options.sampling_rate), str(RECORDS_PER_PART)]
     parts += [text for split, records in rows.items() for text in (split, records._fingerprint)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
@@ -135,4 +148,4 @@ def _predict(predictor: Predictor, records: datasets.Dataset, sampling_rate: flo
     return table
 
 
-__all__ = ["RECORDS_PER_PART", "options_for", "predict_dataset"]
+__all__ = ["RECORDS_PER_PART", "options_at", "options_for", "parts_of", "predict_dataset", "read_splits"]

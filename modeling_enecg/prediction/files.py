@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from ..data.folder.recordings import ReadingOptions, find_recordings
 from ..ecg_file import ECGFileError
-from ..expert_references import weights_digest
 from ..findings import Findings
 from ..io import read_ecg
 from ..signal_quality import UNUSABLE
@@ -46,9 +45,7 @@ def predict_files(
     """
     files = find_recordings(places)
     parts = {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
-    model = predictor.model
-    texts = [model.config.to_json_string(), weights_digest(model), predictor.extractor.to_json_string()]
-    digest = hashlib.sha256("\n".join([*texts, repr(options), str(force), *files]).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join([predictor.digest(), repr(options), str(force), *files]).encode()).hexdigest()
     return write_in_parts(
         output, digest, list(parts), lambda name: _predict_part(predictor, parts[name], options, force)
     )

@@ -109,6 +109,9 @@ def _shared_tasks(predictor: Predictor, source: Source) -> tuple[list[Task], lis
     notes = [f"Not evaluated, as {source.name} has no such columns: {', '.join(left_out)}."] if left_out else []
     tasks = []
     for task in known:
+        if task.is_regression:
+            tasks.append(task)
+            continue
         (column,) = dataset_tasks(source.features, [task.name])
         shared = [label for label in task.labels if label in column.labels]
         lacking = [label for label in task.labels if label not in column.labels]
@@ -130,7 +133,13 @@ def _is_column(source: Source, task: Task) -> bool:
             f"{source.name}: column {task.name!r} is a {column.problem_type.replace('_', ' ')}; the model's task of "
             f"that name is a {task.problem_type.replace('_', ' ')}."
         )
-    if task.labels and not set(task.labels) & set(column.labels):
+    if task.is_regression:
+        if len(task.output_names) > 1:
+            raise ValueError(
+                f"The model's task {task.name!r} has the outputs {', '.join(task.output_names)}; a column holds one."
+            )
+        return True
+    if not set(task.labels) & set(column.labels):
         raise ValueError(
             f"{source.name}: column {task.name!r} has the labels {', '.join(column.labels)}; the model knows "
             f"{', '.join(task.labels)}."

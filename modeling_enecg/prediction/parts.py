@@ -13,7 +13,14 @@ from ..runs.files import new_file, write_text
 from ..runs.lock import locked
 
 
-def write_in_parts(output: str | Path, digest: str, names: Sequence[str], make: Callable[[str], pa.Table]) -> Path:
+def write_in_parts(
+    output: str | Path,
+    digest: str,
+    names: Sequence[str],
+    make: Callable[[str], pa.Table],
+    finish: Callable[[pa.Table], pa.Table] | None = None,
+    what: str = "prediction",
+) -> Path:
     """Write a Parquet file whose parts are made one by one.
 
     Each process makes its share of the parts, which are kept beside the output until it is whole: the same call goes
@@ -24,6 +31,8 @@ def write_in_parts(output: str | Path, digest: str, names: Sequence[str], make: 
         digest (`str`): Of all that determines the table: other parts are refused.
         names (`Sequence[str]`): The parts' names, in their order.
         make (`Callable[[str], pa.Table]`): Makes one part; all have one schema.
+        finish (`Callable[[pa.Table], pa.Table]`, *optional*): Adds what only the whole table can tell.
+        what (`str`, *optional*, defaults to `"prediction"`): What goes on, for messages.
 
     Returns:
         `Path`: The file.
@@ -36,16 +45,16 @@ def write_in_parts(output: str | Path, digest: str, names: Sequence[str], make: 
     if output.is_dir():
         raise ValueError(f"{output} is a folder; give a file.")
     folder = Path(f"{output}.parts")
-    with locked(folder, "prediction"):
-        _check_same(folder, digest)
+    with locked(folder, what):
+        _check_same(folder, digest, what)
         paths = {name: folder / f"{name}.parquet" for name in names}
         own = [name for name in names[state.process_index :: state.num_processes] if not paths[name].exists()]
-        for name in tqdm(own, desc="Predicting", unit="part", disable=not state.is_main_process):
+        for name in tqdm(own, desc=what.capitalize(), unit="part", disable=not state.is_main_process):
             with new_file(paths[name]) as aside:
                 pq.write_table(make(name), aside)
         state.wait_for_everyone()
         if state.is_main_process:
-            _join(list(paths.values()), output)
+            _join(list(paths.values()), output, finish)
             for path in paths.values():  # before what says whose they are
                 path.unlink()
             shutil.rmtree(folder)
@@ -53,17 +62,22 @@ def write_in_parts(output: str | Path, digest: str, names: Sequence[str], make: 
     return output
 
 
-def _check_same(folder: Path, digest: str) -> None:
+def _check_same(folder: Path, digest: str, what: str) -> None:
     path = folder / "of.txt"
     if path.exists() and path.read_text(encoding="utf-8") != digest:
-        raise ValueError(f"{folder} holds parts of another prediction; remove it, or choose another output.")
+        raise ValueError(f"{folder} holds parts of another {what}; remove it, or choose another output.")
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
         write_text(path, digest)
     PartialState().wait_for_everyone()
 
 
-def _join(parts: Sequence[Path], output: Path) -> None:
+def _join(parts: Sequence[Path], output: Path, finish: Callable[[pa.Table], pa.Table] | None) -> None:
+    if finish is not None:
+        table = finish(pa.concat_tables([pq.read_table(part) for part in parts]))
+        with new_file(output) as aside:
+            pq.write_table(table, aside)
+        return
     with new_file(output) as aside, pq.ParquetWriter(aside, pq.read_schema(parts[0])) as writer:
         for part in parts:
             writer.write_table(pq.read_table(part))

@@ -1,5 +1,6 @@
 """Predicting single recordings with a saved model."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
 from ..auto import AutoFeatureExtractor
+from ..expert_references import weights_digest
 from ..findings import Findings
 from ..loading import folder_or_hub, place_and_revision
 from ..modeling_enecg import EnECGModel
@@ -76,6 +78,11 @@ class Predictor:
             ValueError: if all leads are missing, or the signal cannot be an ECG in mV.
         """
         return next(iter(self.predict([recording], force)))
+
+    def digest(self) -> str:
+        """Return all that determines what it finds, as one short text."""
+        parts = [self.model.config.to_json_string(), weights_digest(self.model), self.extractor.to_json_string()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def predict(self, recordings: Iterable[Any], force: bool = False) -> Iterator[Findings]:
         """Predict recordings, `batch_size` windows at a time; see `__call__`."""

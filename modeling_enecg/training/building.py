@@ -16,6 +16,7 @@ from ..loading import folder_or_hub
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.portable import check_place
+from ..runs.shipped import find_model
 from ..settings import SettingsError, suggest
 
 Extractor = ECGFeatureExtractor | EnECGFeatureExtractor
@@ -72,7 +73,10 @@ def starting_model(source: ModelSource, tasks: Sequence[Task]) -> StartingModel:
             name: each["path"] if "path" in each else _new_backbone(name, each["config"])
             for name, each in source.experts.items()
         }
-        model = EnECGModel.from_experts(experts, tasks, **source.ensemble)
+        extractors = {
+            name: _with_steps(experts[name], each["steps"]) for name, each in source.experts.items() if "steps" in each
+        }
+        model = EnECGModel.from_experts(experts, tasks, extractors, **source.ensemble)
     except SettingsError:
         raise
     except (StrictDataclassError, ValueError, TypeError, RuntimeError, OSError) as error:
@@ -82,12 +86,12 @@ def starting_model(source: ModelSource, tasks: Sequence[Task]) -> StartingModel:
 
 
 def _trained(path: str, tasks: Sequence[Task]) -> StartingModel:
-    check_place(path)
-    with folder_or_hub(path):
-        model_type = EnECGModel.config_class.get_config_dict(path)[0].get("model_type")
+    place = find_model(path)
+    with folder_or_hub(place):
+        model_type = EnECGModel.config_class.get_config_dict(place)[0].get("model_type")
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
-    model = EnECGModel.from_pretrained(path)
+    model = EnECGModel.from_pretrained(place)
     base, trained_tasks = adapter_base(model, [task.name for task in tasks], path), frozenset(model.tasks)
     extractor = _extractor_of(model)
     _bring_to_tasks(model, tasks)
@@ -125,6 +129,10 @@ def _new_backbone(name: str, config: dict[str, Any]) -> ECGBackboneModel:
         if key not in known:
             raise SettingsError(f"Unknown key experts.{name}.config.{key}.{suggest(key, known)}")
     return model_class(model_class.config_class(**fields))
+
+
+def _with_steps(backbone: ECGBackboneModel, steps: Sequence[dict[str, Any]]) -> ECGFeatureExtractor:
+    return ECGFeatureExtractor(**backbone.config.feature_extractor_settings() | {"steps": steps})
 
 
 def _extractor_of(model: EnECGModel) -> Extractor:

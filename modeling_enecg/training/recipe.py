@@ -71,10 +71,14 @@ class Recipe:
     )
     experts: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights)."},
+        metadata={
+            "help": "Name to {path: folder or Hub id} or {config: {model_type: ..., ...}} (random weights), "
+            "the latter also with steps: its own pre-processing."
+        },
     )
     model: str | None = field(
-        default=None, metadata={"help": "Instead of experts: a trained EnECG model to adapt, a folder or Hub id."}
+        default=None,
+        metadata={"help": "Instead of experts: a trained EnECG model to adapt: a folder, Hub id, or shipped one."},
     )
     ensemble: dict[str, Any] = field(
         default_factory=dict, metadata={"help": f"How experts become one: {', '.join(_ENSEMBLE_FIELDS)}."}
@@ -202,8 +206,8 @@ class Recipe:
     def _check_experts(self) -> None:
         self.experts = {name: expert for name, expert in self.experts.items() if expert is not None}
         for name, expert in self.experts.items():
-            if not isinstance(expert, dict) or set(expert) not in ({"path"}, {"config"}):
-                raise RecipeError(f"experts.{name}: give either path or config; got {expert}.")
+            if not isinstance(expert, dict) or set(expert) not in ({"path"}, {"config"}, {"config", "steps"}):
+                raise RecipeError(f"experts.{name}: give either path or config, with steps or not; got {expert}.")
             if not isinstance(expert.get("config", {}), dict) or not isinstance(expert.get("path", ""), str):
                 raise RecipeError(f"experts.{name}: path is a folder or Hub id, config a mapping; got {expert}.")
         if self.model is None and not self.experts:

@@ -153,6 +153,9 @@ def test_predict_says_what_few_leads_are_worth(run, model_dir, record, tmp_path,
     assert f"    {worth}" in lines
     assert lines.count("    never measured on these leads") == 2, "of the other tasks nothing is known"
     assert "measured" not in run("predict", model_dir, record)
+    few, whole = json.loads(run("predict", model_dir, tmp_path / "one", record, "--json"))
+    assert few["worth_on_these_leads"]["superdiagnostic"] == worth
+    assert set(whole["worth_on_these_leads"].values()) == {None}
 
 
 @pytest.mark.parametrize(("name", "reason"), [("noise", "noise"), ("below/flat_chest", "V5, V6: flat")])

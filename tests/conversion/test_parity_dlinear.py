@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from modeling_enecg.conversion import convert_checkpoint
 from modeling_enecg.conversion.checkpoint import ConversionError
 from modeling_enecg.modeling_dlinear import DLinearConfig, DLinearModel, MovingAverage
+from tests.helpers.parity import assert_near
 
-TOLERANCE = 1e-5
 # Sums of 1001 samples in another order; values up to 3.
 LONG_KERNEL_TOLERANCE = 5e-5
 
@@ -23,10 +23,6 @@ def hyperparameters(file):
 def convert(checkpoint, tmp_path, settings=None, **changes):
     report = convert_checkpoint("dlinear", checkpoint, tmp_path / "model", settings)
     return DLinearModel.from_pretrained(tmp_path / "model", **changes), report
-
-
-def assert_equal(ours, theirs, tolerance=TOLERANCE):
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
 
 
 def lead_first(tensor):
@@ -47,9 +43,9 @@ def test_dlinear_gives_upstreams_forecast_from_upstreams_parts(upstream):
     model, io = upstream
     inputs = lead_first(io["input"])
     output = model(inputs, output_hidden_states=True)
-    assert_equal(output.forecast, lead_first(io["output"]))
-    assert_equal(model.moving_average(inputs), lead_first(io["hidden_trend"]))
-    assert_equal(output.hidden_states[0], lead_first(io["hidden_seasonal"]))
+    assert_near(output.forecast, lead_first(io["output"]))
+    assert_near(model.moving_average(inputs), lead_first(io["hidden_trend"]))
+    assert_near(output.hidden_states[0], lead_first(io["hidden_seasonal"]))
 
 
 @torch.inference_mode()
@@ -57,10 +53,10 @@ def test_dlinear_gives_upstreams_forecast_from_upstreams_parts(upstream):
 def test_dlinear_gives_upstreams_features(upstream):
     model, io = upstream
     output = model(lead_first(io["input"]), output_hidden_states=True)
-    assert_equal(output.last_hidden_state, io["features_concat"])
-    assert_equal(output.pooler_output, io["features_concat"].flatten(1))
-    assert_equal(output.hidden_states[1], io["hidden_lin_seasonal"])
-    assert_equal(output.hidden_states[2], io["hidden_lin_trend"])
+    assert_near(output.last_hidden_state, io["features_concat"])
+    assert_near(output.pooler_output, io["features_concat"].flatten(1))
+    assert_near(output.hidden_states[1], io["hidden_lin_seasonal"])
+    assert_near(output.hidden_states[2], io["hidden_lin_trend"])
 
 
 @torch.inference_mode()
@@ -73,8 +69,8 @@ def test_enecgs_checkpoint_gives_upstreams_features_and_forecast(parity_dir, tmp
     assert not report["dropped"]
     io = load_file(folder / "enecg_io_12lead.safetensors")
     output = model(lead_first(io["input"]))
-    assert_equal(output.pooler_output, io["features_concat"].flatten(1), LONG_KERNEL_TOLERANCE)
-    assert_equal(output.forecast, lead_first(io["output"]), LONG_KERNEL_TOLERANCE)
+    assert_near(output.pooler_output, io["features_concat"].flatten(1), LONG_KERNEL_TOLERANCE)
+    assert_near(output.forecast, lead_first(io["output"]), LONG_KERNEL_TOLERANCE)
 
 
 @torch.inference_mode()
@@ -84,9 +80,9 @@ def test_shared_weights_serve_any_number_of_leads(parity_dir, tmp_path):
     io = load_file(folder / "enecg_io.safetensors")
     inputs = lead_first(io["input"])
     output = model(inputs)
-    assert_equal(output.pooler_output, io["features_concat"].flatten(1), LONG_KERNEL_TOLERANCE)
-    assert_equal(output.forecast, lead_first(io["output"]), LONG_KERNEL_TOLERANCE)
-    assert_equal(model.moving_average(inputs), lead_first(io["hidden_trend"]), LONG_KERNEL_TOLERANCE)
+    assert_near(output.pooler_output, io["features_concat"].flatten(1), LONG_KERNEL_TOLERANCE)
+    assert_near(output.forecast, lead_first(io["output"]), LONG_KERNEL_TOLERANCE)
+    assert_near(model.moving_average(inputs), lead_first(io["hidden_trend"]), LONG_KERNEL_TOLERANCE)
 
 
 def test_the_published_size_has_the_published_number_of_parameters():

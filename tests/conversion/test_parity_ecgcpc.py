@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from modeling_enecg import ECGCPCConfig, ECGCPCModel, ECGFeatureExtractor
 from modeling_enecg.conversion import CONVERTERS, ConversionError, convert_checkpoint
 from modeling_enecg.conversion.convert import rename_weights
+from tests.helpers.parity import assert_near
 
 FIXTURES = ("tiny", "tiny_bn", "tiny_opt")
-TOLERANCE = 1e-5
 LAYER = "ts_encoder.predictor.predictor.s4_layers"
 
 
@@ -32,20 +32,16 @@ def upstream(parity_dir, tmp_path, request):
     return convert(folder, tmp_path)[0], load_file(folder / "io.safetensors")
 
 
-def assert_equal(ours, theirs):
-    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize("upstream", FIXTURES, indirect=True)
 def test_ecgcpc_gives_upstreams_tokens_and_features(upstream):
     model, io = upstream
     output = model(io["input"], output_hidden_states=True)
-    assert_equal(output.last_hidden_state, io["sequence_features"])
-    assert_equal(output.pooler_output, io["features"])
+    assert_near(output.last_hidden_state, io["sequence_features"])
+    assert_near(output.pooler_output, io["features"])
     for index, states in enumerate(output.hidden_states[1:]):
         if f"hidden_5_layer{index}_out" in io:
-            assert_equal(states, io[f"hidden_5_layer{index}_out"])
+            assert_near(states, io[f"hidden_5_layer{index}_out"])
 
 
 @torch.inference_mode()
@@ -54,8 +50,8 @@ def test_ecgcpc_gives_upstreams_tokens_and_features(upstream):
 def test_ecgcpc_gives_upstreams_features_of_other_lengths(upstream, length):
     model, io = upstream
     output = model(io[f"{length}.input"])
-    assert_equal(output.last_hidden_state, io[f"{length}.sequence_features"])
-    assert_equal(output.pooler_output, io[f"{length}.features"])
+    assert_near(output.last_hidden_state, io[f"{length}.sequence_features"])
+    assert_near(output.pooler_output, io[f"{length}.features"])
 
 
 @torch.inference_mode()
@@ -69,7 +65,7 @@ def test_each_layer_has_upstreams_kernel_and_output(upstream):
     for index, block in enumerate(model.blocks):
         kernel = io[f"hidden_2_layer{index}_kernel"]
         torch.testing.assert_close(block.s4.kernel(kernel.shape[-1]).float(), kernel, atol=1e-6, rtol=0)
-        assert_equal(outputs[index].mT, io[f"hidden_4_layer{index}_s4_out"])
+        assert_near(outputs[index].mT, io[f"hidden_4_layer{index}_s4_out"])
 
 
 @torch.inference_mode()
@@ -78,7 +74,7 @@ def test_the_features_are_what_upstreams_head_takes(parity_dir, tmp_path, fixtur
     folder = parity_dir / "ecgcpc" / fixture
     weights, io = load_file(folder / "state_dict.safetensors"), load_file(folder / "io.safetensors")
     features = convert(folder, tmp_path)[0](io["input"]).pooler_output
-    assert_equal(linear_head(features, weights), io["logits"])
+    assert_near(linear_head(features, weights), io["logits"])
 
 
 def linear_head(features, weights):
@@ -119,11 +115,11 @@ def test_a_layer_is_upstreams_recurrence_over_time(upstream):
         state = (transition @ state[..., None])[..., 0] + entry * token[..., None]
         outputs.append((readout * state).sum(-1) + layer.skip * token)
     filtered = torch.stack(outputs, dim=1).float()
-    assert_equal(filtered.mT, io["hidden_3_layer0_before_gelu"])
-    assert_equal(state[..., :4].float(), io["upstream_step_layer0_final_state_real"][..., :4])
-    assert_equal(state[..., 4:].float(), io["upstream_step_layer0_final_state_imag"][..., :4])
+    assert_near(filtered.mT, io["hidden_3_layer0_before_gelu"])
+    assert_near(state[..., :4].float(), io["upstream_step_layer0_final_state_real"][..., :4])
+    assert_near(state[..., 4:].float(), io["upstream_step_layer0_final_state_imag"][..., :4])
     activated = torch.nn.functional.gelu(filtered)
-    assert_equal(torch.nn.functional.glu(layer.output(activated)).mT, io["upstream_step_layer0_s4_out"])
+    assert_near(torch.nn.functional.glu(layer.output(activated)).mT, io["upstream_step_layer0_s4_out"])
 
 
 # Conversion
@@ -153,7 +149,7 @@ def test_a_checkpoint_that_upstream_has_lengthened_gives_the_same_model(parity_d
     hyperparameters = json.loads((folder / "config.json").read_text()) | {"input_length": 192}
     convert_checkpoint("ecgcpc", tmp_path / "longer.safetensors", tmp_path / "longer", hyperparameters)
     inputs = load_file(folder / "io.safetensors")["input"]
-    assert_equal(ECGCPCModel.from_pretrained(tmp_path / "longer")(inputs).pooler_output, model(inputs).pooler_output)
+    assert_near(ECGCPCModel.from_pretrained(tmp_path / "longer")(inputs).pooler_output, model(inputs).pooler_output)
 
 
 def test_a_checkpoint_that_does_not_say_what_its_c_means_is_refused(parity_dir, tmp_path):

@@ -13,6 +13,7 @@ from modeling_enecg import ECGFeatureExtractor
 from modeling_enecg.conversion import CONVERTERS, ConversionError, convert_checkpoint
 from modeling_enecg.conversion.convert import rename_weights
 from modeling_enecg.modeling_ecgfm import ECGFMConfig, ECGFMModel
+from tests.helpers.parity import assert_near
 
 FORMS = ("state_dict", "pretrained_format_state_dict", "pretrained_format_legacy_weightnorm_state_dict")
 # Upstream's classifier encoder has 90 373 248; merging the weight norm leaves out a gain for each of 128 positions.
@@ -37,8 +38,7 @@ def convert(folder, tmp_path):
     return convert
 
 
-def assert_near(ours, theirs, tolerance=2e-5):
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
+TOLERANCE = 2e-5
 
 
 def sample_mask(lengths, samples):
@@ -73,11 +73,11 @@ def test_ecgfm_gives_upstreams_tokens_and_features(convert, folder, fixture):
     model, _ = convert(fixture)
     io = load_file(folder / fixture / "io.safetensors")
     output = model(io["input"], output_hidden_states=True)
-    assert_near(output.last_hidden_state, io["features"])
-    assert_near(output.pooler_output, io["pooled"])
-    assert_near(output.hidden_states[0], io["hidden_4_encoder_input"])
+    assert_near(output.last_hidden_state, io["features"], TOLERANCE)
+    assert_near(output.pooler_output, io["pooled"], TOLERANCE)
+    assert_near(output.hidden_states[0], io["hidden_4_encoder_input"], TOLERANCE)
     for index, block in enumerate(output.hidden_states[1:]):
-        assert_near(block, io[f"hidden_6_layer{index}"])
+        assert_near(block, io[f"hidden_6_layer{index}"], TOLERANCE)
 
 
 @torch.inference_mode()
@@ -87,7 +87,7 @@ def test_an_ecgfm_head_on_our_features_gives_upstreams_logits(convert, folder):
     head = load_file(folder / "tiny" / "state_dict.safetensors")
     for prefix in ("", "zero_leads."):
         logits = model(io[f"{prefix}input"]).pooler_output @ head["proj.weight"].T + head["proj.bias"]
-        assert_near(logits, io[f"{prefix}logits"])
+        assert_near(logits, io[f"{prefix}logits"], TOLERANCE)
 
 
 @torch.inference_mode()
@@ -98,9 +98,9 @@ def test_padded_ecgfm_records_give_upstreams_tokens_and_logits(convert, folder, 
     io = load_file(folder / "tiny" / "io.safetensors")
     head = load_file(folder / "tiny" / "state_dict.safetensors")
     output = model(io["padded.input"], input_mask=sample_mask(io["padded.lengths"], 400))
-    assert_near(output.last_hidden_state, io["padded.features"])
+    assert_near(output.last_hidden_state, io["padded.features"], TOLERANCE)
     assert torch.equal((output.last_hidden_state == 0).all(dim=2), io["padded.token_padding_mask"].bool())
-    assert_near(output.pooler_output @ head["proj.weight"].T + head["proj.bias"], io["padded.logits"])
+    assert_near(output.pooler_output @ head["proj.weight"].T + head["proj.bias"], io["padded.logits"], TOLERANCE)
 
 
 @torch.inference_mode()

@@ -24,6 +24,7 @@ from modeling_enecg.data.prepared import Views
 from modeling_enecg.lead_dropout import random_lead_mask
 from modeling_enecg.leads import LEAD_SETS, STANDARD_LEADS
 from modeling_enecg.modeling_ecgjepa import cross_pattern, sinusoid_positions
+from tests.helpers.parity import assert_near
 from tests.helpers.tiny_models import TASKS
 
 EIGHT = list(LEAD_SETS["8 leads"])
@@ -49,10 +50,6 @@ def convert(folder, tmp_path):
         return ECGJEPAModel.from_pretrained(tmp_path / f"{fixture}-{len(changes)}"), report
 
     return convert
-
-
-def assert_near(ours, theirs, tolerance=1e-5):
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
 
 
 def small_config(**changes):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from modeling_enecg import ECGFeatureExtractor, EnECGModel, STMEMConfig, STMEMModel
 from modeling_enecg.leads import STANDARD_LEADS
+from tests.helpers.parity import assert_near
 
 FIXTURES = ("tiny", "tiny_cls")
 # How many numbers each of the paper's experts hands to its head.
@@ -79,14 +80,10 @@ def outputs(upstream):
         return model(expert_features=features, gate_values=gate_values), io
 
 
-def assert_equal(ours, theirs):
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-
-
 def test_the_papers_gate_gives_upstreams_probabilities(outputs):
     ours, io = outputs
-    assert_equal(ours.gate_weights["task"], io["gating_probs"])
-    assert_equal(ours.gate_weights["task"], io["hidden_gating_logits"].softmax(-1))
+    assert_near(ours.gate_weights["task"], io["gating_probs"])
+    assert_near(ours.gate_weights["task"], io["hidden_gating_logits"].softmax(-1))
     assert io["gating_probs"].std(dim=1).min() > 1e-3, "a uniform gate would show nothing"
 
 
@@ -94,12 +91,12 @@ def test_the_papers_gate_gives_upstreams_probabilities(outputs):
 def test_every_head_gives_upstreams_output(outputs, expert):
     ours, io = outputs
     index = list(FEATURE_SIZES).index(expert)
-    assert_equal(ours.expert_logits["task"][:, index], io[f"hidden_ffn_out_{expert}"])
+    assert_near(ours.expert_logits["task"][:, index], io[f"hidden_ffn_out_{expert}"])
 
 
 def test_the_ensemble_gives_upstreams_output(outputs):
     ours, io = outputs
-    assert_equal(ours.logits["task"], io["output"])
+    assert_near(ours.logits["task"], io["output"])
 
 
 @pytest.fixture

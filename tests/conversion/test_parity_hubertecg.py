@@ -13,6 +13,7 @@ from transformers import HubertConfig
 from modeling_enecg import ECGFeatureExtractor, HuBERTECGConfig, HuBERTECGModel
 from modeling_enecg.conversion import CONVERTERS, ConversionError, convert_checkpoint
 from modeling_enecg.conversion.convert import rename_weights
+from tests.helpers.parity import assert_near
 
 POSITIONS = "encoder.pos_conv_embed.conv."
 SIZES = {  # width, layers, heads, inner width, parameters of upstream's encoder
@@ -53,10 +54,6 @@ def convert(folder, weights, tmp_path):
         return HuBERTECGModel.from_pretrained(target), report
 
     return convert
-
-
-def assert_near(ours, theirs, tolerance=1e-5):
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
 
 
 def of_leads(flat):

@@ -10,8 +10,7 @@ from transformers import AutoModel
 
 from modeling_enecg.conversion import ConversionError, Converter, convert, convert_checkpoint, moment
 from modeling_enecg.modeling_moment import MomentConfig, MomentModel, normalize_leads, sinusoid_positions
-
-TOLERANCE = 1e-5
+from tests.helpers.parity import assert_near
 
 # The numbers in each published encoder, and its settings.
 SIZES = {
@@ -76,22 +75,18 @@ def upstream_weights(model):
     return weights
 
 
-def assert_equal(ours, theirs):
-    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_moment_gives_upstreams_tokens_and_features(model, io, implementation):
     model.set_attn_implementation(implementation)
     output = model(io["input"], output_hidden_states=True)
-    assert_equal(output.pooler_output, io["embedding_mean"])
-    assert_equal(output.last_hidden_state.unflatten(1, (3, -1)), io["embedding_none"])
-    assert_equal(output.hidden_states[0].unflatten(1, (3, -1)), io["hidden_patch_embedding"])
+    assert_near(output.pooler_output, io["embedding_mean"])
+    assert_near(output.last_hidden_state.unflatten(1, (3, -1)), io["embedding_none"])
+    assert_near(output.hidden_states[0].unflatten(1, (3, -1)), io["hidden_patch_embedding"])
     for index in range(2):
         # (batch, leads * patches, hidden) -> (batch * leads, patches, hidden)
         block = output.hidden_states[index + 1].unflatten(1, (3, -1)).flatten(0, 1)
-        assert_equal(block, io[f"hidden_block_{index}"])
+        assert_near(block, io[f"hidden_block_{index}"])
 
 
 @torch.inference_mode()
@@ -99,14 +94,14 @@ def test_moment_gives_upstreams_tokens_and_features(model, io, implementation):
 def test_moment_gives_upstreams_tokens_and_features_under_a_mask(model, io, implementation):
     model.set_attn_implementation(implementation)
     output = model(io["input"], input_mask=io["input_mask"])
-    assert_equal(output.pooler_output, io["masked_embedding_mean"])
-    assert_equal(output.last_hidden_state.unflatten(1, (3, -1)), io["masked_embedding_none"])
+    assert_near(output.pooler_output, io["masked_embedding_mean"])
+    assert_near(output.last_hidden_state.unflatten(1, (3, -1)), io["masked_embedding_none"])
 
 
 def test_moment_normalises_leads_as_upstream(io):
     observed = torch.ones_like(io["input"][:, :1], dtype=torch.bool)
     patches = normalize_leads(io["input"], observed).unflatten(-1, (-1, 8))
-    assert_equal(patches, io["hidden_normalized_patches"])
+    assert_near(patches, io["hidden_normalized_patches"])
 
 
 @torch.inference_mode()
@@ -118,13 +113,13 @@ def test_moment_tokens_carry_upstreams_heads(model, io, tiny):
     count = observed.sum(-1, keepdim=True)
     mean = io["input"].nan_to_num(0.0).sum(-1, keepdim=True) / count
     deviation = ((io["input"] - mean).where(observed, 0.0).square().sum(-1, keepdim=True) / count).sqrt() + 1e-5
-    assert_equal(reconstructed.flatten(2) * deviation + mean, io["reconstruction"])
+    assert_near(reconstructed.flatten(2) * deviation + mean, io["reconstruction"])
     concatenated = tokens.permute(0, 2, 3, 1).flatten(2)  # (batch, patches, hidden * leads), the lead fastest
-    assert_equal(concatenated, io["cls_embeddings_concat"])
+    assert_near(concatenated, io["cls_embeddings_concat"])
 
 
 def test_moment_positions_are_upstreams(io):
-    assert_equal(sinusoid_positions(4, 32), io["patch_len_pe_first_rows"])
+    assert_near(sinusoid_positions(4, 32), io["patch_len_pe_first_rows"])
 
 
 # Sizes and conversion

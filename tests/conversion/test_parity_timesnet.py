@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from modeling_enecg.conversion import convert_checkpoint
 from modeling_enecg.modeling_timesnet import InceptionConvolution, TimesNetConfig, TimesNetModel
+from tests.helpers.parity import assert_near
 
 TOLERANCE = 5e-6
 FORECASTING = ("tiny", "tiny_enecg")
@@ -24,10 +25,6 @@ def convert(folder, tmp_path, **settings):
     settings = hyperparameters(folder / "config.json") | settings
     report = convert_checkpoint("timesnet", folder / "state_dict.safetensors", tmp_path / "model", settings)
     return TimesNetModel.from_pretrained(tmp_path / "model", period_selection="batch"), report
-
-
-def assert_equal(ours, theirs):
-    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
 
 def lead_first(tensor):
@@ -46,19 +43,19 @@ def upstream(parity_dir, tmp_path, request):
 def test_timesnet_gives_upstreams_sequence_and_features(upstream):
     model, io = upstream
     output = model(lead_first(io["input"]), output_hidden_states=True)
-    assert_equal(output.last_hidden_state, io["features_sequence"])
-    assert_equal(output.pooler_output, io["features_pooled_mean_input"])
+    assert_near(output.last_hidden_state, io["features_sequence"], TOLERANCE)
+    assert_near(output.pooler_output, io["features_pooled_mean_input"], TOLERANCE)
     entering, *blocks = output.hidden_states
-    assert_equal(entering, io.get("hidden_predict_linear", io["hidden_enc_embedding"]))
+    assert_near(entering, io.get("hidden_predict_linear", io["hidden_enc_embedding"]), TOLERANCE)
     for index, block in enumerate(blocks):
-        assert_equal(model.norm(block), io[f"hidden_layer_{index}"])
+        assert_near(model.norm(block), io[f"hidden_layer_{index}"], TOLERANCE)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("upstream", FORECASTING, indirect=True)
 def test_timesnet_gives_upstreams_forecast(upstream):
     model, io = upstream
-    assert_equal(model(lead_first(io["input"])).forecast, lead_first(io["output"]))
+    assert_near(model(lead_first(io["input"])).forecast, lead_first(io["output"]), TOLERANCE)
 
 
 @torch.inference_mode()
@@ -82,9 +79,9 @@ def test_timesnet_takes_calendar_features_where_configured(parity_dir, tmp_path)
     io = load_file(folder / "io.safetensors")
     output = model(lead_first(io["input"]), time_features=io["x_mark"])
     assert not report["dropped"]
-    assert_equal(output.last_hidden_state, io["features_sequence"])
-    assert_equal(output.pooler_output, io["features_pooled_mean_input"])
-    assert_equal(output.forecast, lead_first(io["output"]))
+    assert_near(output.last_hidden_state, io["features_sequence"], TOLERANCE)
+    assert_near(output.pooler_output, io["features_pooled_mean_input"], TOLERANCE)
+    assert_near(output.forecast, lead_first(io["output"]), TOLERANCE)
 
 
 def test_calendar_features_are_refused_where_not_configured():
@@ -100,7 +97,7 @@ def test_a_records_own_periods_are_upstreams_for_a_batch_of_one(upstream):
     inputs = lead_first(io["input"])
     alone = torch.cat([model(record[None]).last_hidden_state for record in inputs])
     model.config.period_selection = "record"
-    assert_equal(model(inputs).last_hidden_state, alone)
+    assert_near(model(inputs).last_hidden_state, alone, TOLERANCE)
 
 
 def test_what_conversion_drops_has_its_reason(parity_dir, tmp_path):

@@ -13,9 +13,9 @@ from torch import nn
 from modeling_enecg import ECGFeatureExtractor, XResNet1dConfig, XResNet1dModel
 from modeling_enecg.conversion import CONVERTERS, ConversionError, convert_checkpoint
 from modeling_enecg.conversion.convert import rename_weights
+from tests.helpers.parity import assert_near
 
 FIXTURES = ("tiny", "tiny_opt")
-TOLERANCE = 1e-5
 TRAINING_RECORDS = {"mean": -0.0007771724002828525, "std": 0.23895642180464072}  # in mV, as the benchmark has them
 
 
@@ -47,19 +47,15 @@ def head_of(folder):
     return head
 
 
-def assert_equal(ours, theirs):
-    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize("upstream", FIXTURES, indirect=True)
 def test_xresnet1d_gives_upstreams_sequence_and_features(upstream):
     model, io = upstream
     output = model(io["input"], output_hidden_states=True)
-    assert_equal(output.last_hidden_state, io["sequence_features"].transpose(1, 2))
-    assert_equal(output.pooler_output, io["features"])
+    assert_near(output.last_hidden_state, io["sequence_features"].transpose(1, 2))
+    assert_near(output.pooler_output, io["features"])
     for stage, states in enumerate(output.hidden_states[1:]):
-        assert_equal(states, io[f"hidden_3_stage{stage}_out"].transpose(1, 2))
+        assert_near(states, io[f"hidden_3_stage{stage}_out"].transpose(1, 2))
 
 
 @torch.inference_mode()
@@ -67,8 +63,8 @@ def test_xresnet1d_gives_upstreams_sequence_and_features(upstream):
 def test_xresnet1d_gives_upstreams_features_of_an_odd_length(upstream):
     model, io = upstream
     output = model(io["odd.input"])
-    assert_equal(output.last_hidden_state, io["odd.sequence_features"].transpose(1, 2))
-    assert_equal(output.pooler_output, io["odd.features"])
+    assert_near(output.last_hidden_state, io["odd.sequence_features"].transpose(1, 2))
+    assert_near(output.pooler_output, io["odd.features"])
 
 
 @torch.inference_mode()
@@ -76,10 +72,10 @@ def test_xresnet1d_gives_upstreams_features_of_an_odd_length(upstream):
 def test_the_features_are_what_upstreams_head_takes(parity_dir, tmp_path, fixture):
     folder = parity_dir / "xresnet1d101" / fixture
     model, head, io = convert(folder, tmp_path)[0], head_of(folder), load_file(folder / "io.safetensors")
-    assert_equal(head(model(io["input"]).pooler_output), io["logits"])
+    assert_near(head(model(io["input"]).pooler_output), io["logits"])
     if fixture == "tiny":
         windows = io["record.input"].unfold(-1, 250, 125).transpose(1, 2).flatten(0, 1)  # (records x windows, 12, 250)
-        assert_equal(head(model(windows).pooler_output).unflatten(0, (2, 7)), io["record.window_logits"])
+        assert_near(head(model(windows).pooler_output).unflatten(0, (2, 7)), io["record.window_logits"])
 
 
 @torch.inference_mode()
@@ -88,10 +84,10 @@ def test_training_normalises_by_the_batch_and_remembers_it_as_upstream_does(pari
     model, head, io = convert(folder, tmp_path)[0], head_of(folder), load_file(folder / "io.safetensors")
     trained = load_file(folder / "train_batchnorm.safetensors")
     logits = head.train()(model.train()(io["input"]).pooler_output)
-    assert_equal(logits, trained["logits_train_mode_batchnorm_no_dropout"])
+    assert_near(logits, trained["logits_train_mode_batchnorm_no_dropout"])
     for statistic in ("running_mean", "running_var"):
-        assert_equal(getattr(model.stem[0].norm, statistic), trained[f"after.0.1.{statistic}"])
-        assert_equal(getattr(head[2], statistic), trained[f"after.7.2.{statistic}"])
+        assert_near(getattr(model.stem[0].norm, statistic), trained[f"after.0.1.{statistic}"])
+        assert_near(getattr(head[2], statistic), trained[f"after.7.2.{statistic}"])
 
 
 @pytest.mark.parametrize(("fixture", "num_head"), [("tiny", 14), ("tiny_opt", 7)])
@@ -217,7 +213,7 @@ def test_the_features_are_the_maximum_and_then_the_mean_of_the_tokens():
     output = small().eval()(torch.randn(2, 12, 100))
     maximum, mean = output.pooler_output.chunk(2, dim=1)
     assert torch.equal(maximum, output.last_hidden_state.amax(dim=1))
-    assert_equal(mean, output.last_hidden_state.mean(dim=1))
+    assert_near(mean, output.last_hidden_state.mean(dim=1))
 
 
 @torch.inference_mode()

@@ -10,12 +10,9 @@ from modeling_enecg.data.ptbxl import ptbxl
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from modeling_enecg.data.rows import signal_array
+from tests.helpers.builders import all_rows
 
 FAULTY_SIGNALS = "records100/00000/00003_lr.dat"
-
-
-def all_rows(builder: PTBXL) -> list[dict]:
-    return [row for split in builder.as_dataset().values() for row in split]
 
 
 def set_age(folder: Path, ecg_id: int, age: str) -> None:

@@ -15,6 +15,7 @@ from modeling_enecg.data.ptbxl import ptbxl
 from modeling_enecg.data.ptbxl.metadata import COLUMNS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from tests.conftest import describe_record, write_csv
+from tests.helpers.builders import all_rows
 
 FEW, MANY = 500, 4_000
 METADATA_BYTES = 10_000  # what may be held of a record until the build ends; its signal has 24,000
@@ -34,10 +35,6 @@ def repeat_records(release: Path, folder: Path, num_records: int) -> Path:
     rows = [describe_record(index % 12 + 1) | {"ecg_id": index + 1} for index in range(num_records)]
     write_csv(folder / "ptbxl_database.csv", list(COLUMNS), rows)
     return folder
-
-
-def all_rows(builder: PTBXL) -> list[dict]:
-    return [row for split in builder.as_dataset().values() for row in split]
 
 
 def prepared_files(builder: PTBXL) -> dict[str, tuple[int, int]]:

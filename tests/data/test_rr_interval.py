@@ -9,12 +9,13 @@ from scipy.signal import resample_poly
 from modeling_enecg.data.ptbxl import ptbxl
 from modeling_enecg.data.ptbxl.metadata import read_metadata
 from modeling_enecg.data.ptbxl.parquet import main, write_parquet
-from modeling_enecg.data.ptbxl.ptbxl import FEATURES, PTBXL
+from modeling_enecg.data.ptbxl.ptbxl import FEATURES
 from modeling_enecg.data.rows import signal_array
 from modeling_enecg.data.rr_interval import LEAD, rr_interval
 from modeling_enecg.data.simulator.ecg import NUM_SAMPLES, RHYTHMS, SAMPLING_RATE, beat_times, simulate_record
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl, write_signal
 from modeling_enecg.data.wfdb16 import read_records
+from tests.helpers.builders import all_rows
 
 RATES = {"100hz": 100, "500hz": 500}
 SEEDS = range(4)
@@ -44,10 +45,6 @@ def record(*findings: str, seed: int = 0) -> np.ndarray:
 def beats_at(times: list[float], height: float = 1.0) -> np.ndarray:
     lead = sum(height * np.exp(-0.5 * ((TIME - time) / 0.012) ** 2) for time in times)
     return np.tile(lead, (12, 1))
-
-
-def all_rows(builder: PTBXL) -> list[dict]:
-    return [row for split in builder.as_dataset().values() for row in split]
 
 
 @pytest.mark.parametrize("rate", RATES.values())

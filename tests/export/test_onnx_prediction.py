@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from modeling_enecg import EnECGModel
 from modeling_enecg.cli import main
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
@@ -40,8 +41,14 @@ assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    """A small calibrated ensemble, not to be changed."""
-    return save_calibrated_model(tmp_path_factory.mktemp("export") / "model")
+    """A small calibrated ensemble that compares records with those it knows, not to be changed."""
+    folder = save_calibrated_model(tmp_path_factory.mktemp("export") / "model")
+    model, rng = EnECGModel.from_pretrained(folder), np.random.default_rng(0)
+    sizes = {name: expert.config.feature_size for name, expert in model.backbones.items()}
+    train, validation = ({name: rng.random((40, size)) for name, size in sizes.items()} for _ in range(2))
+    model.fit_novelty(train, validation)
+    model.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,8 @@ def assert_same(ours, theirs):
         assert by_label(ours, key) == pytest.approx(by_label(theirs, key), abs=1e-5)
     for key in ("present", "threshold", "unit"):
         assert by_label(ours, key) == by_label(theirs, key)
+    assert (ours.novelty is None) == (theirs.novelty is None) == (not ours.is_scored)
+    assert ours.novelty is None or ours.novelty == pytest.approx(theirs.novelty, rel=1e-5)
     assert [list(each) for each in ours.gate_weights.values()] == [list(each) for each in theirs.gate_weights.values()]
     for name in ("quality", "used_leads", "missing_leads", "left_out"):
         assert getattr(ours, name) == getattr(theirs, name)

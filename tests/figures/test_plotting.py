@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.collections import QuadMesh
 from PIL import Image
 
 from modeling_enecg.figures.experts import plot_gate_weights
@@ -124,6 +125,36 @@ def test_fewer_leads_make_a_row_each():
 def test_short_records_are_drawn_whole_and_long_ones_for_ten_seconds(seconds, column, strip):
     shown = traces(plot_ecg(ecg(seconds=seconds), RATE, STANDARD_LEADS))
     assert [len(line.get_xdata()) for line in shown] == [column] * 12 + [strip]
+
+
+def washes(figure):
+    """Where the colour of each lead begins and ends, in mm from the first trace's beginning, and its values."""
+    start = traces(figure)[0].get_xdata()[0]
+    meshes = [each for each in figure.axes[0].collections if isinstance(each, QuadMesh)]
+    return [
+        (np.ptp(each.get_coordinates()[0, :, 0]), each.get_coordinates()[0, 0, 0] - start, each.get_array()[0])
+        for each in meshes
+    ]
+
+
+def test_a_wash_lies_behind_each_lead_at_its_own_time():
+    wash = np.zeros((12, 10 * RATE))
+    wash[1, 300:400] = 0.5  # lead II is drawn from 0 to 2.5 s, and in the strip
+    wash[6, 600] = 3.0  # V1, from 5 to 7.5 s; beyond 1 the colour is full
+    drawn = washes(plot_ecg(ecg(), RATE, STANDARD_LEADS, wash=wash))
+    assert len(drawn) == 13
+    width, start, strip = drawn[-1]
+    assert (width, start) == pytest.approx((250, 0))
+    assert np.flatnonzero(strip).tolist() == list(range(300, 400))
+    width, start, chest = drawn[2]
+    assert (width, start) == pytest.approx((62.5, 125))
+    assert np.flatnonzero(chest).tolist() == [100]
+    assert chest.max() == 1
+
+
+def test_a_wash_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"wash has the shape \(12, 5\)"):
+        plot_ecg(ecg(), RATE, STANDARD_LEADS, wash=np.zeros((12, 5)))
 
 
 def test_missing_samples_are_gaps(recwarn):

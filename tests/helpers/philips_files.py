@@ -1,15 +1,11 @@
 """Writers of Philips Sierra ECG files."""
 
-import base64
 import struct
 
 import numpy as np
 
 from modeling_enecg.leads import STANDARD_LEADS
-
-
-def text_in_base64(data: bytes) -> str:
-    return base64.encodebytes(data).decode()
+from tests.helpers.xml_files import text_in_base64
 
 
 def lzw_codes(data: bytes) -> list[int]:

@@ -4,15 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modeling_enecg.data.folder.wfdb_folder import WFDBFolder
+from tests.helpers.builders import all_rows
 
 RECORD = "records/03"  # of row 4, patient p3, fold 3: where the faults are put
 ROW = 4
 
 Change = Callable[[Path], None]
-
-
-def all_rows(builder: WFDBFolder) -> list[dict]:
-    return [row for split in builder.as_dataset().values() for row in split]
 
 
 def column(builder: WFDBFolder, name: str) -> list:

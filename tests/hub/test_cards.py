@@ -121,7 +121,7 @@ def test_the_card_says_how_to_use_and_to_reproduce_the_model():
         "enecg train recipe.yaml --data_dir PTB-XL",
         "seed 7; commit 0123abc with changes",
         "not a medical device",
-        "chosen on the validation fold",
+        "chosen on the validation records",
     ):
         assert line in text
     assert "carbon" not in text.lower()
@@ -133,6 +133,21 @@ def test_what_is_said_of_ptbxl_is_said_of_nothing_else():
     assert "Schiller" not in simulated.text
     assert "Trained on simulated records; how it does on others was not measured." in simulated.text
     assert (card.data.datasets, simulated.data.datasets) == (["ptb-xl"], None)
+    assert "with a label of the tasks (folds 1-8, 9 and 10)." in card.text
+    assert "with a label of the tasks." in simulated.text
+
+
+def test_the_card_says_what_travels_with_the_model():
+    plain = full_card().text
+    assert "Probabilities are the model's own, not calibrated." in plain
+    assert "how unlike the training records" not in plain
+    calibration = {"method": "temperature", "temperature": 2.0}
+    sex = {"name": "sex", "problem_type": "single_label_classification", "labels": ["female", "male"]}
+    tasks = [FINDINGS, sex | {"calibration": calibration}, AGE]
+    text = full_card(config=config() | {"tasks": tasks, "novelty_rank": 4}).text
+    assert "Probabilities of sex are calibrated on the validation records" in text
+    assert "Those of rhythm are the model's own." in text
+    assert "how unlike the training records a recording is" in text
 
 
 @pytest.mark.parametrize(

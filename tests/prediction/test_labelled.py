@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modeling_enecg import EnECGModel
+from modeling_enecg import EnECGModel, Task
 from modeling_enecg.cli import main
 from tests.helpers.ecg_folder import write_folder
 from tests.helpers.reports import simulated_records, train_run
@@ -140,6 +140,29 @@ def test_evaluations_compare_like_runs(run, tmp_path, capsys):
         evaluate(folder, data_dir, tmp_path / name)
     main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--num_resamples", "20"])
     assert "| superdiagnostic | macro AUROC |" in capsys.readouterr().out
+
+
+def with_age_of(run, folder, outputs):
+    """The run's model, whose task age has these outputs."""
+    model = EnECGModel.from_pretrained(run)
+    model.remove_task("age")
+    model.add_task(Task("age", "regression", outputs), like="sex")
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_regression_whose_one_output_has_a_name_is_evaluated(run, tmp_path):
+    model = with_age_of(run, tmp_path / "model", ["years"])
+    found = evaluate(model, own_records(tmp_path / "data", age=[40.5, 61.0]), tmp_path / "out")
+    assert set(found["age.years.target"]) == {40.5, 61.0}
+    assert scores(tmp_path / "out", "age")["scores"]["mae"]["point"] > 0
+
+
+def test_a_regression_of_several_outputs_is_refused(fail, run, tmp_path):
+    model = with_age_of(run, tmp_path / "model", ["years", "months"])
+    data = own_records(tmp_path / "data", age=[40.5, 61.0])
+    line = fail("evaluate", model, "--dataset", data, "--output", tmp_path / "out")
+    assert "'age' has the outputs years, months; a column holds one" in line
 
 
 def test_a_mistake_is_refused_in_one_line(fail, run, tmp_path):

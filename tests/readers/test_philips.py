@@ -6,7 +6,8 @@ import pytest
 from modeling_enecg.io import ECGFileError, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.readers.philips_xli import decode_xli
-from tests.helpers.philips_files import sierra_1_03, sierra_1_04_01, text_in_base64, xli_chunk, xli_residuals, xli_text
+from tests.helpers.philips_files import sierra_1_03, sierra_1_04_01, xli_chunk, xli_residuals, xli_text
+from tests.helpers.xml_files import text_in_base64
 
 
 @pytest.mark.parametrize("kind", ["random", "walk", "flat", "extremes"])

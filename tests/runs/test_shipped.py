@@ -8,9 +8,12 @@ import pytest
 from transformers import AutoModel
 
 import modeling_enecg
+from modeling_enecg import Task
+from modeling_enecg.adapters import LoraSettings, add_lora, save_adapter
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.runs import shipped
-from tests.helpers.prediction import save_calibrated_model
+from modeling_enecg.training.building import ModelSource, starting_model
+from tests.helpers.prediction import FINDINGS, save_calibrated_model
 from tests.helpers.training import ROOT
 
 
@@ -37,6 +40,15 @@ def test_an_unknown_name_is_refused_with_those_that_are_shipped(models, monkeypa
         modeling_enecg.builtin("little")
     with pytest.raises(FileNotFoundError, match="no folder little, and no shipped model of that name"):
         Predictor("little")
+
+
+def test_an_adapter_names_the_shipped_model_that_it_was_made_for(models, tmp_path):
+    tasks = [Task("superdiagnostic", "multi_label_classification", FINDINGS)]
+    start = starting_model(ModelSource(model="little"), tasks)
+    assert start.base.path == "little"
+    save_adapter(add_lora(start.model, LoraSettings(final_layers="lora")), tmp_path / "adapter", start.base)
+    assert str(models) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
+    assert list(Predictor(tmp_path / "adapter").model.tasks) == list(Predictor("little").model.tasks)
 
 
 def test_folders_and_hub_ids_stay_what_they_are(models):

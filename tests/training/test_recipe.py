@@ -3,7 +3,7 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from modeling_enecg import ECGCPCModel, EnECGModel
+from modeling_enecg import ECGCPCModel, ECGFeatureExtractor, EnECGModel
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
 from modeling_enecg.settings import describe_fields
 from modeling_enecg.training import RecipeError, load_recipe
@@ -238,7 +238,8 @@ def test_every_shipped_recipe_loads_and_its_stages_take_its_settings(config, tmp
     if has_ptbxl_tasks and recipe.experts and all("config" in source for source in recipe.experts.values()):
         start = tiny_start(recipe)
         model, extractor = start.model, start.extractor
-        each = extractor.extractors() if len(recipe.experts) > 1 else dict.fromkeys(recipe.experts, extractor)
+        shared = isinstance(extractor, ECGFeatureExtractor)
+        each = dict.fromkeys(recipe.experts, extractor) if shared else extractor.extractors()
         for name, expert in model.backbones.items():
             assert each[name].sequence_length == expert.config.sequence_length
 
@@ -261,6 +262,14 @@ def test_experts_of_the_same_input_share_one_extractor(load):
     extractors = tiny_start(mixed).extractor.extractors()
     assert list(extractors) == ["a", "b"]
     assert extractors["a"].steps != extractors["b"].steps
+
+
+def test_an_expert_of_random_weights_may_have_its_own_steps(load):
+    steps = [{"name": "standardize", "scope": "lead"}, {"name": "crop_or_pad"}]
+    recipe = load(experts={"a": {"config": ECGFOUNDER, "steps": steps}})
+    assert tiny_start(recipe).extractor.steps == steps
+    with pytest.raises(RecipeError, match=r"experts: Unknown step \{'name': 'standardise'\}"):
+        tiny_start(load(experts={"a": {"config": ECGFOUNDER, "steps": [{"name": "standardise"}]}}))
 
 
 PAPER_RECIPES = ("ptbxl_post_training_ecgfounder", "ptbxl_post_training_stmem")

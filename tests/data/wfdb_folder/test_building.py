@@ -13,8 +13,9 @@ from modeling_enecg.data.folder import wfdb_folder
 from modeling_enecg.data.folder.parquet import main
 from modeling_enecg.data.folder.settings import read_settings
 from modeling_enecg.data.folder.wfdb_folder import WFDBFolder, input_fingerprint
+from tests.helpers.builders import all_rows
 from tests.helpers.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
-from tests.helpers.wfdb_folder import RECORD, ROW, all_rows, remove
+from tests.helpers.wfdb_folder import RECORD, ROW, remove
 
 # Building
 

@@ -9,8 +9,9 @@ import pytest
 
 from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.leads import STANDARD_LEADS
+from tests.helpers.builders import all_rows
 from tests.helpers.ecg_folder import noise, patients, write_record, write_settings, write_table
-from tests.helpers.wfdb_folder import RECORD, ROW, Change, all_rows, column, remove
+from tests.helpers.wfdb_folder import RECORD, ROW, Change, column, remove
 
 
 def set_cells(**cells: str) -> Change:

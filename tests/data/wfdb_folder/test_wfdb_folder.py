@@ -11,8 +11,9 @@ from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.folder.wfdb_folder import FEATURES, WFDBFolder
 from modeling_enecg.data.rows import signal_array
 from modeling_enecg.leads import STANDARD_LEADS
+from tests.helpers.builders import all_rows
 from tests.helpers.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
-from tests.helpers.wfdb_folder import RECORD, all_rows, column
+from tests.helpers.wfdb_folder import RECORD, column
 
 
 def labelled(tmp_path: Path, cells: list[str], labels: object = ("task",)) -> Path:

@@ -1,0 +1,217 @@
+"""`enecg embed`: what a model's experts make of recordings, as a table of features."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runs.portable import check_place, is_hub_id
+from ..runs.shipped import find_model
+from ._parsers import (
+    Commands,
+    add_model_arguments,
+    add_reading_arguments,
+    new_parser,
+    quiet_libraries,
+    reading_options,
+)
+
+if TYPE_CHECKING:
+    from ..prediction.embedder import Embedder
+    from ..prediction.embeddings import EmbeddedRecords, EmbeddingOptions
+
+_NEIGHBOURS = 5
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = new_parser(
+        commands,
+        "embed",
+        "Write what a model's experts make of recordings, their features, into a table.",
+        "enecg embed runs/smoke PTB-XL --output features.parquet --label superdiagnostic --plot map.png\n"
+        "enecg embed checkpoints/ecgfounder new_recordings --output features.parquet --neighbours 5\n"
+        "enecg embed runs/smoke tracing.xml --among features.parquet",
+    )
+    add_model_arguments(parser, "; or of a backbone alone, or the name of a shipped model")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help="DATA is a recording; a folder of recordings, which is searched with its sub-folders; or a dataset: a "
+        "folder of PTB-XL, of MIMIC-IV-ECG, with a dataset.yaml, or of Parquet, or a Hub id.",
+    )
+    data.add_argument("--split", action="append", help="Of a dataset this split is taken; by default all are.")
+    data.add_argument(
+        "--on_error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="A bad record of a dataset ends the command (raise, the default), or is left out (skip).",
+    )
+    data.add_argument("--cache_dir", help="A dataset is kept here once read.")
+    add_reading_arguments(
+        data, " Of a dataset with several rates, this one is read; by default that of the training, or 500 Hz."
+    )
+    table = parser.add_argument_group("table")
+    table.add_argument(
+        "--output",
+        metavar="FILE.parquet",
+        help="The table is written here: a row per recording, with `file` or `ecg_id`, `quality`, `error`, and a "
+        "column of floats per expert. The same command goes on after a kill.",
+    )
+    table.add_argument("--float16", action="store_true", help="The features are kept in half precision.")
+    table.add_argument(
+        "--force", action="store_true", help="Recordings whose signal is unusable (flat, noise) are embedded as well."
+    )
+    table.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="The table has this column of the dataset as well; the first of them colours the plot.",
+    )
+    table.add_argument("--plot", metavar="FILE.png", help="A map of the records (t-SNE), by label, is drawn here.")
+    similar = parser.add_argument_group("similar records")
+    similar.add_argument(
+        "--neighbours",
+        type=int,
+        metavar="N",
+        help="The N most similar records of the table stand in each row. Similarity is the cosine between "
+        "standardised features.",
+    )
+    similar.add_argument(
+        "--among",
+        metavar="FILE.parquet",
+        help=f"The recordings are compared with those of an earlier table of the same model, and the {_NEIGHBOURS} or "
+        "N most similar are printed.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Embed what was given, or print what is similar to it."""
+    if (options.output is None) == (options.among is None):
+        raise ValueError("Give an --output, or a table to look --among.")
+    if options.plot and options.output is None:
+        raise ValueError("--plot draws the table that --output names.")
+    if options.neighbours is not None and options.neighbours < 1:
+        raise ValueError(f"--neighbours must be 1 or more; got {options.neighbours}.")
+    find_model(options.model)
+    for place in options.adapter:
+        check_place(place)
+    if options.among is not None:
+        _print_similar(options)
+    elif len(options.data) == 1 and _is_dataset(options.data[0]):
+        _embed(options, is_dataset=True)
+    else:
+        if options.label or options.split:
+            raise ValueError("--label and --split are for a dataset; these are recordings, which have none.")
+        _embed(options, is_dataset=False)
+
+
+def _is_dataset(place: str) -> bool:
+    """Whether a place is a dataset, and not recordings: by its tables, or since there is nothing here of that name."""
+    from ..data.folder.recordings import recordings
+
+    path = Path(place)
+    if path.is_dir():
+        tables = ("ptbxl_database.csv", "record_list.csv", "dataset.yaml")
+        has_table = any((path / name).is_file() for name in tables)
+        return has_table or (any(path.rglob("*.parquet")) and not any(recordings(path)))
+    return path.suffix in (".yaml", ".yml") or (is_hub_id(place) and not list(path.parent.glob(f"{path.name}.*")))
+
+
+def _embed(options: argparse.Namespace, is_dataset: bool) -> None:
+    from ..prediction.embedder import Embedder
+    from ..prediction.embeddings import EmbeddingOptions, embed_files
+    from ..runs.processes import start_processes
+
+    quiet_libraries()
+    state = start_processes()
+    embedder = Embedder(options.model, options.adapter, state.device)
+    wanted = EmbeddingOptions(options.float16, options.force, options.neighbours or 0)
+    if is_dataset:
+        output = _embed_dataset(options, embedder, wanted)
+    else:
+        output = embed_files(embedder, options.data, options.output, wanted, reading_options(options))
+    if state.is_main_process:
+        print(_summary(output, embedder))
+        if options.plot:
+            _plot(output, options)
+
+
+def _embed_dataset(options: argparse.Namespace, embedder: "Embedder", wanted: "EmbeddingOptions") -> Path:
+    from ..data.sources import DatasetOptions
+    from ..prediction.dataset import options_at
+    from ..prediction.embeddings import embed_dataset
+
+    dataset = DatasetOptions(options.data[0], on_error=options.on_error, cache_dir=options.cache_dir)
+    dataset = options_at(embedder.trained_rates, dataset, options.sampling_rate)
+    return embed_dataset(embedder, dataset, options.output, wanted, options.split, options.label)
+
+
+def _summary(output: Path, embedder: "Embedder") -> str:
+    import pyarrow.parquet as pq
+
+    verdicts = pq.read_table(output, columns=["quality"])["quality"].to_pylist()
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("ok", "doubtful", "unusable"))
+    sizes = ", ".join(f"{name} {size}" for name, size in embedder.sizes.items())
+    return f"{output}: {len(verdicts)} records: {counts}. Features: {sizes}. The column error says why there are none."
+
+
+def _plot(output: Path, options: argparse.Namespace) -> None:
+    from ..evaluation.similarity import map_in_2d
+    from ..figures.maps import plot_map
+    from ..prediction.embeddings import read_embeddings
+
+    embedded = read_embeddings(output)
+    labels = [_text(value) for value in embedded.table[options.label[0]].to_pylist()] if options.label else None
+    by = f" by {options.label[0]}" if options.label else ""
+    experts = ", ".join(embedded.features)
+    title = f"{len(embedded.ids)} records{by}; features of {experts}"
+    plot_map(map_in_2d(embedded.space().points), labels, options.plot, title)
+
+
+def _text(value: Any) -> str | None:
+    """Return a label as text; several of one record are one label of the map."""
+    if isinstance(value, list):
+        return " + ".join(map(str, value)) or None
+    return None if value is None else str(value)
+
+
+def _print_similar(options: argparse.Namespace) -> None:
+    from ..data.folder.recordings import find_recordings
+    from ..io import read_ecg
+    from ..prediction.embedder import Embedder
+    from ..prediction.embeddings import read_embeddings
+
+    quiet_libraries()
+    embedded, reading = read_embeddings(options.among), reading_options(options)
+    embedder = Embedder(options.model, options.adapter)
+    for file in find_recordings(options.data):
+        record = read_ecg(file, reading.sampling_rate, reading.unit, reading.lead_names)
+        try:
+            similar = embedded.most_similar(embedder, record, options.neighbours or _NEIGHBOURS, options.force)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        print(f"{file}: most similar of {len(embedded.ids)} records, with the cosine")
+        for name, cosine in similar:
+            print(f"  {cosine:6.3f}  {name}{_labels_of(embedded, name)}")
+
+
+def _labels_of(embedded: "EmbeddedRecords", name: Any) -> str:
+    """Return what the table knows of a record besides its features."""
+    row = embedded.table.slice(embedded.ids.index(name), 1).to_pylist()[0]
+    skipped = {
+        *embedded.features,
+        "file",
+        "ecg_id",
+        "patient_id",
+        "split",
+        "quality",
+        "error",
+        "neighbours",
+        "similarities",
+    }
+    texts = [f"{column} {_text(value)}" for column, value in row.items() if column not in skipped]
+    return f"  ({'; '.join(texts)})" if texts else ""

@@ -1,0 +1,156 @@
+"""What the experts of a model make of a recording, before any task: their pooled features."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig
+
+from ..adapters import is_adapter
+from ..expert_references import load_expert, weights_digest
+from ..feature_extraction_ecg import ECGFeatureExtractor
+from ..judged_recording import as_record, judge_recording
+from ..loading import folder_or_hub, place_and_revision
+from ..modeling_backbone import ECGBackboneModel
+from ..modeling_enecg import EnECGModel
+from ..pipeline_ecg import cast_signal, flat_inputs, nested_inputs
+from ..runs.shipped import find_model
+from ..saved_extractor import read_extractor
+from ..signal_quality import SignalQuality
+from .predictor import Predictor
+
+Window = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """One recording's features.
+
+    Attributes:
+        quality ([`SignalQuality`]): The verdict on the recording.
+        features (`dict[str, np.ndarray]`, *optional*): By expert, its `pooler_output`, float32 of shape
+            `(feature_size,)`, the mean over the recording's windows; None where the recording is unusable.
+    """
+
+    quality: SignalQuality
+    features: dict[str, np.ndarray] | None
+
+
+class Embedder:
+    """A model's experts, or a single backbone, with their feature extractor.
+
+    The features are what the model's heads read, before they are standardised; where the heads pool tokens by
+    attention, they are the backbones' own pooling all the same.
+
+    Args:
+        path (`str` or `Path`): A folder or Hub id of an EnECG model, of an adapter, which names its base, or of a
+            backbone; or the name of a shipped model. A Hub id may end in a revision: `org/name@revision`.
+        adapters (`Sequence[str]`, *optional*): The same of adapters on an EnECG model.
+        device (`torch.device`, *optional*, defaults to the CPU): Where it computes.
+        batch_size (`int`, *optional*, defaults to 16): Windows computed at once.
+
+    Attributes:
+        sizes (`dict[str, int]`): By expert, the number of its features; a backbone alone is named after its model
+            type, such as `ecgfounder`.
+        trained_rates (`dict[str, float]`): By task, the rate (Hz) on which it was trained; none of a backbone alone.
+
+    Raises:
+        OSError: if there is no model.
+        ValueError: if it is neither an EnECG model nor a backbone, or its weights do not fit.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        adapters: Sequence[str | Path] = (),
+        device: torch.device | None = None,
+        batch_size: int = 16,
+    ):
+        self.device, self.batch_size = device or torch.device("cpu"), batch_size
+        place = find_model(path)
+        self.trained_rates: dict[str, float | None] = {}
+        self._model: EnECGModel | None = None
+        if adapters or is_adapter(place) or _model_type(place) == EnECGModel.config_class.model_type:
+            predictor = Predictor(place, adapters)
+            self._model, self.extractor = predictor.model.to(self.device), predictor.extractor
+            self.backbones = predictor.model.backbones
+            self.trained_rates = {name: task.trained_sampling_rate for name, task in predictor.model.tasks.items()}
+        else:
+            backbone: Any = load_expert(place).eval()
+            settings = backbone.config.feature_extractor_settings()
+            self.extractor = read_extractor(place) or ECGFeatureExtractor(**settings)
+            self.backbones = {_short_name(backbone): backbone.to(self.device)}
+        self.sizes = {name: backbone.config.feature_size for name, backbone in self.backbones.items()}
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that determines the features: experts and feature extractor."""
+        parts = [self.extractor.to_json_string()]
+        parts += [text for name, each in self.backbones.items() for text in (name, each.config.to_json_string())]
+        parts += [weights_digest(each) for each in self.backbones.values()]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def __call__(self, recording: Any, force: bool = False) -> Embedding:
+        """Embed one recording.
+
+        Args:
+            recording: An [`ECGRecord`], or whatever the pipeline takes.
+            force (`bool`, *optional*, defaults to False): Embed a recording whose signal is unusable as well.
+
+        Raises:
+            ValueError: if the recording does not fit the model.
+        """
+        quality, windows = self.prepare(recording, force)
+        return self.embed([(quality, windows)])[0]
+
+    def prepare(self, recording: Any, force: bool = False) -> tuple[SignalQuality, list[Window]]:
+        """Judge a recording and prepare its windows; arguments and errors as of a call.
+
+        Returns:
+            `tuple[SignalQuality, list]`: The verdict, and what the model takes of each window; no window of a
+                recording that is unusable.
+        """
+        judged = judge_recording(as_record(recording), self.extractor, force)
+        rate, names = judged.sampling_rate, judged.lead_names
+        inputs = [self.extractor(window, rate, names, return_tensors="pt") for window in judged.signals]
+        return judged.quality, [flat_inputs(each) for each in inputs]
+
+    def embed(self, prepared: Sequence[tuple[SignalQuality, Sequence[Window]]]) -> list[Embedding]:
+        """Embed recordings that `prepare` gave, `batch_size` windows at a time, whosever they are."""
+        windows = [window for _, own in prepared for window in own]
+        starts = range(0, len(windows), self.batch_size)
+        batches = [self._features(windows[start : start + self.batch_size]) for start in starts]
+        found, first = [], 0
+        features = {name: torch.cat([batch[name] for batch in batches]) for name in self.sizes} if batches else {}
+        for quality, own in prepared:
+            rows = slice(first, first + len(own))
+            first = rows.stop
+            means = {name: each[rows].mean(dim=0).numpy() for name, each in features.items()} if own else None
+            found.append(Embedding(quality, means))
+        return found
+
+    @torch.inference_mode()
+    def _features(self, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
+        dtype = next(iter(self.backbones.values())).dtype
+        joined = {name: torch.cat([window[name] for window in windows]) for name in windows[0]}
+        inputs = nested_inputs({name: cast_signal(each, dtype).to(self.device) for name, each in joined.items()})
+        inputs.pop("gate_values", None)
+        views = dict.fromkeys(self.sizes, inputs) if self._model is None else self._model.expert_inputs(**inputs)
+        return {name: backbone(**views[name]).pooler_output.float().cpu() for name, backbone in self.backbones.items()}
+
+
+def _model_type(place: str) -> str | None:
+    place, revision = place_and_revision(place)
+    with folder_or_hub(place):
+        return PreTrainedConfig.get_config_dict(place, revision=revision)[0].get("model_type")
+
+
+def _short_name(backbone: ECGBackboneModel) -> str:
+    return str(backbone.config.model_type).removeprefix("enecg-")
+
+
+__all__ = ["Embedder", "Embedding"]

@@ -1,0 +1,332 @@
+"""The features of many recordings in one Parquet file, and the records that are most alike by them."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..data.folder.recordings import ReadingOptions, find_recordings
+from ..data.rows import row_signal
+from ..data.sources import DatasetOptions
+from ..ecg_file import ECGFileError
+from ..evaluation.similarity import FeatureSpace
+from ..io import read_ecg
+from ..runs.predictions import IDS
+from ..settings import suggest
+from ..signal_quality import UNUSABLE, SignalQuality
+from .dataset import parts_of, read_splits
+from .embedder import Embedder, Window
+from .files import FILES_PER_PART, NOTHING_TO_ADD
+from .parts import write_in_parts
+
+NEIGHBOURS, SIMILARITIES = "neighbours", "similarities"
+_MADE_BY, _EXPERTS = b"enecg.made_by", b"enecg.experts"  # of the table's metadata
+_NOT_READ = (ECGFileError, ImportError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """What a table of features holds.
+
+    Args:
+        float16 (`bool`, *optional*, defaults to False): Keep features in half precision.
+        force (`bool`, *optional*, defaults to False): Embed recordings whose signal is unusable as well.
+        num_neighbours (`int`, *optional*, defaults to 0): So many most similar records of the table stand in each
+            row's `neighbours`, with their `similarities`; see [`FeatureSpace`].
+
+    Raises:
+        ValueError: if the number is negative.
+    """
+
+    float16: bool = False
+    force: bool = False
+    num_neighbours: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_neighbours < 0:
+            raise ValueError(f"The number of neighbours must be 0 or more; got {self.num_neighbours}.")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An embedder with its options, which makes the rows of some records."""
+
+    embedder: Embedder
+    options: EmbeddingOptions
+    reserved: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        taken = {*self.reserved, "quality", "error", NEIGHBOURS, SIMILARITIES} & self.embedder.sizes.keys()
+        if taken:
+            raise ValueError(f"The experts {', '.join(sorted(taken))} are named like other columns of the table.")
+
+    def write(
+        self, output: str | Path, texts: Iterable[str], names: Sequence[str], make: Callable[[str], pa.Table]
+    ) -> Path:
+        """Write the table; `texts` determine its records."""
+        digest = hashlib.sha256("\n".join([self.embedder.digest, repr(self.options), *texts]).encode()).hexdigest()
+        finish = self._with_neighbours if self.options.num_neighbours else None
+        return write_in_parts(output, digest, names, make, finish, "embedding")
+
+    def columns(self, recordings: Sequence[Callable[[], Any]]) -> dict[str, pa.Array]:
+        """Return the verdicts on recordings, why they have no features, and their features.
+
+        Args:
+            recordings (`Sequence[Callable]`): Each gives a recording, or raises why it cannot be read.
+        """
+        prepared: list[tuple[SignalQuality, list[Window]]] = []
+        errors: list[str | None] = []
+        for read in recordings:
+            try:
+                quality, windows = self.embedder.prepare(read(), self.options.force)
+            except _NOT_READ as error:
+                quality, windows = SignalQuality(UNUSABLE), []
+                errors.append(str(error))
+            else:
+                errors.append(str(quality) or None)
+            prepared.append((quality, windows))
+        found = self.embedder.embed(prepared)
+        columns = {
+            "quality": pa.array([each.quality.verdict for each in found], pa.string()),
+            "error": pa.array(errors, pa.string()),
+        }
+        for name, size in self.embedder.sizes.items():
+            rows = [None if each.features is None else self._kept(name, each.features[name]) for each in found]
+            columns[name] = pa.array(rows, pa.list_(pa.float16() if self.options.float16 else pa.float32(), size))
+        return columns
+
+    def _kept(self, name: str, features: np.ndarray) -> np.ndarray:
+        if not self.options.float16:
+            return features
+        if np.abs(features).max() > np.finfo(np.float16).max:
+            raise ValueError(f"Features of {name} exceed the range of float16; keep float32.")
+        return features.astype(np.float16)
+
+    def table(self, columns: Mapping[str, Any]) -> pa.Table:
+        """Return a table that knows by what it was made."""
+        experts = "\n".join(self.embedder.sizes)
+        return pa.table(dict(columns)).replace_schema_metadata({_MADE_BY: self.embedder.digest, _EXPERTS: experts})
+
+    def _with_neighbours(self, table: pa.Table) -> pa.Table:
+        has, features = _features(table, list(self.embedder.sizes))
+        ids = table.column(0)
+        lists: list[list[Any] | None] = [None] * len(table)
+        cosines: list[np.ndarray | None] = [None] * len(table)
+        if has.any():
+            space, known = FeatureSpace(features), ids.filter(pa.array(has)).to_pylist()
+            rows, similarities = space.nearest(space.points, self.options.num_neighbours, are_known=True)
+            for place, own, values in zip(np.flatnonzero(has), rows, similarities, strict=True):
+                lists[place], cosines[place] = [known[row] for row in own], values
+        table = table.append_column(NEIGHBOURS, pa.array(lists, pa.list_(ids.type)))
+        return table.append_column(SIMILARITIES, pa.array(cosines, pa.list_(pa.float32())))
+
+
+def embed_files(
+    embedder: Embedder,
+    places: Sequence[str | Path],
+    output: str | Path,
+    options: EmbeddingOptions = EmbeddingOptions(),
+    reading: ReadingOptions = NOTHING_TO_ADD,
+) -> Path:
+    """Write the features of recordings into a table with a row per file.
+
+    It is written in parts by the processes of the launcher; the same call goes on after a kill.
+
+    Args:
+        embedder ([`Embedder`]): The model or backbone.
+        places (`Sequence[str | Path]`): Recordings, and folders, which are searched with their sub-folders.
+        output (`str` or `Path`): The Parquet file: `file`; `quality`, the verdict; `error`, why a file could not be
+            read or has no features, or what makes it doubtful; by expert its `pooler_output`, the mean over the
+            recording's windows, as a list of floats, null where the recording is unusable; and the neighbours.
+        options ([`EmbeddingOptions`], *optional*): What the table holds.
+        reading ([`ReadingOptions`], *optional*): What files that do not say it are told.
+
+    Returns:
+        `Path`: The file.
+
+    Raises:
+        ValueError: as `find_recordings` and `write_in_parts` do, or if features exceed the range of float16.
+    """
+    job, files = _Job(embedder, options, ("file",)), find_recordings(places)
+    parts = {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
+
+    def make(name: str) -> pa.Table:
+        own = parts[name]
+        columns = job.columns([partial(_read, file, reading) for file in own])
+        return job.table({"file": pa.array(own, pa.string()), **columns})
+
+    return job.write(output, [repr(reading), *files], list(parts), make)
+
+
+def _read(file: str, reading: ReadingOptions) -> Any:
+    try:
+        return read_ecg(file, reading.sampling_rate, reading.unit, reading.lead_names)
+    except _NOT_READ as error:
+        raise ValueError(str(error).removeprefix(f"{file}: ")) from error
+
+
+def embed_dataset(
+    embedder: Embedder,
+    dataset: DatasetOptions,
+    output: str | Path,
+    options: EmbeddingOptions = EmbeddingOptions(),
+    splits: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
+) -> Path:
+    """Write the features of a dataset's records into a table with a row per record; else as `embed_files`.
+
+    Args:
+        embedder ([`Embedder`]): The model or backbone.
+        dataset ([`DatasetOptions`]): The dataset.
+        output (`str` or `Path`): The Parquet file: `ecg_id`, `patient_id` and `split` stand in the place of `file`.
+        options ([`EmbeddingOptions`], *optional*): What the table holds.
+        splits (`Sequence[str]`, *optional*, defaults to all): Which.
+        labels (`Sequence[str]`, *optional*): Columns of the dataset that the table has as well.
+
+    Returns:
+        `Path`: The file.
+
+    Raises:
+        ValueError: if there is no such split, column, or record; or as `write_in_parts` does.
+    """
+    job = _Job(embedder, options, (*IDS, "split", *labels))
+    rows = read_splits(dataset, splits)
+    _check_columns(labels, next(iter(rows.values())).column_names)
+    parts = parts_of(rows)
+
+    def make(name: str) -> pa.Table:
+        split, indices = parts[name]
+        records = rows[split].select(indices)
+        columns = job.columns([partial(_record, row, dataset.sampling_rate) for row in records])
+        kept = records.select_columns(list(IDS)).with_format("arrow")[:]
+        ids = {each: kept[each] for each in IDS} | {"split": pa.array([split] * len(records), pa.string())}
+        return job.table({**ids, **{each: _label_column(records, each) for each in labels}, **columns})
+
+    return job.write(output, [str(dataset.sampling_rate), *labels, *_fingerprints(rows)], list(parts), make)
+
+
+def _record(row: Mapping[str, Any], sampling_rate: float) -> dict[str, Any]:
+    return row_signal(row, sampling_rate)._asdict()
+
+
+def _label_column(records: datasets.Dataset, name: str) -> pa.Array:
+    """Return a column of a dataset, with the names of labels that it keeps as numbers."""
+    feature, values = records.features[name], records[name][:]
+    if isinstance(feature, datasets.ClassLabel):
+        return pa.array([None if value is None else feature.int2str(value) for value in values], pa.string())
+    if isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel):
+        names = [None if value is None else feature.feature.int2str(value) for value in values]
+        return pa.array(names, pa.list_(pa.string()))
+    return records.select_columns([name]).with_format("arrow")[:][name]
+
+
+def _fingerprints(rows: Mapping[str, datasets.Dataset]) -> list[str]:
+    return [text for split, records in rows.items() for text in (split, records._fingerprint)]
+
+
+def _check_columns(labels: Sequence[str], known: Sequence[str]) -> None:
+    known = [name for name in known if name not in (*IDS, "signal")]
+    for name in labels:
+        if name not in known:
+            raise ValueError(
+                f"The dataset has no column {name!r}; there are {', '.join(known)}.{suggest(name, known)}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedRecords:
+    """A table of features that was written before.
+
+    Attributes:
+        table (`pa.Table`): The records that have features.
+        features (`dict[str, np.ndarray]`): By expert, their features, float32 of shape `(num_records, feature_size)`.
+        ids (`list`): The records' `file` or `ecg_id`.
+        made_by (`str`): The digest of the embedder.
+    """
+
+    table: pa.Table
+    features: dict[str, np.ndarray]
+    ids: list[Any]
+    made_by: str
+
+    def space(self) -> FeatureSpace:
+        """Return the space in which the records are compared."""
+        return FeatureSpace(list(self.features.values()))
+
+    def most_similar(
+        self, embedder: Embedder, recording: Any, number: int, force: bool = False
+    ) -> list[tuple[Any, float]]:
+        """Return the records that are most similar to a recording.
+
+        Args:
+            embedder ([`Embedder`]): The one that made the table.
+            recording: An [`ECGRecord`], or whatever the pipeline takes.
+            number (`int`): How many.
+            force (`bool`, *optional*, defaults to False): Compare an unusable recording as well.
+
+        Returns:
+            `list[tuple[Any, float]]`: The id and the cosine of each, most similar first.
+
+        Raises:
+            ValueError: if another model made the table, or the recording is unusable or does not fit.
+        """
+        if embedder.digest != self.made_by:
+            raise ValueError("The table's features were made by another model, or by other weights of it.")
+        found = embedder(recording, force)
+        if found.features is None:
+            raise ValueError(f"The recording is unusable ({found.quality}); --force compares it all the same.")
+        space = self.space()
+        rows, cosines = space.nearest(space.place([found.features[name][None] for name in self.features]), number)
+        return [(self.ids[row], float(cosine)) for row, cosine in zip(rows[0], cosines[0], strict=True)]
+
+
+def read_embeddings(path: str | Path) -> EmbeddedRecords:
+    """Read a table that `embed_files` or `embed_dataset` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no such table, or no record in it has features.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file: {error}") from error
+    metadata = table.schema.metadata or {}
+    if _MADE_BY not in metadata:
+        raise ValueError(f"{path} is no table of features; `enecg embed MODEL DATA --output {path}` writes one.")
+    experts = metadata[_EXPERTS].decode().split("\n")
+    has, features = _features(table, experts)
+    if not has.any():
+        raise ValueError(f"No record in {path} has features; its column error says why.")
+    table = table.filter(pa.array(has))
+    named = dict(zip(experts, features, strict=True))
+    return EmbeddedRecords(table, named, table.column(0).to_pylist(), metadata[_MADE_BY].decode())
+
+
+def _features(table: pa.Table, experts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return which rows have features, and these by expert as float32."""
+    has = table[experts[0]].is_valid().to_numpy()
+    columns = [table[name].filter(pa.array(has)).combine_chunks() for name in experts]
+    return has, [
+        each.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(each), -1) for each in columns
+    ]
+
+
+__all__ = [
+    "NEIGHBOURS",
+    "SIMILARITIES",
+    "EmbeddedRecords",
+    "EmbeddingOptions",
+    "embed_dataset",
+    "embed_files",
+    "read_embeddings",
+]
