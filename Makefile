@@ -1,5 +1,5 @@
-# make demo · make test · make check · make bench · make app · make test-app: each sets up a virtual environment of the
-# project's own first.
+# make demo · make test · make check · make bench · make app · make test-app · make docs · make dist: each sets up a
+# virtual environment of the project's own first.
 
 PYTHON ?= python3
 # The CPU build where the package index has one; set TORCH for another build, for instance TORCH="torch==2.13.0+cu130".
@@ -9,11 +9,14 @@ BIN := $(VENV)/bin
 # The demo page has its own, since gradio and constraints.txt want different versions of pillow.
 APP_VENV := .venv-app
 APP_BIN := $(APP_VENV)/bin
+# The documentation site reads the package's files and imports none, so that its environment is small.
+DOCS_VENV := .venv-docs
+DOCS_BIN := $(DOCS_VENV)/bin
 DEMO := runs/demo
 # Small models: more processes with one thread each are fastest.
 TEST_WORKERS ?= 2
 
-.PHONY: demo test check format bench app test-app clean
+.PHONY: demo test check format bench app test-app docs dist clean
 
 demo: $(VENV)/.ready
 	rm -rf $(DEMO)
@@ -52,8 +55,18 @@ $(DEMO)/ensemble:
 test-app: $(APP_VENV)/.ready
 	OMP_NUM_THREADS=1 $(APP_BIN)/python -m pytest --confcutdir tests/app tests/app
 
+docs: $(DOCS_VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict --quiet
+	@echo "The site: site/index.html; with its search: python3 -m http.server --directory site"
+
+# The same commit gives the same bytes: what goes into both files follows from the checkout and this date alone.
+dist: $(VENV)/.ready $(DOCS_VENV)/.ready
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build
+	$(DOCS_BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) $(APP_VENV) runs
+	rm -rf $(VENV) $(APP_VENV) $(DOCS_VENV) runs site dist
 
 # torch comes first: chosen by another package it would be the newest build, with gigabytes of CUDA.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -69,4 +82,10 @@ $(APP_VENV)/.ready: pyproject.toml constraints.txt constraints-app.txt
 	$(APP_BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
 	$(APP_BIN)/pip install --quiet --constraint constraints.txt --editable . pytest
 	$(APP_BIN)/pip install --quiet --constraint constraints-app.txt --editable ".[app]" selenium
+	touch $@
+
+$(DOCS_VENV)/.ready: constraints.txt requirements-docs.txt
+	@echo "Setting up $(DOCS_VENV) for the documentation. Once, a minute."
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_BIN)/pip install --quiet --constraint constraints.txt --requirement requirements-docs.txt
 	touch $@

@@ -7,7 +7,7 @@ SNIFFED_BYTES = 4096
 _FIRST_OF_GROUP_8 = (b"\0", b"\1", b"\5", b"\x08", b"\x12", b"\x16", b"\x18")  # length, character set, classes, dates
 
 # By a format's module in readers/: whether a file has it, from its first bytes.
-_SIGNATURES: dict[str, Callable[[bytes], bool]] = {
+SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "dicom": lambda head: head[128:132] == b"DICM" or _looks_like_dicom(head),
     "edf": lambda head: head[:8] in (b"0       ", b"\xffBIOSEMI") and b"\n" not in head[:256],
     "ishne": lambda head: head[:8] in (b"ISHNE1.0", b"ANN  1.0"),
@@ -21,7 +21,7 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "text": lambda head: bool(head.strip()) and _is_text(head),
 }
 # Files that are known and not read: how they begin, what they are, and the way on.
-_OTHERS = (
+OTHER_FORMATS = (
     (b"PAR1", "Parquet", "save the recording as .npz or CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook or Office document", "save the sheet as CSV"),
     (b"%PDF", "a PDF, a picture of an ECG", "export the recording itself"),
@@ -37,12 +37,12 @@ def format_of(head: bytes) -> str | None:
     """Return the module in readers/ that reads a file with these first bytes; None where none does."""
     if other_format(head) is not None:
         return None
-    return next((name for name, has_signature in _SIGNATURES.items() if has_signature(head)), None)
+    return next((name for name, has_signature in SIGNATURES.items() if has_signature(head)), None)
 
 
 def other_format(head: bytes) -> tuple[str, str] | None:
     """Return what a file of a format that is not read is, and the way on; None where that is unknown."""
-    return next(((what, way_on) for begin, what, way_on in _OTHERS if head.startswith(begin)), None)
+    return next(((what, way_on) for begin, what, way_on in OTHER_FORMATS if head.startswith(begin)), None)
 
 
 def _looks_like_dicom(head: bytes) -> bool:

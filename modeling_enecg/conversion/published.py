@@ -1,4 +1,4 @@
-"""Tables of published weights, as each model's file describes them, for `enecg experts` and the README."""
+"""Tables of published weights, as each model's file describes them, for `enecg experts` and the documentation."""
 
 from dataclasses import dataclass
 

@@ -15,7 +15,7 @@ _LONGEST_TAG = 4 << 20  # bytes; the parser starts anew on an unfinished one at 
 _MOST_ELEMENTS = 300_000  # an element takes many times the memory of its text
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _UNKNOWN_TO_PARSER = ("gb2312", "gbk", "gb18030", "big5", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949")
-_FORMATS = {
+ROOTS = {
     "RestingECG": muse.parse,
     "AnnotatedECG": aecg.parse,
     "restingecgdata": philips.parse,
@@ -43,9 +43,9 @@ def read(path: Path) -> FileContent:
     with path.open("rb") as stream:
         root = _parse(stream)
     name = root.tag.rpartition(".")[2]  # Schiller writes the name of a Java class
-    if name not in _FORMATS:
-        raise ECGFileError(f"is XML of no known format: its root is {name[:60]}; known are {', '.join(_FORMATS)}.")
-    return _FORMATS[name](root)
+    if name not in ROOTS:
+        raise ECGFileError(f"is XML of no known format: its root is {name[:60]}; known are {', '.join(ROOTS)}.")
+    return ROOTS[name](root)
 
 
 def _parse(stream: BinaryIO) -> Element:

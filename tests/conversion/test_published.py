@@ -1,24 +1,14 @@
-"""The table of published weights is whole, and the README shows it."""
-
-from pathlib import Path
+"""The table of published weights is whole, and a command prints it."""
 
 from modeling_enecg import BACKBONES
 from modeling_enecg.cli import main
 from modeling_enecg.conversion import CONVERTERS
-from modeling_enecg.conversion.published import PUBLISHED, mask_rule_table, published_table
+from modeling_enecg.conversion.published import PUBLISHED
 
 
 def test_every_backbone_and_converter_is_listed_once():
     assert sorted(weights.name for weights in PUBLISHED) == sorted(CONVERTERS)
     assert sorted(weights.model_type for weights in PUBLISHED) == sorted(BACKBONES)
-
-
-def test_the_readme_shows_the_table():
-    assert published_table() in (Path(__file__).parents[2] / "README.md").read_text()
-
-
-def test_the_docs_show_every_backbones_rule_for_what_is_missing():
-    assert mask_rule_table() in (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
 
 
 def test_the_experts_command_names_size_input_licence_and_command(capsys):

@@ -130,7 +130,7 @@ class MIMICIVECG(CheckedBuilder):
     - `age`, `age_over_89`, `sex`: in years at the ECG, 90.0 for every patient over 89; from `patients.csv`;
     - `potassium`, `potassium_abnormality`: the blood value nearest in time, in mmol/L, and whether the laboratory
       flagged it as abnormal; from `labevents.csv`;
-    - `arrhythmia`: the class of the machine's report, see `mimic_rhythm`;
+    - `arrhythmia`: the class of the machine's report, see `rhythm`;
     - `report`, `cart_id`, `bandwidth`, `filtering`, `p_onset` ... `t_end` (ms), `p_axis` ... `t_axis` (degrees): what
       else the machine reported and measured; its codes for "not measured", such as 29999, are None.
 
