@@ -31,6 +31,7 @@ ORDER = (
         "figures",
         "conversion",
         "adapters",
+        "pretraining",
     ),
     *("runs", "settings", "evaluation", "readers", "auto", FLAT),
 )

@@ -25,7 +25,7 @@ LABELS_AT_ONCE = 1000  # rows of label columns
 
 
 class Stream:
-    """The labelled records of a training fold in Parquet files.
+    """The labelled records of a training fold in Parquet files; without tasks all its records.
 
     Where every process can have equally many files, it reads its own; otherwise each reads all and keeps its share of
     the records. Each reading process holds a shuffle buffer. Of a record that is longer than what the model sees at
@@ -60,9 +60,9 @@ class Stream:
         self._state = PartialState()
         table, num_rows = self._read_labels(source.features, tasks)
         labels = {task.name: read_targets(table, task) for task in tasks}
-        rows = labelled_rows(labels)
+        rows: np.ndarray = labelled_rows(labels) if labels else np.arange(len(table))
         self.labels = {name: values[rows] for name, values in labels.items()}
-        self._row_of = _numbered(np.array(table["ecg_id"][:], dtype=object)[rows])
+        self._row_of = _numbered(np.array(table["ecg_id"][:], dtype=object)[rows].tolist())
         file_of_row = np.repeat(np.arange(len(self.files)), num_rows)[rows]
         whole = file_of_row if self._has_own_files else np.arange(len(rows))
         self._share_of_row = whole % self._state.num_processes
