@@ -84,6 +84,11 @@ class Stream:
         """The largest number of records that a process has."""
         return max(self._share_sizes)
 
+    @property
+    def smallest_share(self) -> int:
+        """The smallest number of records that a process has."""
+        return min(self._share_sizes)
+
     def _read_labels(self, features: datasets.Features, tasks: Sequence[Task]) -> tuple[datasets.Dataset, list[int]]:
         """Read what `read_targets` needs of all files, and nothing else; return it with each file's number of rows."""
         wanted = {"ecg_id", "age_over_89", "scp_codes", *(task.name for task in tasks)}
@@ -160,7 +165,8 @@ class PreparedRows(IterableDataset):
 class StreamedBatches(IterableDataset):
     """A stream as batches for a trainer: as many for every process, each record once an epoch.
 
-    What a process lacks to fill its last batches are records without labels, which the loss leaves out.
+    What a process lacks to fill its last batches are records without labels, which the loss leaves out; a training
+    without labels has whole batches alone, and leaves a few records out of each epoch.
 
     Args:
         stream (`Stream`): The stream.
@@ -173,6 +179,8 @@ class StreamedBatches(IterableDataset):
         self.epoch = 0
 
     def __len__(self) -> int:
+        if not self.stream.labels:
+            return self.stream.smallest_share // self.batch_size
         return math.ceil(self.stream.largest_share / self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -186,11 +194,11 @@ class StreamedBatches(IterableDataset):
         rows = PreparedRows(self.stream, self.epoch, self.augmentation)
         loader = DataLoader(rows, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
         first: list[dict[str, Any]] = []
-        for row in loader:
+        for row in islice(loader, len(self) * self.batch_size):
             if len(first) < self.batch_size:
                 first.append(row)
             yield row
-        num_missing = len(self) * self.batch_size - self.stream.num_own
+        num_missing = max(0, len(self) * self.batch_size - self.stream.num_own)
         for row in islice(cycle(first), num_missing):
             yield {**row, "labels": {name: np.full_like(each, np.nan) for name, each in row["labels"].items()}}
 

@@ -15,9 +15,10 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from ..data.augmented_records import AugmentedRecords
-from ..data.prepared import SignalRecords, Split
+from ..data.prepared import SignalRecords, Split, Views
 from ..data.preparing import load_splits
 from ..data.sources import SPLITS, Source, find_source
+from ..data.streaming import Stream, StreamedBatches
 from ..data.targets import dataset_tasks
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..modeling_backbone import ECGBackboneModel
@@ -51,8 +52,8 @@ class Pretraining:
         extractor (`ECGFeatureExtractor`): The backbone's feature extractor.
         arguments (`PretrainingArguments`): The stage's settings.
         source (`Source`): The dataset.
-        splits (`Mapping[str, Split]`): The training records, which train, and the validation records, which are only
-            watched. Those of the test fold are not read.
+        train (`Split` or `Stream`): The records that train; neither those of validation, which are only watched, nor
+            those of the test fold, which are not looked at.
         watch (`FeatureWatch`): Looks at the features.
     """
 
@@ -62,7 +63,7 @@ class Pretraining:
     extractor: ECGFeatureExtractor
     arguments: PretrainingArguments
     source: Source
-    splits: Mapping[str, Split]
+    train: Split | Stream
     watch: FeatureWatch
 
     @property
@@ -72,14 +73,18 @@ class Pretraining:
 
     def num_records(self) -> dict[str, int]:
         """Return the number of records that train; a long one may be several windows."""
-        return {"train": len(np.unique(self.splits["train"].records["ecg_id"][:]))}
+        if isinstance(self.train, Stream):
+            return {"train": len(self.train)}
+        return {"train": len(np.unique(self.train.records["ecg_id"][:]))}
 
     def training_records(self) -> TrainingRecords:
         """Return the records that train, varied where the stage says so."""
-        train, augmentation = self.splits["train"], self.arguments.augmentation
+        augmentation = self.arguments.augmentation
+        if isinstance(self.train, Stream):
+            return StreamedBatches(self.train, self.arguments.per_device_train_batch_size, augmentation)
         if augmentation:
-            return AugmentedRecords(train, [], augmentation, self.arguments.seed)
-        return SignalRecords(train)
+            return AugmentedRecords(self.train, [], augmentation, self.arguments.seed)
+        return SignalRecords(self.train)
 
 
 def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
@@ -97,18 +102,33 @@ def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
     tasks = dataset_tasks(source.features, recipe.tasks or source.labels)
     set_seed(recipe.seed)
     backbone, extractor = starting_backbone(recipe.part(ModelSource))
-    splits = load_splits(source, extractor, tasks, SPLITS[:2])
-    if "train" not in splits or not len(splits["train"]):
+    train: Split | Stream | None
+    watched: Split | Stream | None
+    if recipe.streaming:
+        train, watched = (
+            Stream(source, Views(extractor), wanted, recipe.seed, recipe.shuffle_buffer) for wanted in ([], tasks)
+        )
+    else:
+        train = watched = load_splits(source, extractor, tasks, SPLITS[:1]).get("train")
+    if train is None or watched is None or not len(train):
         raise SettingsError("data_dir: there are no records in the train split.")
-    folder, num_train = run.stage(stage) / CHECKPOINTS, len(splits["train"])
-    arguments = cast(PretrainingArguments, stage_arguments(stage, settings, folder, recipe.seed, num_train))
+    folder = run.stage(stage) / CHECKPOINTS
+    arguments = cast(PretrainingArguments, stage_arguments(stage, settings, folder, recipe.seed, len(train)))
+    if isinstance(train, Stream) and train.smallest_share < arguments.per_device_train_batch_size:
+        raise SettingsError(
+            f"stages.{stage}.global_batch_size: a process has {train.smallest_share} records of the stream, too few "
+            f"for its {arguments.per_device_train_batch_size} of a batch."
+        )
+    lowest_rate = source.chosen_rate or math.inf if isinstance(train, Stream) else train.raw.lowest_rate
     try:
-        arguments.augmentation.check_rate(splits["train"].raw.lowest_rate)
+        arguments.augmentation.check_rate(lowest_rate)
         objective = _objective(stage, backbone, arguments)
     except ValueError as error:
         raise SettingsError(f"stages.{stage}: {error}") from error
-    watch = FeatureWatch(backbone, tasks, splits["train"], splits.get("validation"))
-    return Pretraining(run, stage, objective, extractor, arguments, source, splits, watch)
+    watch = FeatureWatch(
+        backbone, tasks, watched, load_splits(source, extractor, tasks, SPLITS[1:2]).get("validation")
+    )
+    return Pretraining(run, stage, objective, extractor, arguments, source, train, watch)
 
 
 def _objective(stage: str, backbone: ECGBackboneModel, arguments: PretrainingArguments) -> Objective:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
+from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.hub.pushed_files import model_files
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.feature_watch import FeatureWatch
@@ -83,6 +84,19 @@ def test_records_of_validation_and_test_are_never_trained_on(finished, pretrain,
     for stage in OBJECTIVES:
         alone = pretrain(stage, fields={"data_dir": str(data_dir), "cache_dir": str(tmp_path / "cache")})
         same_weights(alone, finished[stage])
+
+
+def test_a_stream_is_pre_trained_on_in_whole_batches(pretrain, simulated, tmp_path):
+    data_dir = write_parquet(simulated, tmp_path / "parquet", ["100hz"])
+    fields = {"data_dir": str(data_dir), "streaming": True, "shuffle_buffer": 50}
+    folder = pretrain(fields=fields)
+    log = read_json(folder / PREDICTIVE / "history.json")["log"]
+    losses = [each["loss"] for each in log if "loss" in each]
+    assert losses[-1] < losses[0]
+    assert max(each["step"] for each in log) == 4 * (161 // 16)
+    metrics = read_json(folder / "metrics.json")["pretraining"]
+    assert metrics["end"]["probe_score"] > 0.5
+    assert read_json(folder / "run_info.json")["dataset"]["num_records"] == {"train": 161}
 
 
 def test_labels_change_nothing(finished, pretrain):

@@ -9,7 +9,7 @@ from modeling_enecg.settings import describe_fields
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.recipe import Recipe
-from modeling_enecg.training.stages import STAGES
+from modeling_enecg.training.stages import EVERY_STAGE
 from modeling_enecg.training.trainers import parameter_groups
 from tests.helpers.tiny_models import RHYTHM
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
@@ -232,7 +232,7 @@ def test_every_shipped_recipe_loads_and_its_stages_take_its_settings(config, tmp
     model = ["--model", "trained"] if config.stem == "enecg_adapt" else []
     recipe = load_recipe(config, ["--data_dir", "ptbxl", "--output_dir", "out", *model])
     for stage, settings in recipe.stages.items():
-        arguments = STAGES[stage].arguments(**settings, output_dir=str(tmp_path), use_cpu=True)
+        arguments = EVERY_STAGE[stage].arguments(**settings, output_dir=str(tmp_path), use_cpu=True)
         assert arguments.num_train_epochs == settings["num_train_epochs"]
     has_ptbxl_tasks = recipe.tasks and set(recipe.tasks) <= RR_FEATURES.keys()
     if has_ptbxl_tasks and recipe.experts and all("config" in source for source in recipe.experts.values()):
