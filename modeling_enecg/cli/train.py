@@ -101,7 +101,7 @@ def _outcome_of_pretraining(summary: Mapping[str, Any], folder: str) -> list[str
     return [
         *lines,
         f"{folder}: the backbone, its card README.md and figures",
-        f"next: enecg train RECIPE --experts.NAME.path {shlex.quote(folder)}",
+        f"next: enecg train RECIPE --experts {shlex.quote(f'{{own: {{path: {folder}}}}}')}",
     ]
 
 

@@ -44,6 +44,10 @@ class Objective(nn.Module):
         """Return the `loss` of a batch; arguments as a backbone's."""
         raise NotImplementedError
 
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Let the backbone compute its blocks again in the backward pass, as transformers' models do."""
+        self.backbone.activation_checkpointing_enable(**options)
+
     def after_step(self, progress: float) -> None:
         """Do what follows each step of the optimizer.
 

@@ -33,6 +33,7 @@ class PretrainingArguments(StageArguments):
     )
 
     eval_strategy: str = field(default="no")
+    max_grad_norm: float = field(default=0.0)  # none
     load_best_model_at_end: bool = field(default=False)
     weight_decay: float = field(default=0.05)
 
@@ -61,7 +62,6 @@ class ContrastivePredictiveCodingArguments(PretrainingArguments):
     lr_scheduler_type: str = field(default="constant")
     weight_decay: float = field(default=1e-3)
     num_train_epochs: float = field(default=200)
-    max_grad_norm: float = field(default=0.0)  # none
 
 
 @dataclass
@@ -74,6 +74,7 @@ class MaskedReconstructionArguments(PretrainingArguments):
     decoder_layers: int = setting(4, "Its blocks.", COUNT)
     decoder_heads: int = setting(4, "Its attention heads.", COUNT)
 
+    num_train_epochs: float = field(default=10)
     learning_rate: float = field(default=1.5e-4)
     adam_beta2: float = field(default=0.95)
     weight_decay: float = field(default=0.01)

@@ -14,6 +14,7 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.utils import logging
 
+from ..configuration_enecg import Task
 from ..data.augmented_records import AugmentedRecords
 from ..data.prepared import SignalRecords, Split, Views
 from ..data.preparing import load_splits
@@ -102,38 +103,49 @@ def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
     tasks = dataset_tasks(source.features, recipe.tasks or source.labels)
     set_seed(recipe.seed)
     backbone, extractor = starting_backbone(recipe.part(ModelSource))
-    train: Split | Stream | None
-    watched: Split | Stream | None
-    if recipe.streaming:
-        train, watched = (
-            Stream(source, Views(extractor), wanted, recipe.seed, recipe.shuffle_buffer) for wanted in ([], tasks)
-        )
-    else:
-        train = watched = load_splits(source, extractor, tasks, SPLITS[:1]).get("train")
-    if train is None or watched is None or not len(train):
-        raise SettingsError("data_dir: there are no records in the train split.")
+    train, watched = _training_fold(recipe, source, extractor, tasks)
     folder = run.stage(stage) / CHECKPOINTS
     arguments = cast(PretrainingArguments, stage_arguments(stage, settings, folder, recipe.seed, len(train)))
-    if isinstance(train, Stream) and train.smallest_share < arguments.per_device_train_batch_size:
-        raise SettingsError(
-            f"stages.{stage}.global_batch_size: a process has {train.smallest_share} records of the stream, too few "
-            f"for its {arguments.per_device_train_batch_size} of a batch."
-        )
-    lowest_rate = source.chosen_rate or math.inf if isinstance(train, Stream) else train.raw.lowest_rate
     try:
-        arguments.augmentation.check_rate(lowest_rate)
+        _check_records(train, arguments, source)
         objective = _objective(stage, backbone, arguments)
     except ValueError as error:
         raise SettingsError(f"stages.{stage}: {error}") from error
-    watch = FeatureWatch(
-        backbone, tasks, watched, load_splits(source, extractor, tasks, SPLITS[1:2]).get("validation")
-    )
+    validation = load_splits(source, extractor, tasks, SPLITS[1:2]).get("validation")
+    watch = FeatureWatch(backbone, tasks, watched, validation)
     return Pretraining(run, stage, objective, extractor, arguments, source, train, watch)
 
 
+def _training_fold(
+    recipe: Recipe, source: Source, extractor: ECGFeatureExtractor, tasks: Sequence[Task]
+) -> tuple[Split | Stream, Split | Stream]:
+    """Return the records that train, all there are, and the same with their labels, which a probe may look at."""
+    if recipe.streaming:
+        views, order = Views(extractor), (recipe.seed, recipe.shuffle_buffer)
+        return Stream(source, views, [], *order), Stream(source, views, tasks, *order)
+    train = load_splits(source, extractor, tasks, SPLITS[:1]).get("train")
+    if train is None or not len(train):
+        raise SettingsError("data_dir: there are no records in the train split.")
+    return train, train
+
+
+def _check_records(train: Split | Stream, arguments: PretrainingArguments, source: Source) -> None:
+    """Refuse what the training records cannot be varied by, and a stream that fills no batch."""
+    if not isinstance(train, Stream):
+        arguments.augmentation.check_rate(train.raw.lowest_rate)
+        return
+    arguments.augmentation.check_rate(source.chosen_rate or math.inf)  # else each record is checked
+    if train.smallest_share < arguments.per_device_train_batch_size:
+        raise ValueError(
+            f"global_batch_size: a process has {train.smallest_share} records of the stream, too few for its "
+            f"{arguments.per_device_train_batch_size} of a batch."
+        )
+
+
 def _objective(stage: str, backbone: ECGBackboneModel, arguments: PretrainingArguments) -> Objective:
-    """Return a stage's objective, with those of its settings that it knows by name."""
+    """Return a stage's objective, with stochastic depth and those of the settings that it knows by name."""
     kind = PRETRAINING[stage].objective
+    backbone.set_drop_path_rate(arguments.drop_path_rate)
     names = list(inspect.signature(kind).parameters)[1:]
     return kind(backbone, **{name: getattr(arguments, name) for name in names})
 
@@ -173,18 +185,17 @@ def pretrain_and_report(recipe: Recipe, name: str, pretraining: Pretraining) -> 
 
 def _pretrain(pretraining: Pretraining) -> None:
     """Do the stage, and leave the backbone in the run's folder and its history in the stage's."""
-    run, backbone, arguments = pretraining.run, pretraining.backbone, pretraining.arguments
+    run, arguments = pretraining.run, pretraining.arguments
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / LOGS / pretraining.stage)
-    folder, kept_rate = run.stage(pretraining.stage), backbone.config.drop_path_rate
-    backbone.set_drop_path_rate(arguments.drop_path_rate)
+    folder = run.stage(pretraining.stage)
     trainer = PretrainingTrainer(pretraining.objective, arguments, pretraining.training_records(), pretraining.watch)
     _announce(pretraining, trainer)
     meter = CostMeter()
     trainer.train(resume_from_checkpoint=last_sound_checkpoint(folder / CHECKPOINTS))
-    backbone.set_drop_path_rate(kept_rate)
+    pretraining.backbone.set_drop_path_rate(0.0)  # what follows has its own
     if PartialState().is_main_process:
         with added_files(run.folder) as aside:
-            backbone.eval().save_pretrained(aside)
+            pretraining.backbone.eval().save_pretrained(aside)
             pretraining.extractor.save_pretrained(aside)
         history = _history(trainer) | meter.read()
         write_text(folder / HISTORY, json.dumps(history, indent=2) + "\n")

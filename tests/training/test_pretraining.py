@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.hub.pushed_files import model_files
+from modeling_enecg.runs.run import Run
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.feature_watch import FeatureWatch
+from modeling_enecg.training.pretraining_run import prepare_pretraining
 from tests.helpers.pretraining import CPC, OBJECTIVES, PREDICTIVE, pretraining_fields
 from tests.helpers.training import (
     ROOT,
@@ -141,6 +144,8 @@ def test_a_killed_pre_training_goes_on_to_the_same_weights(finished, simulated, 
     train_and_kill(folder, PREDICTIVE, 10, config)
     status, output = train(config)
     assert status == 0, output
+    for text in ("linear probe on validation: ", "effective rank: ", f"{folder}: the backbone, its card README.md"):
+        assert text in output
     same_weights(folder, finished[PREDICTIVE])
     assert story(folder, PREDICTIVE) == story(finished[PREDICTIVE], PREDICTIVE)
 
@@ -214,13 +219,33 @@ def test_a_supervised_recipe_starts_from_the_backbone(finished, simulated, train
     assert all(torch.equal(value, expert[f"experts.cpc.{name}"]) for name, value in own.items())
 
 
-def test_pre_training_goes_on_from_weights_of_a_path(finished, pretrain):
-    before = finished[PREDICTIVE]
-    folder = pretrain(fields={"experts": {"own": {"path": str(before)}}}, learning_rate=0.0)
-    own, other = (AutoModel.from_pretrained(each) for each in (before, folder))
-    for (name, first), second in zip(own.named_parameters(), other.parameters(), strict=True):
+def test_pre_training_goes_on_from_weights_of_a_path_and_keeps_their_licence(finished, pretrain, tmp_path):
+    before = tmp_path / "published"
+    own = AutoModel.from_pretrained(finished[PREDICTIVE])
+    own.config.weights_source, own.config.weights_licence = "https://example.org/weights", "cc-by-nc-4.0"
+    own.save_pretrained(before)
+    folder = pretrain(fields={"experts": {"own": {"path": str(before)}}}, learning_rate=0.0, num_train_epochs=1)
+    for (name, first), second in zip(
+        own.named_parameters(), AutoModel.from_pretrained(folder).parameters(), strict=True
+    ):
         assert torch.equal(first, second), name
-    assert "run" in read_json(folder / "run_info.json")["experts"]["own"]
+    assert read_json(folder / "run_info.json")["experts"]["own"] == "published"
+    assert ModelCard.load(folder / "README.md").data.license == "cc-by-nc-4.0"
+
+
+def test_stochastic_depth_is_of_the_pre_training_alone(finished, simulated, training_cache, tmp_path):
+    stage = "joint_embedding_prediction"
+    fields = pretraining_fields(stage, simulated, tmp_path / "run", training_cache, predictor_layers=2)
+    objective = prepare_pretraining(load_recipe(write_recipe(tmp_path / "own.yaml", fields)), Run(tmp_path)).objective
+    for blocks in (objective.backbone.blocks, objective.predictor):
+        assert [block.drop_path_rate for block in blocks] == [0, 0.1]
+    assert [block.drop_path_rate for block in objective.target.blocks] == [0, 0]
+    assert read_json(finished[stage] / "config.json")["drop_path_rate"] == 0
+
+
+def test_activation_checkpointing_changes_no_weight(finished, pretrain):
+    folder = pretrain("masked_reconstruction", activation_checkpointing=True)
+    same_weights(folder, finished["masked_reconstruction"], atol=1e-6)
 
 
 def test_bf16_and_augmentation_are_settings_as_of_other_stages(pretrain):
