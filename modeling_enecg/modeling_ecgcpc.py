@@ -119,12 +119,47 @@ class ECGCPCConfig(ECGBackboneConfig):
         ]
 
 
+class SumOverProcesses(torch.autograd.Function):
+    """The sum of every process's tensor; its gradient is the sum of every process's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        """Sum, the same in all processes."""
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        """Sum the gradients likewise."""
+        total = gradients[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
 class TokenBatchNorm(nn.BatchNorm1d):
-    """Batch norm of each channel of `(batch_size, num_tokens, hidden_size)`."""
+    """Batch norm of each channel of `(batch_size, num_tokens, hidden_size)`, over the batch of all processes."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Norm over records and tokens."""
+        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self.training and is_distributed and torch.distributed.get_world_size() > 1:
+            return self._norm_over_processes(hidden_states)
         return super().forward(hidden_states.transpose(1, 2)).transpose(1, 2)
+
+    def _norm_over_processes(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Norm with the mean and variance of all processes' records: torch's own layer for this needs GPUs."""
+        values = hidden_states.float().flatten(0, 1)  # (records x tokens, channels)
+        count = SumOverProcesses.apply(values.new_tensor(len(values)))
+        mean = SumOverProcesses.apply(values.sum(dim=0)) / count
+        variance = SumOverProcesses.apply((values - mean).square().sum(dim=0)) / count
+        with torch.no_grad():
+            cast(torch.Tensor, self.num_batches_tracked).add_(1)
+            cast(torch.Tensor, self.running_mean).lerp_(mean, cast(float, self.momentum))
+            unbiased = variance * count / (count - 1)
+            cast(torch.Tensor, self.running_var).lerp_(unbiased, cast(float, self.momentum))
+        normed = (hidden_states.float() - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return normed.to(hidden_states.dtype)
 
 
 class ECGCPCConvolution(nn.Module):
@@ -259,7 +294,7 @@ class ECGCPCModel(ECGBackboneModel):
             ValueError: if the number of leads or a mask does not fit, or a record has no lead.
         """
         input_values, _, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
-        tokens, is_token = self._embed(input_values, input_mask)
+        tokens, is_token = self.embed(input_values, input_mask)
         for block in self.blocks:
             tokens = block(tokens, is_token)
         return ECGBackboneOutput(
@@ -268,10 +303,19 @@ class ECGCPCModel(ECGBackboneModel):
             token_mask=None if is_token is None else is_token[..., 0],
         )
 
-    def _embed(
-        self, input_values: torch.Tensor, input_mask: torch.Tensor | None
+    def embed(
+        self, input_values: torch.Tensor, input_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return tokens, and which of them the record has as if it ended before its padding."""
+        """Return the tokens before the first block, and which of them a record has as if it ended before its padding.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): What `prepare_input` gives.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): The same.
+
+        Returns:
+            `tuple`: Tokens of shape `(batch_size, num_tokens, hidden_size)`, and a mask of shape
+                `(batch_size, num_tokens, 1)`, None where all count.
+        """
         tokens = input_values.transpose(1, 2)  # (batch, samples, leads)
         is_token = None if input_mask is None else input_mask[..., None]
         for convolution in cast(list[ECGCPCConvolution], self.stem):

@@ -313,26 +313,52 @@ class ECGJEPAModel(ECGBackboneModel):
         Raises:
             ValueError: if the number of leads or samples or a mask does not fit, or a record has no lead.
         """
-        input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
-        tokens, positions = self.embeddings(input_values)
-        num_patches = input_values.shape[2] // self.config.patch_size
-        is_visible = cross_pattern(self.config.num_leads, num_patches, tokens.device)[None, None]
-        is_token = None
-        is_recorded = outer_mask(lead_mask, input_mask)
-        if is_recorded is not None:
-            patches = is_recorded.expand(input_values.shape).unflatten(-1, (-1, self.config.patch_size))
-            is_token = patches.any(dim=-1).flatten(1)[:, :, None]  # (batch, tokens, 1)
-            is_visible = is_visible & is_token.transpose(1, 2)[:, None]  # (batch, 1 for all heads, tokens, tokens)
-            # A token of a missing lead at a padded time would see nothing, which some kernels answer with NaN.
-            is_visible = is_visible | ~is_visible.any(dim=-1, keepdim=True)
-        for block in self.blocks:
-            tokens = block(tokens + positions, is_visible)  # as published, before every block
-        tokens = self.norm(tokens)
+        tokens, is_token = self.encode(input_values, lead_mask, input_mask)
         return ECGBackboneOutput(
             last_hidden_state=tokens,
             pooler_output=masked_mean(tokens, is_token, dim=1),
             token_mask=None if is_token is None else is_token[..., 0],
         )
+
+    def encode(
+        self,
+        input_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        input_mask: torch.Tensor | None = None,
+        kept: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the tokens of all patches, or as in pre-training of some alone, as if there were no others.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): As in `forward`.
+            lead_mask (`torch.BoolTensor` of shape `(batch_size, num_leads)`, *optional*): As in `forward`.
+            input_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*): As in `forward`.
+            kept (`torch.LongTensor` of shape `(num_kept,)`, *optional*): The patches that there are, of every lead.
+
+        Returns:
+            `tuple`: Normed tokens of shape `(batch_size, num_leads * num_patches, hidden_size)`, lead after lead, and
+                which of them were recorded, of shape `(batch_size, num_leads * num_patches, 1)`; None where all were.
+        """
+        input_values, lead_mask, input_mask = self.prepare_input(input_values, lead_mask, input_mask)
+        tokens, positions = self.embeddings(input_values)
+        num_leads, num_patches = self.config.num_leads, input_values.shape[2] // self.config.patch_size
+        is_visible = cross_pattern(num_leads, num_patches, tokens.device)[None, None]
+        is_token = None
+        is_recorded = outer_mask(lead_mask, input_mask)
+        if is_recorded is not None:
+            patches = is_recorded.expand(input_values.shape).unflatten(-1, (-1, self.config.patch_size))
+            is_token = patches.any(dim=-1).flatten(1)[:, :, None]  # (batch, tokens, 1)
+        if kept is not None:
+            index = (torch.arange(num_leads, device=kept.device)[:, None] * num_patches + kept).flatten()
+            tokens, positions, is_visible = tokens[:, index], positions[index], is_visible[..., index, :][..., index]
+            is_token = None if is_token is None else is_token[:, index]
+        if is_token is not None:
+            is_visible = is_visible & is_token.transpose(1, 2)[:, None]  # (batch, 1 for all heads, tokens, tokens)
+            # A token of a missing lead at a padded time would see nothing, which some kernels answer with NaN.
+            is_visible = is_visible | ~is_visible.any(dim=-1, keepdim=True)
+        for block in self.blocks:
+            tokens = block(tokens + positions, is_visible)  # as published, before every block
+        return self.norm(tokens), is_token
 
     def check_input(self, input_values: torch.Tensor) -> None:
         """Raise a `ValueError` unless leads and samples fit the model."""

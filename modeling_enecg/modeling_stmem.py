@@ -110,12 +110,23 @@ class STMEMEmbeddings(nn.Module):
         self.lead_embeddings = nn.Parameter(torch.zeros(config.num_leads, config.hidden_size))
         self.dropout = RecordDropout(config.hidden_dropout)
 
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        """Embed `(batch_size, num_leads, samples)` as `(batch_size, num_leads * (num_patches + 2), hidden_size)`."""
+    def forward(self, input_values: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of records.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, samples)`): The records.
+            kept (`torch.LongTensor` of shape `(batch_size, num_leads, num_kept)`, *optional*): The patches of each
+                lead that become tokens, as in pre-training; all by default.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, num_leads * (num_kept + 2), hidden_size)`.
+        """
         patches = input_values.unflatten(-1, (-1, self.patch_size))  # (batch, leads, patches, patch_size)
         patches = self.projection_norm(self.projection(self.patch_norm(patches)))
         num_patches = patches.shape[2]
         patches = patches + self.position_embeddings[:, 1 : num_patches + 1]
+        if kept is not None:
+            patches = patches.take_along_dim(kept[..., None], dim=2)
         # A shorter record still ends with the last position: it marks the end, not a time.
         left, right = (self.separator_embedding + self.position_embeddings[:, [0, -1]]).unbind(1)
         shape = (patches.shape[0], patches.shape[1], 1, patches.shape[3])

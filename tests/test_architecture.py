@@ -32,6 +32,7 @@ ORDER = (
         "figures",
         "conversion",
         "adapters",
+        "pretraining",
     ),
     *("runs", "settings", "evaluation", "readers", "auto", FLAT),
 )

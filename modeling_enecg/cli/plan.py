@@ -50,9 +50,11 @@ def run(options: argparse.Namespace) -> None:
         f"{plan.peak_mb / 1e3:.1f} GB of memory, {plan.disk_gb:.1f} GB of disk"
     )
     for name, stage in plan.stages.items():
+        # A pre-training also trains what is thrown away later.
+        of_all = f" of {plan.num_parameters:,}" if stage.num_trainable <= plan.num_parameters else ""
         print(
             f"  {name}: {stage.num_epochs} epochs of {_duration(stage.seconds_an_epoch)}, "
-            f"{stage.num_trainable:,} of {plan.num_parameters:,} parameters, {stage.peak_mb / 1e3:.1f} GB"
+            f"{stage.num_trainable:,}{of_all} parameters, {stage.peak_mb / 1e3:.1f} GB"
         )
     print(f"  all else (preparing, features, predictions): {_duration(plan.other_seconds)}")
     print(

@@ -71,6 +71,8 @@ def _given(overrides: Sequence[str], key: str) -> str | None:
 
 def _outcome(metrics: Mapping[str, Any], folder: str) -> list[str]:
     """Return what to print at the end: each task's scores on the test fold, where the run lies, what comes next."""
+    if "pretraining" in metrics:
+        return _outcome_of_pretraining(metrics["pretraining"], folder)
     lines = []
     for task, scores in metrics["test"].items():
         points = (
@@ -86,12 +88,29 @@ def _outcome(metrics: Mapping[str, Any], folder: str) -> list[str]:
     ]
 
 
+def _outcome_of_pretraining(summary: Mapping[str, Any], folder: str) -> list[str]:
+    """Return what to print after a pre-training: what became of the features, where the backbone lies."""
+    names = {"probe_score": "linear probe on validation", "effective_rank": "effective rank"}
+    lines = [
+        f"{name}: {summary['start'][key]:.3f} before, {summary['end'][key]:.3f} after"
+        for key, name in names.items()
+        if key in summary["start"] and key in summary["end"]
+    ]
+    if summary["collapsed_epochs"]:
+        lines.append(f"the features collapsed in epoch {', '.join(map(str, summary['collapsed_epochs']))}")
+    return [
+        *lines,
+        f"{folder}: the backbone, its card README.md and figures",
+        f"next: enecg train RECIPE --experts {shlex.quote(f'{{own: {{path: {folder}}}}}')}",
+    ]
+
+
 def _all_fields() -> str:
     """Return help on the fields of a recipe and on the settings of its stages."""
     from ..settings import describe_fields
     from ..training.arguments import StageArguments
     from ..training.recipe import Recipe
-    from ..training.stages import STAGES
+    from ..training.stages import EVERY_STAGE
 
     inherited = {item.name: item.default for item in fields(StageArguments)}
     common = [item for item in fields(StageArguments) if item.name in StageArguments.__annotations__]
@@ -100,7 +119,7 @@ def _all_fields() -> str:
         "settings of every stage: these, and all of transformers' TrainingArguments:\n"
         + describe_fields(common, "  --stages.STAGE."),
     ]
-    for name, (arguments, _) in STAGES.items():
+    for name, (arguments, _) in EVERY_STAGE.items():
         text = f"stage {name}: {str(arguments.__doc__).strip().splitlines()[0]}"
         own = [item for item in fields(arguments) if item.name not in inherited]
         if own:

@@ -25,7 +25,7 @@ LABELS_AT_ONCE = 1000  # rows of label columns
 
 
 class Stream:
-    """The labelled records of a training fold in Parquet files.
+    """The labelled records of a training fold in Parquet files; without tasks all its records.
 
     Where every process can have equally many files, it reads its own; otherwise each reads all and keeps its share of
     the records. Each reading process holds a shuffle buffer. Of a record that is longer than what the model sees at
@@ -60,9 +60,9 @@ class Stream:
         self._state = PartialState()
         table, num_rows = self._read_labels(source.features, tasks)
         labels = {task.name: read_targets(table, task) for task in tasks}
-        rows = labelled_rows(labels)
+        rows: np.ndarray = labelled_rows(labels) if labels else np.arange(len(table))
         self.labels = {name: values[rows] for name, values in labels.items()}
-        self._row_of = _numbered(np.array(table["ecg_id"][:], dtype=object)[rows])
+        self._row_of = _numbered(np.array(table["ecg_id"][:], dtype=object)[rows].tolist())
         file_of_row = np.repeat(np.arange(len(self.files)), num_rows)[rows]
         whole = file_of_row if self._has_own_files else np.arange(len(rows))
         self._share_of_row = whole % self._state.num_processes
@@ -83,6 +83,11 @@ class Stream:
     def largest_share(self) -> int:
         """The largest number of records that a process has."""
         return max(self._share_sizes)
+
+    @property
+    def smallest_share(self) -> int:
+        """The smallest number of records that a process has."""
+        return min(self._share_sizes)
 
     def _read_labels(self, features: datasets.Features, tasks: Sequence[Task]) -> tuple[datasets.Dataset, list[int]]:
         """Read what `read_targets` needs of all files, and nothing else; return it with each file's number of rows."""
@@ -160,7 +165,8 @@ class PreparedRows(IterableDataset):
 class StreamedBatches(IterableDataset):
     """A stream as batches for a trainer: as many for every process, each record once an epoch.
 
-    What a process lacks to fill its last batches are records without labels, which the loss leaves out.
+    What a process lacks to fill its last batches are records without labels, which the loss leaves out; a training
+    without labels has whole batches alone, and leaves a few records out of each epoch.
 
     Args:
         stream (`Stream`): The stream.
@@ -173,6 +179,8 @@ class StreamedBatches(IterableDataset):
         self.epoch = 0
 
     def __len__(self) -> int:
+        if not self.stream.labels:
+            return self.stream.smallest_share // self.batch_size
         return math.ceil(self.stream.largest_share / self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -186,11 +194,11 @@ class StreamedBatches(IterableDataset):
         rows = PreparedRows(self.stream, self.epoch, self.augmentation)
         loader = DataLoader(rows, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
         first: list[dict[str, Any]] = []
-        for row in loader:
+        for row in islice(loader, len(self) * self.batch_size):
             if len(first) < self.batch_size:
                 first.append(row)
             yield row
-        num_missing = len(self) * self.batch_size - self.stream.num_own
+        num_missing = max(0, len(self) * self.batch_size - self.stream.num_own)
         for row in islice(cycle(first), num_missing):
             yield {**row, "labels": {name: np.full_like(each, np.nan) for name, each in row["labels"].items()}}
 

@@ -65,6 +65,39 @@ def model_card(
     return _render("model.md", name, data, config, config.get("tasks", []), info, metrics or {}, values)
 
 
+def pretraining_card(
+    config: Mapping[str, Any],
+    info: RunInfo,
+    log: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    collapse_rank: float,
+    figures: Sequence[str],
+) -> str:
+    """Return the card of a backbone that a run pre-trained.
+
+    Args:
+        config (`Mapping[str, Any]`): The content of its `config.json`.
+        info (`RunInfo`): What is said of the run.
+        log (`Sequence[Mapping]`): The trainer's log.
+        summary (`Mapping[str, Any]`): The content of `metrics.json` under `pretraining`.
+        collapse_rank (`float`): Features of a lower effective rank have collapsed.
+        figures (`Sequence[str]`): The figures' paths, relative to the card.
+    """
+    data = {
+        "library_name": "transformers",
+        "tags": [*_TAGS, "pre-training", *info.stages],
+        "base_model": list(_hub_ids(config, info).values()),
+    }
+    values = {
+        "objective": summary["objective"].replace("_", " "),
+        "collapsed": summary["collapsed_epochs"],
+        "collapse_rank": collapse_rank,
+        "log_rows": _log_rows(log),
+        "figures": figures,
+    }
+    return _render("pretraining.md", info.name, data, config, [], info, {}, values)
+
+
 def adapter_card(folder: str | Path, config: Mapping[str, Any], info: RunInfo, metrics: Mapping[str, Any]) -> str:
     """Return the card of an adapter that a run made.
 
@@ -278,6 +311,22 @@ def _expert_rows(experts: Mapping[str, Any]) -> list[dict[str, str]]:
                     row["change"] = _change(metric, changes[metric])
             rows.append(row)
     return rows
+
+
+def _log_rows(log: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return one table row an epoch at which features were watched: the loss, their rank, and the probe's score."""
+    losses = {round(entry["epoch"]): entry["loss"] for entry in log if "loss" in entry}
+    return [
+        {
+            "epoch": str(epoch),
+            "loss": f"{losses[epoch]:.4g}" if epoch in losses else "",
+            "rank": f"{entry['effective_rank']:.1f}",
+            "probe": f"{entry['probe_score']:.3f}" if "probe_score" in entry else "not probed",
+        }
+        for entry in log
+        if "effective_rank" in entry
+        for epoch in [round(entry["epoch"])]
+    ]
 
 
 def _score(metric: str, score: Mapping[str, float | None]) -> str:

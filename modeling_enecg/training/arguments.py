@@ -121,7 +121,7 @@ class StageArguments(TrainingArguments):
 
 @dataclass
 class LinearProbingArguments(StageArguments):
-    """Linear probing as a public re-implementation of arXiv 2509.12991 (version 1) reports it."""
+    """Linear probing with the values of a public re-implementation of arXiv 2509.12991 (version 1)."""
 
     learning_rate: float = field(default=5e-3)
     weight_decay: float = field(default=0.1)
@@ -153,7 +153,7 @@ class FineTuningArguments(StageArguments):
 
 @dataclass
 class PostTrainingArguments(FineTuningArguments):
-    """Fine-tuning with stochastic depth, as a public re-implementation of arXiv 2509.12991 (version 1) reports it."""
+    """Fine-tuning with stochastic depth (arXiv 2509.12991), at rates that a public re-implementation states."""
 
     drop_path_rate: float = as_before(StageArguments, "drop_path_rate", 0.5)
     dropout: float = as_before(StageArguments, "dropout", 0.05)

@@ -10,6 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..adapters import AdapterBase, adapter_base, missing_tasks
 from ..backbones import backbone_class
 from ..configuration_enecg import Task
+from ..expert_references import load_expert
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..loading import folder_or_hub
@@ -17,6 +18,7 @@ from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
+from ..saved_extractor import read_extractor
 from ..settings import SettingsError, suggest
 
 Extractor = ECGFeatureExtractor | EnECGFeatureExtractor
@@ -85,6 +87,29 @@ def starting_model(source: ModelSource, tasks: Sequence[Task]) -> StartingModel:
     return StartingModel(model, _extractor_of(model))
 
 
+def starting_backbone(source: ModelSource) -> tuple[ECGBackboneModel, ECGFeatureExtractor]:
+    """Return a recipe's only expert, new or loaded, and its feature extractor.
+
+    Raises:
+        SettingsError: if it cannot be made or loaded.
+    """
+    ((name, expert),) = source.experts.items()
+    try:
+        if "path" in expert:
+            check_place(expert["path"])
+            backbone, extractor = load_expert(expert["path"]), read_extractor(expert["path"])
+        else:
+            backbone = _new_backbone(name, expert["config"])
+            extractor = _with_steps(backbone, expert["steps"]) if "steps" in expert else None
+    except SettingsError:
+        raise
+    except (StrictDataclassError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise SettingsError(f"experts.{name}: {' '.join(str(error).split())}") from error
+    if isinstance(extractor, ECGFeatureExtractor):
+        return backbone, extractor
+    return backbone, ECGFeatureExtractor(**backbone.config.feature_extractor_settings())
+
+
 def _trained(path: str, tasks: Sequence[Task]) -> StartingModel:
     place = find_model(path)
     with folder_or_hub(place):
@@ -143,4 +168,4 @@ def _extractor_of(model: EnECGModel) -> Extractor:
         raise SettingsError(f"model: its feature extractor cannot be loaded: {reason}") from error
 
 
-__all__ = ["Extractor", "ModelSource", "StartingModel", "starting_model"]
+__all__ = ["Extractor", "ModelSource", "StartingModel", "starting_backbone", "starting_model"]

@@ -1,7 +1,9 @@
 """The description of a run: its `RunInfo`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from ..evaluation.metrics import MIN_POSITIVES
 from ..evaluation.scored import has_targets, label_columns
 from ..runs.info import CrossValidationInfo, DatasetInfo, RunInfo, StageInfo, environment
 from ..runs.portable import without_machine_paths
-from .recipe import Recipe
+from .recipe import OF_PRETRAINING, Recipe
 from .training import Outcome, Training
 
 _PLACES = ("data_dir", "output_dir", "cache_dir", "num_processes", "num_proc")
@@ -34,13 +36,9 @@ def describe_run(
         cross_validation (`CrossValidationInfo`, *optional*): What came of it.
     """
     model, data = training.model, training.data
-    sources = {
-        expert: Path(source["path"]).name if "path" in source else "random weights"
-        for expert, source in recipe.experts.items()
-    }
     return RunInfo(
         name=name,
-        experts=sources or {expert: f"of {Path(str(recipe.model)).name}" for expert in model.experts},
+        experts=_sources(recipe) or {expert: f"of {Path(str(recipe.model)).name}" for expert in model.experts},
         dataset=DatasetInfo(
             data.source.name, data.source.chosen_rate, data.num_records(), data.num_labelled(), note=_note(training)
         ),
@@ -51,11 +49,48 @@ def describe_run(
         kept_stage=outcome.kept,
         cross_validation=cross_validation,
         num_parameters=model.num_parameters(),
-        recipe=without_machine_paths({key: value for key, value in asdict(recipe).items() if key not in _PLACES}),
+        recipe=_without_places(recipe),
         num_resamples=recipe.num_resamples,
         confidence=recipe.confidence,
         **environment(),
     )
+
+
+def describe_pretraining(
+    recipe: Recipe, name: str, history: Mapping[str, Any], dataset: DatasetInfo, num_parameters: int
+) -> RunInfo:
+    """Return how a backbone was pre-trained.
+
+    Args:
+        recipe (`Recipe`): What it followed.
+        name (`str`): What the card calls the backbone.
+        history (`Mapping[str, Any]`): Of its stage.
+        dataset (`DatasetInfo`): The records.
+        num_parameters (`int`): The backbone's.
+    """
+    (stage,) = recipe.stages
+    return RunInfo(
+        name=name,
+        experts=_sources(recipe),
+        dataset=dataset,
+        stages={stage: StageInfo(**{key: history[key] for key in history if key != "log"})},
+        kept_stage=stage,
+        num_parameters=num_parameters,
+        recipe={key: value for key, value in _without_places(recipe).items() if key in OF_PRETRAINING},
+        **environment(),
+    )
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """Return where each expert's first weights come from."""
+    return {
+        expert: Path(source["path"]).name if "path" in source else "random weights"
+        for expert, source in recipe.experts.items()
+    }
+
+
+def _without_places(recipe: Recipe) -> dict[str, Any]:
+    return without_machine_paths({key: value for key, value in asdict(recipe).items() if key not in _PLACES})
 
 
 def _note(training: Training) -> str:
@@ -87,4 +122,4 @@ def _decides_little(task: Task, targets: np.ndarray) -> bool:
     return not any(min(count, len(known) - count) >= MIN_POSITIVES for count in counts)
 
 
-__all__ = ["describe_run"]
+__all__ = ["describe_pretraining", "describe_run"]

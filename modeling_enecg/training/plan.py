@@ -23,7 +23,7 @@ from ..runs.run import Run
 from .cost import CostMeter
 from .recipe import Recipe
 from .run import run_recipe
-from .stages import STAGES
+from .stages import EVERY_STAGE
 
 PTBXL_RECORDS = 21_799  # of version 1.0.3
 PTBXL_TRAIN_RECORDS, PTBXL_VALIDATION_RECORDS = 17_418, 2_183  # its folds 1 to 8, and 9
@@ -105,6 +105,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
             sum(
                 scaled(before[split], after[split], small["counts"][split], large["counts"][split], number)
                 for split, number in num_records.items()
+                if split in small["counts"]  # a pre-training evaluates nothing
             ),
             scaled(_memory(before), _memory(after), *batches, batch),
         )
@@ -127,7 +128,7 @@ def _other_seconds(run: dict[str, Any]) -> float:
 
 
 def _setting(recipe: Recipe, stage: str, name: str) -> Any:
-    return recipe.stages[stage].get(name, getattr(STAGES[stage].arguments, name))
+    return recipe.stages[stage].get(name, getattr(EVERY_STAGE[stage].arguments, name))
 
 
 def scaled(small: float, large: float, small_size: float, large_size: float, size: float) -> float:
@@ -153,7 +154,7 @@ def _short_run(recipe: Recipe, folder: Path, num_records: int, batch_size: int) 
         output_dir=str(folder / "run"),
         cache_dir=str(folder / "cache"),
         stages=stages,
-        num_resamples=10,
+        num_resamples=recipe.num_resamples if recipe.is_pretraining else 10,
         num_processes=None,
         train_fraction=1.0,
         streaming=False,
@@ -192,4 +193,4 @@ def _epoch_seconds(history: dict[str, Any]) -> dict[str, float]:
     log = history["log"]
     evaluations = [entry["eval_runtime"] for entry in log if "eval_runtime" in entry]
     training = sum(entry.get("train_runtime", 0.0) for entry in log) - sum(evaluations)
-    return {"train": training / _EPOCHS, "validation": sum(evaluations) / len(evaluations)}
+    return {"train": training / _EPOCHS, "validation": sum(evaluations) / max(len(evaluations), 1)}

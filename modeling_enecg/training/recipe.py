@@ -22,7 +22,7 @@ from ..settings import (
     suggest,
 )
 from .limits import COUNT, FOLDS, INNER_SHARE, SEED, SHARE, check_numbers
-from .stages import STAGES
+from .stages import EVERY_STAGE, PRETRAINING
 
 RecipeError = SettingsError
 
@@ -47,6 +47,12 @@ _RESERVED = {
 _OWN_PLACE = {"experts", "expert_order", "tasks", "head_dropout", "expert_references"}
 _ENSEMBLE_FIELDS = sorted(EnECGConfig.__annotations__.keys() - _OWN_PLACE)
 
+# Fields that a pre-training takes; in another one it would be passed over in silence.
+OF_PRETRAINING = {
+    *("data_dir", "output_dir", "stages", "tasks", "experts", "sampling_rate", "dataset_options", "streaming"),
+    *("shuffle_buffer", "on_error", "seed", "num_processes", "num_proc", "cache_dir"),
+}
+
 
 @dataclass
 class Recipe:
@@ -62,7 +68,7 @@ class Recipe:
         }
     )
     output_dir: str = field(metadata={"help": "Where the run writes; the same command resumes it."})
-    stages: dict[str, Any] = field(metadata={"help": f"Stages in order, of {', '.join(STAGES)}, with settings."})
+    stages: dict[str, Any] = field(metadata={"help": f"Stages in order, of {', '.join(EVERY_STAGE)}, with settings."})
     tasks: list[str] = field(
         default_factory=list,
         metadata={
@@ -181,11 +187,18 @@ class Recipe:
         self._check_experts()
         self.stages = {name: settings for name, settings in self.stages.items() if settings is not None}
         for name, settings in self.stages.items():
-            check_choice("stages", name, tuple(STAGES))
-            check_fields(settings, STAGES[name].arguments, f"stages.{name}.", _RESERVED)
-            check_numbers(settings, STAGES[name].arguments, f"stages.{name}.")
+            check_choice("stages", name, tuple(EVERY_STAGE))
+            check_fields(settings, EVERY_STAGE[name].arguments, f"stages.{name}.", _RESERVED)
+            check_numbers(settings, EVERY_STAGE[name].arguments, f"stages.{name}.")
         if not self.stages:
             raise RecipeError("stages: at least one is needed.")
+        if self.stages.keys() & PRETRAINING.keys():
+            self._check_pretraining()
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether a backbone is pre-trained, instead of a model of some tasks."""
+        return next(iter(self.stages)) in PRETRAINING
 
     def part(self, kind: type[T]) -> T:
         """Return the fields that a smaller dataclass has as well."""
@@ -202,6 +215,19 @@ class Recipe:
             self.num_proc,
             self.cache_dir,
         )
+
+    def _check_pretraining(self) -> None:
+        """Refuse what a pre-training cannot have: more than one stage or backbone, and settings of tasks and heads."""
+        if len(self.stages) > 1:
+            raise RecipeError(
+                f"stages: {', '.join(self.stages)}: a pre-training is a recipe of its own, of one stage; another "
+                "recipe takes the backbone that it leaves as the path of an expert."
+            )
+        if len(self.experts) != 1:
+            raise RecipeError(f"experts: a pre-training is of one; got {', '.join(self.experts) or 'none'}.")
+        for item in fields(self):
+            if item.name not in OF_PRETRAINING and getattr(self, item.name) not in (item.default, {}, []):
+                raise RecipeError(f"{item.name}: leave it out: a pre-training of a backbone has no use for it.")
 
     def _check_experts(self) -> None:
         self.experts = {name: expert for name, expert in self.experts.items() if expert is not None}
@@ -248,8 +274,8 @@ def _type_of(key: str) -> Any:
     match key.split("."):
         case [name]:
             return typing.get_type_hints(Recipe).get(name, Any)
-        case ["stages", stage, name] if stage in STAGES:
-            return typing.get_type_hints(STAGES[stage].arguments).get(name, Any)
+        case ["stages", stage, name] if stage in EVERY_STAGE:
+            return typing.get_type_hints(EVERY_STAGE[stage].arguments).get(name, Any)
         case ["experts", _, "path"]:
             return str
     return Any

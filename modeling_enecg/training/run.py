@@ -43,6 +43,7 @@ from .decide import decide, write_tasks
 from .describe import describe_run
 from .feature_store import FeatureSettings
 from .fitting import fit_tasks
+from .pretraining_run import prepare_pretraining, pretrain_and_report
 from .recipe import Recipe, RecipeError
 from .run_data import RunData, Selection, read_data
 from .stages import STAGES, stage_arguments
@@ -58,14 +59,14 @@ _REPORT_FIELDS = ("num_resamples", "confidence", "lead_sets")
 
 
 def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
-    """Train, evaluate and report as a recipe says.
+    """Train, evaluate and report as a recipe says; or pre-train a backbone.
 
     Args:
         recipe (`Recipe`): What to do.
         name (`str`, *optional*, defaults to `"enecg"`): What the model card calls the model.
 
     Returns:
-        `dict[str, Any]`: The content of `metrics.json`.
+        `dict[str, Any]`: The content of `metrics.json`; of a pre-training see `pretrain_and_report`.
 
     Raises:
         RecipeError: if the processes are not as wanted, the output folder holds another run, a batch does not fit, or
@@ -74,20 +75,29 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
         ValueError: if a record is bad, unless the recipe skips such records; or the experts are to be saved by
             reference and cannot.
     """
-    state = start_processes(recipe.num_processes)
+    start_processes(recipe.num_processes)
     run = Run(Path(recipe.output_dir).absolute())
     if _is_done(recipe, run):  # before the lock, since the folder may be one that nobody can write to
         logger.warning("The run in %s is complete; nothing is left to do.", recipe.output_dir)
         return run.metrics
     with locked(run.folder):
         _check_same_run(recipe, run)
+        if recipe.is_pretraining:
+            pretraining = prepare_pretraining(recipe, run)
+            _write_recipe(recipe, run)
+            return pretrain_and_report(recipe, name, pretraining)
         training = prepare(recipe, run)
-        state.wait_for_everyone()
-        if state.is_main_process:
-            for earlier in (METRICS, LEAD_SETS):  # a run is complete by the recipe that lies there alone
-                (run.folder / earlier).unlink(missing_ok=True)
-            write_text(run.folder / RECIPE, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
+        _write_recipe(recipe, run)
         return _train_and_report(recipe, name, training)
+
+
+def _write_recipe(recipe: Recipe, run: Run) -> None:
+    """Say what the run is about to do; it is complete by the recipe that lies there alone."""
+    PartialState().wait_for_everyone()
+    if PartialState().is_main_process:
+        for earlier in (METRICS, LEAD_SETS):
+            (run.folder / earlier).unlink(missing_ok=True)
+        write_text(run.folder / RECIPE, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
 
 
 def prepare(recipe: Recipe, run: Run) -> Training:

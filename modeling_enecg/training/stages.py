@@ -1,4 +1,4 @@
-"""The stages that a recipe can have: one row per way of training."""
+"""The stages that a recipe can have: one row per way of training, and one per objective of pre-training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging
 
+from ..pretraining import ContrastivePredictiveCoding, JointEmbeddingPrediction, MaskedReconstruction, Objective
 from ..settings import SettingsError
 from .arguments import (
     AttentiveProbingArguments,
@@ -17,6 +18,12 @@ from .arguments import (
     StageArguments,
 )
 from .lora import LoraHeadArguments, LoraHeadTrainer
+from .pretraining import (
+    ContrastivePredictiveCodingArguments,
+    JointEmbeddingPredictionArguments,
+    MaskedReconstructionArguments,
+    PretrainingArguments,
+)
 from .trainers import AttentiveProbingTrainer, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 logger = logging.get_logger(__name__)
@@ -43,6 +50,28 @@ STAGES: dict[str, Stage] = {
 }
 
 
+class PretrainingStage(NamedTuple):
+    """A way of pre-training a backbone, a recipe of its own.
+
+    Attributes:
+        arguments (`type[PretrainingArguments]`): Its settings; the objective takes those that it knows by name.
+        objective (`type[Objective]`): What the backbone learns.
+    """
+
+    arguments: type[PretrainingArguments]
+    objective: type[Objective]
+
+
+PRETRAINING: dict[str, PretrainingStage] = {
+    "contrastive_predictive_coding": PretrainingStage(
+        ContrastivePredictiveCodingArguments, ContrastivePredictiveCoding
+    ),
+    "masked_reconstruction": PretrainingStage(MaskedReconstructionArguments, MaskedReconstruction),
+    "joint_embedding_prediction": PretrainingStage(JointEmbeddingPredictionArguments, JointEmbeddingPrediction),
+}
+EVERY_STAGE: dict[str, Stage | PretrainingStage] = {**STAGES, **PRETRAINING}
+
+
 def stage_arguments(
     stage: str,
     settings: Mapping[str, Any],
@@ -54,7 +83,7 @@ def stage_arguments(
     """Return a stage's training arguments for this machine and number of processes.
 
     Args:
-        stage (`str`): One of `STAGES`.
+        stage (`str`): One of `EVERY_STAGE`.
         settings (`Mapping[str, Any]`): Its settings in a recipe.
         folder (`Path`): Where checkpoints go.
         seed (`int`): Of order, dropout and stochastic depth.
@@ -68,7 +97,7 @@ def stage_arguments(
     batch_size = _records_a_process(stage, settings, num_records)
     use_cpu = not torch.cuda.is_available()
     try:
-        return STAGES[stage].arguments(
+        return EVERY_STAGE[stage].arguments(
             **settings,
             output_dir=str(folder),
             seed=seed,
@@ -84,7 +113,7 @@ def stage_arguments(
 
 def _records_a_process(stage: str, settings: Mapping[str, Any], num_records: int) -> int:
     """Return the batch size of one process and accumulation step; with few records, what they fill."""
-    batch_size = settings.get("global_batch_size", STAGES[stage].arguments.global_batch_size)
+    batch_size = settings.get("global_batch_size", EVERY_STAGE[stage].arguments.global_batch_size)
     shares = PartialState().num_processes * settings.get("gradient_accumulation_steps", 1)
     key = f"stages.{stage}.global_batch_size"
     if batch_size % shares:
@@ -92,7 +121,7 @@ def _records_a_process(stage: str, settings: Mapping[str, Any], num_records: int
             f"{key}: {batch_size} records cannot be shared by {shares} processes x accumulation steps."
         )
     if num_records < shares:
-        raise SettingsError(f"{key}: {num_records} labelled training records cannot be shared by {shares} processes.")
+        raise SettingsError(f"{key}: {num_records} training records cannot be shared by {shares} processes.")
     if batch_size > num_records:
         lowered = num_records // shares * shares
         logger.warning("%s: lowered from %d to %d, as there are so few records.", key, batch_size, lowered)
@@ -100,4 +129,4 @@ def _records_a_process(stage: str, settings: Mapping[str, Any], num_records: int
     return batch_size // shares
 
 
-__all__ = ["STAGES", "Stage", "stage_arguments"]
+__all__ = ["EVERY_STAGE", "PRETRAINING", "STAGES", "PretrainingStage", "Stage", "stage_arguments"]

@@ -1,19 +1,16 @@
 """One thin `Trainer` subclass per way of training."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.state import AcceleratorState
-from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
+from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -21,27 +18,16 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
-from transformers.utils import logging
 
 from ..adapters import AdapterBase
 from ..configuration_enecg import Task
-from ..data.augmented_records import AugmentedRecords
-from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.preparing import mean_over_windows
-from ..data.streaming import SetEpoch, StreamedBatches
 from ..evaluation import score_predictions
 from ..losses import task_loss
 from ..modeling_enecg import EnECGModel
 from ..runs.run import Run
 from .arguments import StageArguments
-
-Records = SignalRecords | FeatureRecords
-
-logger = logging.get_logger(__name__)
-
-
-class DivergenceError(ValueError):
-    """A training whose loss or outputs are not finite any more."""
+from .record_trainer import DivergenceError, Records, RecordTrainer, TrainingRecords, decays
 
 
 class StopAfterEpoch(TrainerCallback):
@@ -87,7 +73,7 @@ class FindBestCheckpoint(TrainerCallback):
             state.best_model_checkpoint = str(path)
 
 
-class EnECGTrainer(Trainer):
+class EnECGTrainer(RecordTrainer):
     """Train an [`EnECGModel`]; subclasses say what is trainable, and what else a way of training needs.
 
     Where the validation fold gives no score, because no task has records of both kinds there, its loss picks the best
@@ -111,10 +97,9 @@ class EnECGTrainer(Trainer):
         self,
         model: EnECGModel,
         args: StageArguments,
-        train_dataset: Records | AugmentedRecords | StreamedBatches,
+        train_dataset: TrainingRecords,
         eval_dataset: Records,
     ):
-        AcceleratorState._reset_state()  # a stage before may have had another precision
         self.configure_model(model, args)
         model.set_lead_dropout(args.lead_dropout)
         has_scores = has_score(model.tasks.values(), eval_dataset.split.labels)
@@ -122,8 +107,6 @@ class EnECGTrainer(Trainer):
         if self.falls_back_on_loss:
             args.metric_for_best_model, args.greater_is_better = "loss", False
         callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
-        if isinstance(train_dataset, StreamedBatches | AugmentedRecords):
-            callbacks.append(SetEpoch(train_dataset))
         if args.last_epoch is not None:
             callbacks.append(StopAfterEpoch(args.last_epoch))
         if args.early_stopping_patience is not None:
@@ -133,7 +116,6 @@ class EnECGTrainer(Trainer):
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            data_collator=default_collate,
             compute_metrics=self._score,
             callbacks=callbacks,
         )
@@ -187,21 +169,6 @@ class EnECGTrainer(Trainer):
         set_seed(self.args.seed)  # reading the records drew random numbers
         return {name: scores[f"eval_{name}"] for name in ("score", "loss")}
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RandomSampler:
-        """Draw as many records per epoch as fill whole batches.
-
-        Several processes and accumulation steps then share every batch as one process would hold it.
-        """
-        records: Sized = cast(Sized, self.train_dataset if train_dataset is None else train_dataset)
-        batch_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        return RandomSampler(records, num_samples=len(records) // batch_size * batch_size)
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Take a stream's batches as they are: each process has its own already."""
-        if isinstance(self.train_dataset, StreamedBatches):
-            return DataLoader(self.train_dataset, batch_size=None)
-        return super().get_train_dataloader()
-
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Score records, not windows, and take the loss of all at once, whatever the batches and processes."""
         self._evaluated_ids = cast(Records, dataloader.dataset).split.records["ecg_id"][:]
@@ -217,18 +184,6 @@ class EnECGTrainer(Trainer):
             self._stop_diverged("outputs on the validation fold are")
         return evaluation_scores(list(self.model.tasks.values()), prediction, self._evaluated_ids)
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as transformers does, and stop where the loss is not finite."""
-        if not math.isfinite(logs.get("loss", 0.0)):
-            self._stop_diverged("loss is")
-        super().log(logs, *args, **kwargs)
-
-    def _stop_diverged(self, what: str) -> None:
-        raise DivergenceError(
-            f"the training diverged in epoch {math.ceil(self.state.epoch or 0)}: the {what} not finite. Lower "
-            f"learning_rate ({self.args.learning_rate:g}), or raise warmup_steps ({self.args.warmup_steps:g})."
-        )
-
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Make an optimizer whose learning rate decays from the heads down to the experts' first layers."""
         if self.optimizer is None:
@@ -238,10 +193,6 @@ class EnECGTrainer(Trainer):
             )
             self.optimizer = optimizer_class(groups, **options)
         return super().create_optimizer(model)
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: transformers' estimate is for token sequences and does not hold here."""
-        return 0
 
 
 class LinearProbingTrainer(EnECGTrainer):
@@ -367,8 +318,7 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             depth = next((depth for prefix, depth in depths.items() if name.startswith(prefix)), 0)
-            decays = parameter.ndim > 1 and "embeddings" not in name.rsplit(".", 1)[-1]
-            settings = (learning_rate * layer_decay**depth, weight_decay if decays else 0.0)
+            settings = (learning_rate * layer_decay**depth, weight_decay if decays(name, parameter) else 0.0)
             by_settings.setdefault(settings, []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in by_settings.items()

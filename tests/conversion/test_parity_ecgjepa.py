@@ -362,3 +362,11 @@ def test_one_expert_of_eight_leads_trains_with_leads_missing():
     assert not stays[:, [STANDARD_LEADS.index(lead) for lead in EIGHT[3:]]].any()
     eval_logits = model.eval()(inputs, lead_mask=lead_mask).logits["rhythm"]
     assert not torch.equal(model.train()(inputs, lead_mask=lead_mask).logits["rhythm"], eval_logits)
+
+
+def test_patches_that_pre_training_takes_out_are_as_upstreams(folder, convert):
+    model, io = convert("tiny")[0].eval(), load_file(folder / "tiny" / "io.safetensors")
+    kept = (~io["masked.mask"].bool()).nonzero()[:, 0]
+    with torch.no_grad():
+        tokens, _ = model.encode(io["input"], kept=kept)
+    assert_near(tokens, io["masked.sequence_features"])

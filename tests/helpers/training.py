@@ -82,6 +82,11 @@ def recipe_fields(data_dir: Path, output_dir: Path, cache_dir: Path, **changes: 
     } | changes
 
 
+def linked_copy(folder: Path, target: Path) -> Path:
+    """A copy whose files may be replaced, but not written into."""
+    return Path(shutil.copytree(folder, target, copy_function=os.link))
+
+
 def write_recipe(path: Path, fields: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(fields, sort_keys=False))
     return path

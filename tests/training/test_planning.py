@@ -6,6 +6,7 @@ from modeling_enecg.cli import main
 from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.training import plan as planning
 from modeling_enecg.training.plan import scaled
+from tests.helpers.pretraining import PREDICTIVE, pretraining_fields
 from tests.helpers.training import recipe_fields, tiny_recipe, write_recipe
 
 
@@ -44,3 +45,13 @@ def test_a_recipe_that_cannot_be_followed_is_refused(short, tmp_path):
     recipe = tiny_recipe(tmp_path, tmp_path, tasks=["weather"])
     with pytest.raises(DatasetError, match="no labels 'weather'"):
         planning.plan_recipe(recipe)
+
+
+def test_a_pre_training_is_planned_by_its_training_records_alone(short, tmp_path, capfd):
+    fields = pretraining_fields(PREDICTIVE, tmp_path, tmp_path, tmp_path, num_train_epochs=50, global_batch_size=64)
+    main(["plan", "--json", str(write_recipe(tmp_path / "recipe.yaml", fields))])
+    plan = json.loads(capfd.readouterr().out)
+    stage = plan["stages"][PREDICTIVE]
+    assert stage["num_epochs"] == 50
+    assert stage["num_trainable"] == plan["num_parameters"] + 8 * 8  # the prediction is thrown away
+    assert stage["seconds_an_epoch"] > 17_418 * 1e-5

@@ -9,7 +9,7 @@ from modeling_enecg.settings import describe_fields
 from modeling_enecg.training import RecipeError, load_recipe
 from modeling_enecg.training.arguments import FineTuningArguments, LinearProbingArguments, PostTrainingArguments
 from modeling_enecg.training.recipe import Recipe
-from modeling_enecg.training.stages import STAGES
+from modeling_enecg.training.stages import EVERY_STAGE
 from modeling_enecg.training.trainers import parameter_groups
 from tests.helpers.tiny_models import RHYTHM
 from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
@@ -232,7 +232,7 @@ def test_every_shipped_recipe_loads_and_its_stages_take_its_settings(config, tmp
     model = ["--model", "trained"] if config.stem == "enecg_adapt" else []
     recipe = load_recipe(config, ["--data_dir", "ptbxl", "--output_dir", "out", *model])
     for stage, settings in recipe.stages.items():
-        arguments = STAGES[stage].arguments(**settings, output_dir=str(tmp_path), use_cpu=True)
+        arguments = EVERY_STAGE[stage].arguments(**settings, output_dir=str(tmp_path), use_cpu=True)
         assert arguments.num_train_epochs == settings["num_train_epochs"]
     has_ptbxl_tasks = recipe.tasks and set(recipe.tasks) <= RR_FEATURES.keys()
     if has_ptbxl_tasks and recipe.experts and all("config" in source for source in recipe.experts.values()):
@@ -272,27 +272,27 @@ def test_an_expert_of_random_weights_may_have_its_own_steps(load):
         tiny_start(load(experts={"a": {"config": ECGFOUNDER, "steps": [{"name": "standardise"}]}}))
 
 
-PAPER_RECIPES = ("ptbxl_post_training_ecgfounder", "ptbxl_post_training_stmem")
+REPORTED_RECIPES = ("ptbxl_post_training_ecgfounder", "ptbxl_post_training_stmem")
 
 
-def paper_settings(source):
+def reported_settings(source):
     """Settings by stage: those of a recipe, or by default those that a stage has with none given."""
     if source == "defaults":
         return {"linear_probing": {}, "post_training": {}}
     return yaml.safe_load((ROOT / "configs" / f"{source}.yaml").read_text())["stages"]
 
 
-@pytest.mark.parametrize("source", ["defaults", *PAPER_RECIPES])
-def test_linear_probing_has_the_settings_of_the_paper(source, tmp_path):
-    settings = paper_settings(source)["linear_probing"]
+@pytest.mark.parametrize("source", ["defaults", *REPORTED_RECIPES])
+def test_linear_probing_has_the_settings_that_were_reported(source, tmp_path):
+    settings = reported_settings(source)["linear_probing"]
     arguments = LinearProbingArguments(**settings, output_dir=str(tmp_path), use_cpu=True)
     assert (arguments.num_train_epochs, arguments.learning_rate, arguments.weight_decay) == (30, 5e-3, 0.1)
     assert (arguments.drop_path_rate, arguments.global_batch_size) == (0, 256)
 
 
-@pytest.mark.parametrize("source", ["defaults", *PAPER_RECIPES])
-def test_post_training_has_the_settings_of_the_paper(source, tmp_path):
-    settings = paper_settings(source)["post_training"]
+@pytest.mark.parametrize("source", ["defaults", *REPORTED_RECIPES])
+def test_post_training_has_the_epochs_of_the_paper_and_rates_that_were_reported(source, tmp_path):
+    settings = reported_settings(source)["post_training"]
     arguments = PostTrainingArguments(**settings, output_dir=str(tmp_path), use_cpu=True)
     assert (arguments.num_train_epochs, arguments.learning_rate, arguments.weight_decay) == (50, 5e-4, 0.05)
     assert (arguments.lr_scheduler_type, arguments.lr_scheduler_kwargs) == ("cosine_with_min_lr", {"min_lr": 1e-5})
@@ -300,7 +300,7 @@ def test_post_training_has_the_settings_of_the_paper(source, tmp_path):
 
 
 def test_ecgcpc_is_post_trained_at_the_benchmarks_rates(tiny_configs, tmp_path):
-    settings = paper_settings("ptbxl_post_training_ecgcpc")
+    settings = reported_settings("ptbxl_post_training_ecgcpc")
     LinearProbingArguments(**settings["linear_probing"], output_dir=str(tmp_path), use_cpu=True)
     arguments = PostTrainingArguments(**settings["post_training"], output_dir=str(tmp_path), use_cpu=True)
     assert (arguments.num_train_epochs, arguments.global_batch_size) == (100, 64)

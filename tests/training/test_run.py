@@ -2,7 +2,6 @@
 
 import ast
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from tests.helpers.training import (
     STMEM,
     assert_interval,
     free_port,
+    linked_copy,
     near,
     read_json,
     recipe_fields,
@@ -87,11 +87,6 @@ def labelled_records(data_dir, folds):
 
 def superclasses(scp_codes):
     return task_labels(ast.literal_eval(scp_codes), "superdiagnostic")
-
-
-def linked_copy(folder, target):
-    """A copy whose files may be replaced, but not written into."""
-    return Path(shutil.copytree(folder, target, copy_function=os.link))
 
 
 def damage(data_dir, ecg_id):
