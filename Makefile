@@ -21,6 +21,7 @@ TEST_WORKERS ?= 2
 demo: $(VENV)/.ready
 	rm -rf $(DEMO)
 	$(BIN)/enecg simulate $(DEMO)/data
+	$(BIN)/enecg predict small $(DEMO)/data/records500/00000/00001_hr
 	$(BIN)/enecg train demo \
 		--data_dir $(DEMO)/data --output_dir $(DEMO)/model --cache_dir $(DEMO)/cache
 	$(BIN)/enecg predict $(DEMO)/model $(DEMO)/data/records500/00000/00001_hr --plot $(DEMO)/prediction.png
@@ -45,11 +46,8 @@ format: $(VENV)/.ready
 bench: $(VENV)/.ready
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
 
-app: $(APP_VENV)/.ready | $(DEMO)/ensemble
-	$(APP_BIN)/python app.py --model $(DEMO)/ensemble
-
-$(DEMO)/ensemble:
-	$(MAKE) demo
+app: $(APP_VENV)/.ready
+	$(APP_BIN)/python app.py
 
 # In a real browser: needs Chromium and its driver (Debian: apt-get install chromium chromium-driver).
 test-app: $(APP_VENV)/.ready

@@ -1,9 +1,10 @@
 """A demo page: upload an ECG or choose a simulated one, and see what a model finds and which expert weighed how much.
 
-python app.py --model runs/demo/ensemble
+python app.py --model runs/mine
 
-On a Hugging Face Space the variable `ENECG_MODEL` names the model. Recordings are read in folders of this process that
-are removed at once, and neither the server nor the browser asks another machine for anything.
+Without `--model` the variable `ENECG_MODEL` names the model, as on a Hugging Face Space; or else it is `small`, which
+comes with the package. Recordings are read in folders of this process that are removed at once, and neither the server
+nor the browser asks another machine for anything.
 """
 
 import argparse
@@ -270,12 +271,12 @@ def main() -> None:
     """Serve the page until interrupted or terminated."""
     parser = argparse.ArgumentParser(description="Demo page of an EnECG model. Not a medical device.")
     parser.add_argument(
-        "--model", default=os.environ.get("ENECG_MODEL"), help="folder, Hub id or shipped name ($ENECG_MODEL)"
+        "--model",
+        default=os.environ.get("ENECG_MODEL") or "small",
+        help="folder, Hub id or shipped name (default: $ENECG_MODEL, or else small)",
     )
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     options = parser.parse_args()
-    if not options.model:
-        parser.error("name a model: --model, or the environment variable ENECG_MODEL")
     try:
         predictor = Predictor(options.model)
     except (ValueError, OSError, SafetensorError) as error:

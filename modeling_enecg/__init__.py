@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 
-def builtin(name: str) -> Path:
-    """Return the folder of a model that comes with the package, such as `"small"`, for any `from_pretrained`.
+def builtin(name: str) -> str:
+    """Return the folder of a model that comes with the package, such as `"small"`, as any `from_pretrained` takes it.
 
     Raises:
         FileNotFoundError: if no such model is shipped; the message says which are.

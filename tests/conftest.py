@@ -46,6 +46,14 @@ def ptbxl_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def filtered_dir() -> Path:
+    """A folder of own data with band-passed records of PTB-XL."""
+    if "ENECG_FILTERED_DIR" not in os.environ:
+        pytest.skip("ENECG_FILTERED_DIR is not set")
+    return Path(os.environ["ENECG_FILTERED_DIR"])
+
+
+@pytest.fixture(scope="session")
 def challenge_dir() -> Path:
     """The folder of real records of the PhysioNet Challenges, with their findings in the headers."""
     if "ENECG_CHALLENGE_DIR" not in os.environ:

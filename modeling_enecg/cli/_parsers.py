@@ -45,7 +45,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, or_else: str = "") -> N
     model.add_argument(
         "model",
         metavar="MODEL",
-        help=f"MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base{or_else}.",
+        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or small, the "
+        f"model that comes with the package{or_else}.",
     )
     model.add_argument(
         "--adapter",

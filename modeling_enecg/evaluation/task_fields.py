@@ -9,7 +9,7 @@ from ..configuration_enecg import Task
 from .calibration import calibrated_outputs, choose_calibration
 from .conformal import fit_conformal
 from .scored import Scored
-from .thresholds import f1_thresholds
+from .thresholds import LEAST_POSITIVES, f1_thresholds
 
 
 def fitted_fields(
@@ -18,8 +18,8 @@ def fitted_fields(
     """Return the fields of a task that validation records decide on; none where no record has labels.
 
     A classification gets the calibration that `choose_calibration` finds and, if it is multi-label, the thresholds of
-    the best F1 on its calibrated probabilities; a regression or a single-label task what holds the truth in 90 % of
-    records.
+    the best F1 on its calibrated probabilities, 0.5 for a label with fewer than `LEAST_POSITIVES`; a regression or a
+    single-label task what holds the truth in 90 % of records.
 
     Args:
         task (`Task`): The task.
@@ -36,5 +36,5 @@ def fitted_fields(
         fitted["calibration"] = choose_calibration(task, targets, outputs, scored.patients).for_task()
         outputs = calibrated_outputs(task.with_fields(**fitted), outputs)
     if task.is_multi_label:
-        fitted["thresholds"] = f1_thresholds(targets, outputs)
+        fitted["thresholds"] = f1_thresholds(targets, outputs, LEAST_POSITIVES)
     return fitted | {"conformal": fit_conformal(task, targets, outputs)}

@@ -12,23 +12,26 @@ from numpy.typing import ArrayLike
 from .checks import finite_array
 
 UNINFORMED = 0.5
+LEAST_POSITIVES = 5  # by fewer the best F1 is a matter of chance, and a model decides as it would without them
 _NOISE = 1e-5  # relative: what another batch size, precision or machine may change of a probability
 _SINGLE = np.finfo(np.float32).eps
 
 
-def f1_thresholds(targets: ArrayLike, probabilities: ArrayLike) -> list[float]:
+def f1_thresholds(targets: ArrayLike, probabilities: ArrayLike, least_positives: int = 1) -> list[float]:
     """Return, label by label, the probability from which a yes gives the highest F1.
 
-    Of equal F1 the highest threshold counts. A label that occurs in none of the records keeps 0.5.
+    Of equal F1 the highest threshold counts. A label that occurs in too few of the records keeps 0.5.
 
     Args:
         targets (`ArrayLike` of shape `(num_records, num_labels)`): 0 or 1.
         probabilities (`ArrayLike` of shape `(num_records, num_labels)`): In [0, 1].
+        least_positives (`int`, *optional*, defaults to 1): How many records must have a label; what a model keeps is
+            chosen by `LEAST_POSITIVES`.
 
     Raises:
         ValueError: if the shapes differ or are not 2-D, there is no record, or a value is not finite.
     """
-    return [_f1_threshold(label) for label in _labels(targets, probabilities)]
+    return [_f1_threshold(label, max(least_positives, 1)) for label in _labels(targets, probabilities)]
 
 
 def sensitivity_thresholds(targets: ArrayLike, probabilities: ArrayLike, at_least: float) -> list[float]:
@@ -105,8 +108,8 @@ def _check_share(at_least: float) -> None:
         raise ValueError(f"at_least must be above 0 and at most 1, for instance 0.9; got {at_least}.")
 
 
-def _f1_threshold(label: _Ranked) -> float:
-    if not label.is_positive.any():
+def _f1_threshold(label: _Ranked, least_positives: int) -> float:
+    if label.is_positive.sum() < least_positives:
         return UNINFORMED
     order = np.argsort(-label.levels, kind="stable")
     ranked = label.levels[order]

@@ -1,6 +1,7 @@
 """Putting a finished run's model among those that come with the package: `python -m modeling_enecg.hub.shipping`.
 
-Such a model is loaded by the installed package and needs no code of its own; its card has no pictures.
+Such a model is loaded by the installed package and needs no code of its own. Its card has no pictures, and ends with
+`model_cards/<name>.md` where there is such a file.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS
 
 from ..runs.files import new_folder
 from ..runs.run import CARD
-from ..runs.shipped import MODELS
+from ..runs.shipped import MODELS, shipped_folder
 from .card import PLACE
 
 MOST_MB = 3.0  # of weights
@@ -49,8 +50,14 @@ def ship(run: str | Path, name: str, models: Path = MODELS) -> Path:
         card = re.sub(r"!\[[^]]*\]\([^)]*\)\n\n?", "", (run / CARD).read_text(encoding="utf-8"))
         card = card.replace(f'"{PLACE}"', f'modeling_enecg.builtin("{name}")').replace(", trust_remote_code=True", "")
         card = re.sub(r"`trust_remote_code=True` runs .*?\n\n", "", card, flags=re.DOTALL)
-        (aside / CARD).write_text(card, encoding="utf-8")
+        (aside / CARD).write_text(card + _more(name), encoding="utf-8")
     return models / name
+
+
+def _more(name: str) -> str:
+    """Return what is told of a shipped model beyond what its run measured, if there is such a file."""
+    file = shipped_folder("model_cards") / f"{name}.md"
+    return "\n" + file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 if __name__ == "__main__":

@@ -17,7 +17,12 @@ from ..evaluation.conformal import COVERAGE, conformal_scores
 from ..evaluation.operating_points import operating_points
 from ..evaluation.reliability import calibration_scores
 from ..evaluation.subgroups import GROUPS, age_decades, score_subgroups
-from ..evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
+from ..evaluation.thresholds import (
+    LEAST_POSITIVES,
+    f1_thresholds,
+    sensitivity_thresholds,
+    specificity_thresholds,
+)
 from ..hub.card import PTBXL
 from ..runs.predictions import Predictions
 from ..runs.run import PREDICTIONS, Run
@@ -181,7 +186,7 @@ def _thresholds(validation: Scored, options: ReportOptions) -> list[float] | Non
         return sensitivity_thresholds(validation.targets, probabilities, options.sensitivity)
     if options.specificity is not None:
         return specificity_thresholds(validation.targets, probabilities, options.specificity)
-    return f1_thresholds(validation.targets, probabilities)
+    return f1_thresholds(validation.targets, probabilities, LEAST_POSITIVES)
 
 
 def _groups(run: Run, test: Predictions) -> dict[str, list[Any]]:

@@ -70,8 +70,8 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(MODELS.glob("*/config.json"))}
 
 
-def builtin(name: str) -> Path:
-    """Return the folder of a shipped model, with its feature extractor.
+def builtin(name: str) -> str:
+    """Return the folder of a shipped model, with its feature extractor; as a text, which pipelines ask for.
 
     Args:
         name (`str`): The model's name, such as `"small"`.
@@ -83,7 +83,7 @@ def builtin(name: str) -> Path:
     if name not in models:
         known = f"shipped are: {', '.join(models)}" if models else "this installation has none"
         raise FileNotFoundError(f"There is no shipped model {name!r}; {known}.")
-    return models[name]
+    return str(models[name])
 
 
 def find_model(place: str | Path) -> str:

@@ -223,7 +223,8 @@ def test_the_page_is_open_to_this_machine_only_but_on_a_space(launched, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [([], "ENECG_MODEL"), (["--model", "/absent"], "no folder /absent")]
+    ("arguments", "message"),
+    [(["--model", "tall"], "no shipped model of that name"), (["--model", "/absent"], "no folder /absent")],
 )
 def test_a_missing_model_is_told_in_a_line(launched, monkeypatch, capsys, arguments, message):
     monkeypatch.setattr(sys, "argv", ["app.py", *arguments])

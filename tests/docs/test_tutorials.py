@@ -45,6 +45,12 @@ def known_backbones():
     sys.modules.pop("modeling_mine", None)
 
 
+def test_the_model_in_the_box(root, follow):
+    follow("small.md")
+    assert (root / "ecg.png").is_file()
+    assert "On validation, before lora heads" in (root / "runs/adapted/README.md").read_text("utf-8")
+
+
 def test_your_own_ecgs(root, follow):
     follow("own_data.md")
     scores = json.loads((root / "runs/mine/metrics.json").read_text())

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from modeling_enecg.evaluation.thresholds import f1_thresholds, sensitivity_thresholds, specificity_thresholds
+from modeling_enecg.evaluation.thresholds import (
+    LEAST_POSITIVES,
+    f1_thresholds,
+    sensitivity_thresholds,
+    specificity_thresholds,
+)
 
 
 def example(num_records=80, decimals=2):
@@ -31,6 +36,14 @@ def test_a_label_without_a_positive_keeps_a_half():
     targets, probabilities = example()
     targets[:, 1] = 0
     assert f1_thresholds(targets, probabilities)[1] == 0.5
+
+
+def test_a_label_of_few_positives_keeps_a_half_where_a_model_decides_by_it():
+    targets, probabilities = np.zeros((40, 1)), np.linspace(0, 0.2, 40)[:, None]
+    for number, is_chosen in ((LEAST_POSITIVES - 1, False), (LEAST_POSITIVES, True)):
+        targets[:number] = 1
+        assert (f1_thresholds(targets, probabilities, LEAST_POSITIVES)[0] != 0.5) == is_chosen
+        assert f1_thresholds(targets, probabilities)[0] != 0.5
 
 
 def test_a_record_of_the_same_probability_as_the_threshold_counts_as_present():

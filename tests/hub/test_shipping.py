@@ -41,7 +41,7 @@ def test_a_shipped_model_finds_what_the_runs_model_finds(run, models, simulated)
     wanted = Predictor(run)(record)
     assert Predictor("little")(record) == wanted
     for options in ({}, {"trust_remote_code": True}):
-        found = pipeline("ecg-classification", model=str(modeling_enecg.builtin("little")), **options)(record)
+        found = pipeline("ecg-classification", model=modeling_enecg.builtin("little"), **options)(record)
         assert found == wanted
 
 

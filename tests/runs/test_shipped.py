@@ -27,7 +27,7 @@ def models(tmp_path, monkeypatch):
 
 def test_a_shipped_model_is_found_by_its_name(models):
     folder = modeling_enecg.builtin("little")
-    assert folder == models / "little"
+    assert folder == str(models / "little")
     loaded = AutoModel.from_pretrained(folder)
     assert Predictor("little").model.state_dict().keys() == loaded.state_dict().keys()
 
