@@ -37,6 +37,12 @@ def test_the_version_is_printed(capsys):
     assert printed(capsys, "--version") == f"enecg {__version__}\n"
 
 
+def test_a_reader_who_has_enough_ends_a_command_without_a_word():
+    with subprocess.Popen([COMMAND, "recipes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_help_lists_every_command_and_says_what_the_project_is_not(capsys):
     output = printed(capsys, "--help")
     assert "not a medical device" in output
