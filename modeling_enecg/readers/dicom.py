@@ -18,6 +18,7 @@ from ..ecg_file import (
     ECGFileError,
     FileContent,
     channel_kinds,
+    check_no_surplus,
     check_size,
     errors_of,
     is_no_unit,
@@ -222,6 +223,8 @@ def _signal(group: _Group, byte_order: str) -> np.ndarray:
     dtype = np.dtype(byte_order + _SAMPLE_TYPES[kind])
     data = item.get("WaveformData") or b""
     check_size(num_channels, group.num_samples, group.rate, len(data) // dtype.itemsize)
+    surplus = len(data) - num_channels * group.num_samples * dtype.itemsize
+    check_no_surplus(surplus - surplus % 2, f"{group.num_samples} samples of {num_channels} channels")  # even by rule
     samples = np.frombuffer(data, dtype, num_channels * group.num_samples).reshape(-1, num_channels).T
     scales = np.array([_calibration(channel) for channel in item.ChannelDefinitionSequence])
     signal = missing_as_nan(samples)
@@ -260,7 +263,12 @@ def _number(item: Any, field: str) -> float:
 def _calibration(channel: Any) -> tuple[float, float]:
     """Return what a count is and what 0 is, in the channel's unit."""
     fields = ("ChannelSensitivity", "ChannelSensitivityCorrectionFactor")
-    factors = [number(str(channel.get(field)), field) for field in fields if channel.get(field) is not None]
+    stated = [field for field in fields if field in channel]
+    if fields[0] not in stated and mv_per_unit(_unit(channel)) is not None:
+        raise ECGFileError(
+            f"has a channel in {_unit(channel)} without {fields[0]}: how much a count is, is not known."
+        )
+    factors = [number(str(channel.get(field)), field) for field in stated]
     factor, baseline = math.prod(factors), _number(channel, "ChannelBaseline")
     if not factor:
         raise ECGFileError(f"has a channel with {factor:g} units a count and a baseline of {baseline:g}.")

@@ -233,6 +233,35 @@ def test_a_channel_that_scales_to_nothing_is_refused(write, samples):
         read_ecg(write([group(samples, [channel(LEAD_I), channel(LEAD_II, sensitivity=0)])]))
 
 
+def test_more_samples_than_declared_are_refused(write, samples):
+    item = group(samples, [channel(LEAD_I), channel(LEAD_II)])
+    item.NumberOfWaveformSamples -= 3
+    with pytest.raises(ECGFileError, match="samples of 2 channels, and holds 12 bytes more"):
+        read_ecg(write([item]))
+
+
+@pytest.mark.parametrize("num_samples", [7, 8])
+def test_samples_of_8_bits_may_be_filled_up_to_an_even_length(write, num_samples):
+    counts = np.arange(num_samples, dtype="u1")[None]
+    item = group(counts, [channel(LEAD_I)], kind=(8, "UB"))
+    assert read_ecg(write([item])).signal_mv.shape == (1, num_samples)
+
+
+@pytest.mark.parametrize("field", ["ChannelSensitivity", "ChannelSensitivityCorrectionFactor"])
+def test_an_empty_sensitivity_is_refused(write, samples, field):
+    lead = channel(LEAD_I)
+    lead[field].value = None
+    with pytest.raises(ECGFileError, match=f"{field} is .*; a number was expected"):
+        read_ecg(write([group(samples[:1], [lead])]))
+
+
+def test_a_unit_without_a_sensitivity_is_refused(write, samples):
+    lead = channel(LEAD_I)
+    del lead.ChannelSensitivity
+    with pytest.raises(ECGFileError, match="has a channel in uV without ChannelSensitivity"):
+        read_ecg(write([group(samples[:1], [lead])]))
+
+
 @pytest.mark.parametrize("kept", [132, 140, 300, 500, 900, 2000])
 def test_a_file_that_was_cut_short_is_refused(write, samples, kept):
     path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
