@@ -202,7 +202,7 @@ def _files(folder: Path, record: Header) -> list[tuple[Path, list[int], int]]:
 def _alike(file: Path) -> str:
     """Say which file has the same name but for capitals."""
     names = os.listdir(file.parent) if file.parent.is_dir() else []
-    found = next((name for name in names if name.lower() == file.name.lower()), None)
+    found = next((name for name in names if name.lower() == file.name.lower() and name != file.name), None)
     return "" if found is None else f"; {found} is: rename one of them"
 
 

@@ -63,6 +63,8 @@ _MEASURED = {
     "t axis": "t_axis_deg",
 }
 _MOST_ANNOTATIONS = 1000
+_ITEM = re.compile(rb"\xfe\xff\x00\xe0|\xff\xfe\xe0\x00")  # its tag, in either byte order
+_MOST_ITEMS = 100_000
 
 
 class _Group(NamedTuple):
@@ -103,6 +105,7 @@ def read(path: Path) -> FileContent:
     pydicom = need("pydicom")
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         source = BytesIO(inflate(content)) if is_deflated(content) else content
+        _check_items(source.getbuffer() if isinstance(source, BytesIO) else source)
         with warnings.catch_warnings(), errors_of("pydicom"):
             warnings.simplefilter("ignore")  # about values that break the standard, and are read all the same
             # A mapping, unlike a file, takes no memory for lengths beyond its end.
@@ -112,6 +115,12 @@ def read(path: Path) -> FileContent:
                 raise ECGFileError(f"is a DICOM file that holds no waveform: {_sop_class(dataset)}, or cut short.")
             byte_order = "<" if dataset.original_encoding[1] else ">"
             return replace(_read_groups([_group(item) for item in items], byte_order), metadata=_metadata(dataset))
+
+
+def _check_items(content: Any) -> None:
+    """Refuse more items of sequences than an ECG has, before they are parsed, which takes long."""
+    if next(islice(_ITEM.finditer(content), _MOST_ITEMS, None), None) is not None:
+        raise ECGFileError(f"has sequences of more than {_MOST_ITEMS} items; no ECG has so many.")
 
 
 def _sop_class(dataset: Any) -> str:

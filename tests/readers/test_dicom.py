@@ -1,3 +1,4 @@
+import time
 import tracemalloc
 import warnings
 
@@ -260,6 +261,18 @@ def test_a_unit_without_a_sensitivity_is_refused(write, samples):
     del lead.ChannelSensitivity
     with pytest.raises(ECGFileError, match="has a channel in uV without ChannelSensitivity"):
         read_ecg(write([group(samples[:1], [lead])]))
+
+
+def test_a_million_empty_items_take_no_long_time(write, samples):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
+    content = path.read_bytes()
+    begin = content.index(b"\x00\x54\x00\x01SQ")  # of the sequence of waveforms
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000
+    path.write_bytes(content[: begin + 8] + len(items).to_bytes(4, "little") + items)
+    started = time.process_time()
+    with pytest.raises(ECGFileError, match="more than 100000 items"):
+        read_ecg(path)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("kept", [132, 140, 300, 500, 900, 2000])
