@@ -197,6 +197,20 @@ def check_size(num_channels: int, num_samples: int, sampling_rate: float, availa
         )
 
 
+def check_no_surplus(num_bytes: int, declared: str) -> None:
+    """Refuse a file that goes on behind its last sample: where bytes were inserted, all samples after them are wrong.
+
+    Args:
+        num_bytes (`int`): How many bytes follow.
+        declared (`str`): The length that the file declares, in words.
+    """
+    if num_bytes > 0:
+        raise ECGFileError(
+            f"declares {declared}, and holds {num_bytes} bytes more: its header is wrong, or bytes were inserted, as "
+            "a transfer in text mode does."
+        )
+
+
 def check_unpacked(num_values: int, num_bytes: int) -> None:
     """Refuse what no compressed ECG of a file's size unpacks to, before memory is taken for it.
 

@@ -134,6 +134,8 @@ def _read(path: str, most: int) -> FileContent:
 def _read_other(path: Path) -> FileContent:
     """Read a file that is no WFDB record, or a record within it."""
     file = path.parent if path.parent.is_file() else path
+    if file.exists() and not (file.is_file() or file.is_dir()):  # opening a pipe may wait for ever
+        raise ECGFileError("is a pipe or a device; a regular file was expected.")
     try:
         with file.open("rb") as stream:
             head = stream.read(SNIFFED_BYTES)

@@ -16,14 +16,14 @@ from .ecg_file import (
     ECGFileError,
     FileContent,
     channel_kinds,
+    check_no_surplus,
     check_size,
     check_unpacked,
     mv_per_unit,
 )
 from .wfdb_header import NO_FILE, Header, Signal, lists_file, read_header
-from .wfdb_samples import FLAC_BITS, MISSING, count_samples, decode
+from .wfdb_samples import FLAC_BITS, MISSING, count_samples, decode, surplus_bytes
 
-_SLACK_SAMPLES = 2  # that may follow the last one, in a group that was filled up
 _MOST_GAPS = 20  # times the samples there are
 _MOST_REPEATS = 10  # of a segment that a record lists again, as calibration and demonstrations do
 _MATLAB_4 = struct.Struct("<5I")  # type, rows, columns, imaginary part, length of the name
@@ -41,12 +41,13 @@ class _Channel(NamedTuple):
 
 
 class _Segment(NamedTuple):
-    """A segment that is no gap: its header, with the length that the record uses, and its first frame."""
+    """A segment that is no gap: its header, and where its frames lie in the record, which may use the first only."""
 
     name: str
     folder: Path
     header: Header
     start: int
+    length: int
 
 
 def find_header(path: Path) -> Path | None:
@@ -76,8 +77,8 @@ def read_wfdb(header: Path) -> FileContent:
     """Read a record.
 
     Missing samples, gaps, and segments that lack a signal become NaN. A checksum is verified where the header has one
-    that is not 0 (many writers leave 0 in its place), unless the signal is skewed or FLAC, which has its own, or the
-    file goes on behind the record's end, which is then a part cut out on purpose.
+    that is not 0 (many writers leave 0 in its place), unless the signal is skewed or FLAC, which has its own. A signal
+    file that goes on behind the record's end is read where a checksum tells that the samples are the right ones.
 
     Where signals have several samples per frame, leads that all have the same number keep them, and signals with
     another number, which are no leads, are left out. Leads of different numbers are averaged down to the highest rate
@@ -138,13 +139,18 @@ def _read_channels(folder: Path, record: Header) -> dict[int, _Channel]:
     num_frames = record.num_frames
     for file, positions, held in _files(folder, record):
         signals = [record.signals[each] for each in positions]
-        counts, whole = _read_counts(file, signals, num_frames, held)
+        counts = _read_counts(file, signals, num_frames, held)
         num_frames = num_frames or len(counts)
         if len(counts) != num_frames:
             raise ECGFileError(f"{file.name} holds {len(counts)} samples a signal; another file holds {num_frames}.")
+        is_verified = [bool(each.checksum) and not each.skew and each.fmt not in FLAC_BITS for each in signals]
+        if not any(is_verified):
+            surplus = surplus_bytes(file, signals[0].fmt, signals[0].offset, counts.size)
+            check_no_surplus(surplus, f"{num_frames} samples a signal in {file.name}, without a checksum")
         may_be_missing = bool(counts.size) and counts.min() == MISSING[signals[0].fmt]
-        for position, signal, samples in zip(positions, signals, _by_signal(counts, signals), strict=True):
-            if whole and signal.checksum and not signal.skew:
+        by_signal = zip(positions, signals, is_verified, _by_signal(counts, signals), strict=True)
+        for position, signal, has_checksum, samples in by_signal:
+            if has_checksum:
                 _verify(signal, samples)
             _scale(signal, samples, may_be_missing)
             channels[position] = _Channel(
@@ -196,7 +202,7 @@ def _files(folder: Path, record: Header) -> list[tuple[Path, list[int], int]]:
 def _alike(file: Path) -> str:
     """Say which file has the same name but for capitals."""
     names = os.listdir(file.parent) if file.parent.is_dir() else []
-    found = next((name for name in names if name.lower() == file.name.lower()), None)
+    found = next((name for name in names if name.lower() == file.name.lower() and name != file.name), None)
     return "" if found is None else f"; {found} is: rename one of them"
 
 
@@ -224,8 +230,8 @@ def _width(signals: list[Signal]) -> int:
     return sum(each.samples_per_frame for each in signals)
 
 
-def _read_counts(file: Path, signals: list[Signal], num_frames: int, held: int) -> tuple[np.ndarray, bool]:
-    """Read the counts of a file's signals, of shape `(num_frames, samples of a frame)`, and whether these are all."""
+def _read_counts(file: Path, signals: list[Signal], num_frames: int, held: int) -> np.ndarray:
+    """Read the counts of a file's signals, of shape `(num_frames, samples of a frame)`."""
     fmt, offset, width = signals[0].fmt, signals[0].offset, _width(signals)
     num_samples = (num_frames or held // width) * width
     counts = decode(file, fmt, offset, num_samples, len(signals))
@@ -233,7 +239,7 @@ def _read_counts(file: Path, signals: list[Signal], num_frames: int, held: int) 
         counts = _flac_frames(counts, signals)
     if num_frames and counts.size < num_samples:
         raise ECGFileError(f"{file.name} holds {counts.size} samples; its header says {num_samples}: it is cut short.")
-    return counts.reshape(-1, width), fmt not in FLAC_BITS and held - num_samples <= _SLACK_SAMPLES
+    return counts.reshape(-1, width)
 
 
 def _flac_frames(counts: np.ndarray, signals: list[Signal]) -> np.ndarray:
@@ -284,7 +290,7 @@ def _read_segments(header: Path, record: Header) -> dict[int, _Channel]:
             continue  # a gap, as the record "null" of the WFDB database is
         if names != layout and not (is_variable and set(names) <= set(layout) and len(set(names)) == len(names)):
             raise ECGFileError(f"segment {segment.name} has the signals {', '.join(names)}, not {', '.join(layout)}.")
-        if not segment.header.num_frames:
+        if not segment.length:
             continue
         for position, part in _read_channels(segment.folder, segment.header).items():
             place = layout.index(part.name) if is_variable else position
@@ -310,7 +316,8 @@ def _segments(header: Path, record: Header) -> list[_Segment]:
                     f"segment {name} has {described.num_frames} samples at {described.rate:g} Hz and "
                     f"{len(described.segments)} segments; expected {length}, {record.rate:g} Hz and none."
                 )
-            segments.append(_Segment(name, file.parent, described._replace(num_frames=length), start))
+            described = described._replace(num_frames=described.num_frames or length)
+            segments.append(_Segment(name, file.parent, described, start, length))
         start += length
     return segments
 
@@ -325,14 +332,14 @@ def _check_segments(segments: list[_Segment], record: Header) -> None:
         )
     held = 0
     for segment in segments:
-        if segment.header.num_frames:
+        if segment.length:
             recorded = [
                 segment.header.signals[each]
                 for _, group, _ in _files(segment.folder, segment.header)
                 for each in group
             ]
-            held += segment.header.num_frames * _width(recorded)
-    width = max((_width(each.header.signals) for each in segments if each.header.num_frames), default=0)
+            held += segment.length * _width(recorded)
+    width = max((_width(each.header.signals) for each in segments if each.length), default=0)
     check_size(max(width, 1), num_frames, record.rate, math.inf)
     if num_frames * width > _MOST_GAPS * held:
         raise ECGFileError(f"is nearly all gaps: {held} samples in {num_frames} frames of {width}.")
@@ -345,5 +352,5 @@ def _insert(part: _Channel, segment: _Segment, joined: _Channel) -> None:
             f"segment {segment.name} has {part.samples_per_frame} samples per frame of {part.name} in {part.unit}; "
             f"an earlier one has {joined.samples_per_frame} in {joined.unit}."
         )
-    start = segment.start * part.samples_per_frame
-    joined.samples[start : start + len(part.samples)] = part.samples
+    start, length = (frames * part.samples_per_frame for frames in (segment.start, segment.length))
+    joined.samples[start : start + length] = part.samples[:length]

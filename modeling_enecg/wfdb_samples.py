@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .ecg_file import ECGFileError, errors_of, need
+from .ecg_file import ECGFileError, check_no_surplus, errors_of, need
 
 # The code that marks a missing sample; format 8 holds differences and has none.
 MISSING = {
@@ -48,6 +48,21 @@ def count_samples(file: Path, fmt: str, offset: int) -> int:
     samples, size = _GROUPS[fmt]
     rest = {"212": (0, 0, 1), "310": (0, 0, 1, 1), "311": (0, 0, 1, 2), "24": (0, 0, 0)}[fmt]  # in a cut-off group
     return num_bytes // size * samples + rest[num_bytes % size]
+
+
+def surplus_bytes(file: Path, fmt: str, offset: int, num_samples: int) -> int:
+    """Return how many bytes follow behind the samples of a signal file; of FLAC none, which `decode` checks.
+
+    Args:
+        file (`Path`): The signal file.
+        fmt (`str`): Its storage format, a key of `MISSING`.
+        offset (`int`): Bytes before the first sample.
+        num_samples (`int`): How many are read, of all signals together; a group that they begin may be filled up.
+    """
+    if fmt in FLAC_BITS:
+        return 0
+    per_group, size = _GROUPS[fmt] if fmt in _GROUPS else (1, np.dtype(_DTYPES[fmt]).itemsize)
+    return max(file.stat().st_size - offset - -(-num_samples // per_group) * size, 0)
 
 
 def decode(file: Path, fmt: str, offset: int, num_samples: int, num_signals: int) -> np.ndarray:
@@ -123,6 +138,8 @@ def _decode_flac(file: Path, bits: int, offset: int, num_samples: int, num_signa
             )
         if offset:
             stream.seek(offset)
-        frames = min(num_samples // num_signals, max(stream.frames - offset, 0))
+        held, frames = max(stream.frames - offset, 0), num_samples // num_signals
+        check_no_surplus((held - frames) * num_signals * bits // 8, f"{frames} samples a signal in {file.name}")
+        frames = min(frames, held)
         samples = stream.read(frames, dtype="int32", always_2d=True)
     return samples.reshape(-1) >> (32 - depth)

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import wfdb
@@ -336,3 +338,10 @@ def test_a_known_format_that_is_not_read_is_named_with_the_way_on(tmp_path, cont
     path.write_bytes(content)
     with pytest.raises(ECGFileError, match=what):
         read_ecg(path)
+
+
+@pytest.mark.parametrize("name", ["ecg.csv", "ecg.hea"])
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ECGFileError, match="is a pipe or a device; a regular file was expected"):
+        read_ecg(tmp_path / name)

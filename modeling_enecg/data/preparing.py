@@ -69,7 +69,11 @@ def _prepare(
     fingerprint = rows._fingerprint
     if len(window_of) > len(rows):
         rows = rows.select(window_of)
-    columns = [name for name in ("ecg_id", "signal", "sampling_rate", "lead_names") if name in rows.column_names]
+    columns = [
+        name
+        for name in ("ecg_id", "signal", "sampling_rate", "lead_names", "num_samples")
+        if name in rows.column_names
+    ]
     signals = rows.select_columns(columns)
     inputs = {
         name: signals.map(
@@ -108,8 +112,8 @@ class _Prepare:
         self.numbers = numbers
 
     def __call__(self, row: dict[str, Any], index: int) -> dict[str, Any]:
-        window = window_of_row(row, int(self.numbers[index]), self.settings)
         try:
+            window = window_of_row(row, int(self.numbers[index]), self.settings)
             prepared = self.extractor.prepare(*window)[0]
         except ValueError as error:
             raise ValueError(f"Record {row['ecg_id']}: signal: {error}") from error

@@ -1,11 +1,13 @@
 """Windows of records as they were read, in mV, before any feature extractor."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from ..windows import cut_windows
 from .rows import RowSignal, row_signal
@@ -53,6 +55,16 @@ class RawWindows:
         """The lowest sampling rate of a window, in Hz."""
         rates = self.rows["sampling_rate"][:] if "sampling_rate" in self.rows.column_names else [None]
         return min(rate or self.settings.sampling_rate for rate in rates)
+
+    def digest(self) -> str:
+        """Return a hash of all that the rows hold."""
+        digest = hashlib.sha256()
+        for name in sorted(self.rows.column_names):
+            for value in chain.from_iterable(self.rows.data.column(name).chunks):
+                content = value.as_buffer() if isinstance(value, pa.BinaryScalar) and value.is_valid else None
+                digest.update(repr(value.as_py()).encode() if content is None else content)
+                digest.update(f"\n{name}\n".encode())
+        return digest.hexdigest()
 
     def select(self, indices: np.ndarray) -> "RawWindows":
         """Return some of the windows."""

@@ -1,6 +1,7 @@
 """How a dataset's row keeps a signal: the bytes of C-contiguous int16 microvolts, leads before samples.
 
-Where records differ, a row also has its `sampling_rate` and `lead_names`; else the leads are the standard twelve.
+Where records differ, a row also has its `sampling_rate`, `lead_names` and `num_samples`; else the leads are the
+standard twelve, and a record lasts 10 s, as in PTB-XL and MIMIC-IV-ECG.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from ..ecg_file import MICROVOLTS_PER_MV
 from ..leads import STANDARD_LEADS
 
 SAMPLE_DTYPE = np.dtype("<i2")
+RECORD_SECONDS = 10
 
 
 class RowSignal(NamedTuple):
@@ -32,9 +34,13 @@ def signal_array(row: Mapping[str, Any]) -> np.ndarray:
     Returns:
         `np.ndarray` of shape `(num_leads, num_samples)`: int16, 1 unit = 1 µV, read-only; leads as in `lead_names`,
             else in the order of `STANDARD_LEADS`.
+
+    Raises:
+        ValueError: if the bytes are not as many as leads and samples say: leads before samples, each would shift.
     """
     names = row.get("lead_names") or STANDARD_LEADS
-    return np.frombuffer(row["signal"], dtype=SAMPLE_DTYPE).reshape(len(names), -1)
+    samples = _array(row["signal"], len(names), row.get("num_samples"))
+    return samples.reshape(len(names), -1)
 
 
 def row_signal(row: Mapping[str, Any], sampling_rate: float) -> RowSignal:
@@ -43,9 +49,27 @@ def row_signal(row: Mapping[str, Any], sampling_rate: float) -> RowSignal:
     Args:
         row (`Mapping[str, Any]`): A row of a dataset.
         sampling_rate (`float`): In Hz, of rows that do not say it.
+
+    Raises:
+        ValueError: as `signal_array` does.
     """
-    names = row.get("lead_names") or STANDARD_LEADS
-    return RowSignal(signal_array(row) / MICROVOLTS_PER_MV, row.get("sampling_rate") or sampling_rate, names)
+    names, rate = row.get("lead_names"), row.get("sampling_rate")
+    if row.get("num_samples") is None and (names is None or rate is None):
+        row = {**row, "num_samples": round(RECORD_SECONDS * (rate or sampling_rate))}
+    return RowSignal(signal_array(row) / MICROVOLTS_PER_MV, rate or sampling_rate, names or STANDARD_LEADS)
+
+
+def _array(content: bytes, num_leads: int, num_samples: int | None) -> np.ndarray:
+    """Return the samples of all leads, checked to be as many as is said."""
+    frame = num_leads * SAMPLE_DTYPE.itemsize
+    if len(content) % frame or (num_samples is not None and len(content) != frame * num_samples):
+        right = "a whole number of samples" if num_samples is None else f"{num_samples} samples"
+        size = f"multiples of {frame}" if num_samples is None else str(frame * num_samples)
+        raise ValueError(
+            f"got {len(content)} bytes; {num_leads} leads of {right} are {size}. It was cut, or lead_names, "
+            "num_samples or the sampling rate are wrong."
+        )
+    return np.frombuffer(content, dtype=SAMPLE_DTYPE)
 
 
 def signal_column(signals: np.ndarray) -> pa.BinaryArray:

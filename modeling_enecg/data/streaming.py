@@ -135,8 +135,8 @@ class Stream:
         A tensor that comes from a reading process is an open file, and a batch may have more than a system allows.
         """
         index = self._row_of[row["ecg_id"]]
-        signal, rate, lead_names = row_signal(row, self.options.sampling_rate)
         try:
+            signal, rate, lead_names = row_signal(row, self.options.sampling_rate)
             if augmentation:
                 signal = augmented(signal, rate, lead_names, augmentation, record_rng(self.seed, epoch or 0, index))
             inputs = self.views.prepare(signal, rate, lead_names)

@@ -14,7 +14,7 @@ from ..adapters import ENECG_FILE, LoraSettings
 from ..configuration_enecg import Task
 from ..evaluation.metrics import MAIN_METRICS, METRICS, metric_title
 from ..runs.info import RunInfo
-from ..runs.portable import is_hub_id, without_machine_paths
+from ..runs.portable import is_hub_id, markdown_text, without_machine_paths
 from ..runs.shipped import source_address, template
 from .licences import expert_weights, licence_metadata
 
@@ -28,6 +28,7 @@ _TEMPLATES = jinja2.Environment(
     loader=jinja2.FunctionLoader(template),
     undefined=jinja2.StrictUndefined,
 )
+_TEMPLATES.filters["plain"] = markdown_text
 
 
 def model_card(

@@ -45,7 +45,7 @@ def model_files(folder: Path) -> Files:
     if (folder / CARD).exists():
         needed += re.findall(r"\]\((figures/[^)]+)\)", text_of(folder / CARD))
     _check_complete(folder, needed)
-    return {name: folder / name for name in (*needed, CARD, *_REPORT) if (folder / name).is_file()}
+    return _inside(folder, {name: folder / name for name in (*needed, CARD, *_REPORT) if (folder / name).is_file()})
 
 
 def adapter_files(folder: Path) -> Files:
@@ -62,6 +62,15 @@ def adapter_files(folder: Path) -> Files:
     if read_json(folder / ENECG_FILE)["base"]["path"] is None:
         inside = model_files(folder / BASE_FOLDER)
         files |= {f"{BASE_FOLDER}/{name}": path for name, path in inside.items()}
+    return _inside(folder, files)
+
+
+def _inside(folder: Path, files: Files) -> Files:
+    """Refuse a file that a link, or a name in the card, leads to outside the folder: it was not meant to be shared."""
+    root = folder.resolve()
+    outside = [name for name, path in files.items() if isinstance(path, Path) and root not in path.resolve().parents]
+    if outside:
+        raise ValueError(f"{folder}: {', '.join(outside)} leads out of the folder; put a copy in its place.")
     return files
 
 

@@ -18,6 +18,7 @@ from ..ecg_file import (
     ECGFileError,
     FileContent,
     channel_kinds,
+    check_no_surplus,
     check_size,
     errors_of,
     is_no_unit,
@@ -62,6 +63,8 @@ _MEASURED = {
     "t axis": "t_axis_deg",
 }
 _MOST_ANNOTATIONS = 1000
+_ITEM = re.compile(rb"\xfe\xff\x00\xe0|\xff\xfe\xe0\x00")  # its tag, in either byte order
+_MOST_ITEMS = 100_000
 
 
 class _Group(NamedTuple):
@@ -102,6 +105,7 @@ def read(path: Path) -> FileContent:
     pydicom = need("pydicom")
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         source = BytesIO(inflate(content)) if is_deflated(content) else content
+        _check_items(source.getbuffer() if isinstance(source, BytesIO) else source)
         with warnings.catch_warnings(), errors_of("pydicom"):
             warnings.simplefilter("ignore")  # about values that break the standard, and are read all the same
             # A mapping, unlike a file, takes no memory for lengths beyond its end.
@@ -111,6 +115,12 @@ def read(path: Path) -> FileContent:
                 raise ECGFileError(f"is a DICOM file that holds no waveform: {_sop_class(dataset)}, or cut short.")
             byte_order = "<" if dataset.original_encoding[1] else ">"
             return replace(_read_groups([_group(item) for item in items], byte_order), metadata=_metadata(dataset))
+
+
+def _check_items(content: Any) -> None:
+    """Refuse more items of sequences than an ECG has, before they are parsed, which takes long."""
+    if next(islice(_ITEM.finditer(content), _MOST_ITEMS, None), None) is not None:
+        raise ECGFileError(f"has sequences of more than {_MOST_ITEMS} items; no ECG has so many.")
 
 
 def _sop_class(dataset: Any) -> str:
@@ -222,6 +232,8 @@ def _signal(group: _Group, byte_order: str) -> np.ndarray:
     dtype = np.dtype(byte_order + _SAMPLE_TYPES[kind])
     data = item.get("WaveformData") or b""
     check_size(num_channels, group.num_samples, group.rate, len(data) // dtype.itemsize)
+    surplus = len(data) - num_channels * group.num_samples * dtype.itemsize
+    check_no_surplus(surplus - surplus % 2, f"{group.num_samples} samples of {num_channels} channels")  # even by rule
     samples = np.frombuffer(data, dtype, num_channels * group.num_samples).reshape(-1, num_channels).T
     scales = np.array([_calibration(channel) for channel in item.ChannelDefinitionSequence])
     signal = missing_as_nan(samples)
@@ -260,7 +272,12 @@ def _number(item: Any, field: str) -> float:
 def _calibration(channel: Any) -> tuple[float, float]:
     """Return what a count is and what 0 is, in the channel's unit."""
     fields = ("ChannelSensitivity", "ChannelSensitivityCorrectionFactor")
-    factors = [number(str(channel.get(field)), field) for field in fields if channel.get(field) is not None]
+    stated = [field for field in fields if field in channel]
+    if fields[0] not in stated and mv_per_unit(_unit(channel)) is not None:
+        raise ECGFileError(
+            f"has a channel in {_unit(channel)} without {fields[0]}: how much a count is, is not known."
+        )
+    factors = [number(str(channel.get(field)), field) for field in stated]
     factor, baseline = math.prod(factors), _number(channel, "ChannelBaseline")
     if not factor:
         raise ECGFileError(f"has a channel with {factor:g} units a count and a baseline of {baseline:g}.")

@@ -18,6 +18,7 @@ from ..ecg_file import (
     ECGFileError,
     FileContent,
     channel_kinds,
+    check_no_surplus,
     check_size,
     is_known_lead,
     is_no_unit,
@@ -72,14 +73,15 @@ class _Header(NamedTuple):
     record_seconds: Fraction
     channels: list[_Channel]
     metadata: Metadata
+    begun_bytes: int = 0  # of a record that was not yet whole, while the number of records is open
 
     @property
     def start(self) -> int:
         return _BLOCK * (1 + len(self.channels))
 
     @property
-    def record_samples(self) -> int:
-        return sum(channel.num_samples for channel in self.channels)
+    def record_bytes(self) -> int:
+        return self.sample_bytes * sum(channel.num_samples for channel in self.channels)
 
 
 def read(path: Path) -> FileContent:
@@ -103,12 +105,14 @@ def read(path: Path) -> FileContent:
         header = _header(first, stream.read(_BLOCK * num_channels), num_channels, size)
     channels, left_out = _ecg_channels(header)
     rate = channels[0].num_samples / header.record_seconds
-    record_bytes = header.record_samples * header.sample_bytes
-    held = (size - header.start) // record_bytes
+    record_bytes = header.record_bytes
+    held, rest = divmod(size - header.start, record_bytes)
     if header.num_records > held:
         raise ECGFileError(f"declares {header.num_records} records, and holds {held}: cut short.")
     num_samples = header.num_records * channels[0].num_samples
     check_size(len(channels), num_samples, float(rate), size / header.sample_bytes)
+    surplus = (held - header.num_records) * record_bytes + rest - header.begun_bytes
+    check_no_surplus(surplus, f"{header.num_records} records of {record_bytes} bytes")
     records = np.memmap(path, np.uint8, "r", header.start, (header.num_records, record_bytes))
     signal = np.stack([_physical(_digital(records, channel, header.sample_bytes), channel) for channel in channels])
     if header.has_gaps:
@@ -138,8 +142,8 @@ def _header(first: bytes, rest: bytes, num_channels: int, size: int) -> _Header:
         metadata=_metadata(first),
     )
     if header.num_records == -1:  # written so while the recording lasts
-        record_bytes = max(1, header.record_samples * header.sample_bytes)
-        header = header._replace(num_records=(size - header.start) // record_bytes)
+        num_records, begun = divmod(size - header.start, max(1, header.record_bytes))
+        return header._replace(num_records=num_records, begun_bytes=begun)
     return header
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_size
+from ..ecg_file import ECGFileError, FileContent, check_no_surplus, check_size
 from ..metadata_values import plain_text, years_between
 from ..recording import Metadata
 
@@ -51,6 +51,7 @@ def read(path: Path) -> FileContent:
     if num_samples == available and num_samples % num_leads == 0:
         num_samples //= num_leads
     check_size(num_leads, num_samples, sampling_rate, available)
+    check_no_surplus(len(content) - signal_at - 2 * num_samples * num_leads, f"{num_samples} samples a lead")
     names, resolutions = _leads(content, num_leads)
     samples = np.frombuffer(content, "<i2", num_samples * num_leads, signal_at).reshape(num_samples, num_leads)
     signal = np.where(samples == _FAULT, np.nan, samples).T * resolutions[:, None]

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from ..ecg_file import ECGFileError, FileContent, check_unpacked, errors_of
+from ..ecg_file import ECGFileError, FileContent, check_no_surplus, check_unpacked, errors_of
 from ..strict_numbers import whole_number
 from .arrays import RATE_NAMES, signal_of
 
@@ -120,6 +120,7 @@ def _read_array(stream: IO[bytes], available: int, packed: int | None = None) ->
     if packed is not None:
         check_unpacked(max(num_values, num_values * dtype.itemsize // 8), packed)
     values = np.frombuffer(stream.read(num_values * dtype.itemsize), dtype)
+    check_no_surplus(available - stream.tell(), f"{dtype} of shape {shape}")
     return values.reshape(shape, order="F" if in_columns else "C")
 
 

@@ -27,6 +27,7 @@ _APPENDED = re.compile(r"(.*)[\s_/]([nuµμm]V|[uµμm]?s|m?sec)", re.IGNORECASE
 _OTHER_UNITS = {"mmhg", "bpm", "%", "ohm", "nu", "hz", "°c", "c", "g", "l/min", "hh:mm:ss.mmm", "hh:mm:ss"}
 _MOST_LEADS = 256  # more columns than rows and than these: samples run along the lines
 _SAME_RATE = 0.01
+_FEWEST_REPEATS = 3  # of times that are rounded more coarsely than samples follow each other
 
 
 class _Column(NamedTuple):
@@ -201,6 +202,7 @@ def _rate(seconds: np.ndarray) -> float:
     steps = np.diff(seconds)
     if len(steps) < 1 or not np.isfinite(steps).all() or seconds[-1] <= seconds[0]:
         raise ECGFileError("has a column of times that does not grow; each must be later than the one before.")
+    _check_repeats(steps, seconds)
     step = (seconds[-1] - seconds[0]) / len(steps)
     rounding = steps[steps > 0].min() if (steps == 0).any() else step / 2
     line = seconds[0] + step * np.arange(len(seconds))
@@ -210,6 +212,15 @@ def _rate(seconds: np.ndarray) -> float:
             f"has irregular times: {seconds[at + 1]:g} s follows {seconds[at]:g} s, and the mean step is {step:g} s."
         )
     return _simplest(1 / step, len(steps), seconds)
+
+
+def _check_repeats(steps: np.ndarray, seconds: np.ndarray) -> None:
+    """Refuse a row that is there twice: times that are rounded coarsely repeat often, and evenly."""
+    repeats = np.flatnonzero(steps == 0)
+    if repeats.size and (repeats.size < _FEWEST_REPEATS or np.ptp(np.diff(repeats)) > 1):
+        raise ECGFileError(
+            f"has irregular times: {seconds[repeats[0]]:g} s is there twice; each row once was expected."
+        )
 
 
 def _simplest(rate: float, num_steps: int, seconds: np.ndarray) -> float:

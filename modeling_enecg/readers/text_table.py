@@ -56,7 +56,8 @@ def read_table(text: str) -> Table:
         ECGFileError: if there is none, or a line in it is no row of numbers like the others.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    written = [line for line in lines if line.strip()]
+    numbers = [number for number, line in enumerate(lines) if line.strip()]
+    written = [lines[number] for number in numbers]
     style = _style(written)
     start = _start(written, style)
     preamble = written[:start]
@@ -65,10 +66,12 @@ def read_table(text: str) -> Table:
     rows = [line for line in written[start:] if not _COMMENT.match(line)]
     cells = split(rows[0], style)
     _check_preamble(preamble, style, len(cells), lines)
+    if len(cells) == 1:
+        _check_blank_lines(numbers[start:])
     clocks = [column for column, cell in enumerate(cells) if _CLOCK.fullmatch(cell)]
     values = None if clocks else _read_plain(rows, style)
     if values is None:
-        values = _read_cells(rows, style, lines)
+        values = _read_cells(rows, style, lines, clocks)
     for column in clocks:
         values[:, column] = _across_midnight(values[:, column])
     return Table(preamble, style, values, clocks)
@@ -146,6 +149,14 @@ def _check_preamble(preamble: list[str], style: Style, width: int, lines: list[s
         raise _no_row(broken, width, lines)
 
 
+def _check_blank_lines(numbers: list[int]) -> None:
+    """Refuse a column of values, at lines of these numbers, in which some are missing; all may be apart alike."""
+    steps = np.diff(numbers)
+    if steps.size and steps.min() != steps.max():
+        blank = numbers[int(steps.argmax())] + 2
+        raise ECGFileError(f"line {blank} is empty among values, one per line; write nan for a missing sample.")
+
+
 def _width(line: str, style: Style) -> int:
     """Return the number of cells of a row of numbers, 0 for any other line."""
     cells = split(line, style)
@@ -172,13 +183,18 @@ def _read_plain(rows: list[str], style: Style) -> np.ndarray | None:
         return None
 
 
-def _read_cells(rows: list[str], style: Style, lines: list[str]) -> np.ndarray:
+def _read_cells(rows: list[str], style: Style, lines: list[str], clocks: list[int]) -> np.ndarray:
     width = len(split(rows[0], style))
     values = np.empty((len(rows), width))
     for index, row in enumerate(rows):
-        numbers = [_value(cell, style) for cell in split(row, style)]
+        cells = split(row, style)
+        numbers = [_value(cell, style) for cell in cells]
         if None in numbers or len(numbers) != width:
             raise _no_row(row, width, lines)
+        if ":" in row and any(":" in cell and column not in clocks for column, cell in enumerate(cells)):
+            raise ECGFileError(
+                f"line {lines.index(row) + 1}: {row.strip()[:60]!r} has a clock time in a column of numbers."
+            )
         values[index] = numbers
     return values
 

@@ -135,6 +135,11 @@ def write_comparison(compared: RunComparison, output: str | Path) -> Path:
     return output / PAGE
 
 
+def _cell_text(text: str) -> str:
+    """Return a text that a spreadsheet takes for a text, whatever it begins with, and not for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def comparison_csv(compared: RunComparison) -> str:
     """Return every difference as CSV, a metric's mean over the labels in the row without a label."""
     stream = io.StringIO()
@@ -144,7 +149,7 @@ def comparison_csv(compared: RunComparison) -> str:
         for metric in compared.options.metrics(task):
             rows = {"": _overall(compared, task, metric)} | _by_label(compared, task, metric)
             for label, row in rows.items():
-                writer.writerow({"task": task.name, "metric": metric, "label": label, **row})
+                writer.writerow({"task": task.name, "metric": metric, "label": _cell_text(label), **row})
     return stream.getvalue()
 
 

@@ -1,8 +1,6 @@
 """A report as sections of text, tables and pictures, written as one HTML page and as Markdown."""
 
 import base64
-import html
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import NamedTuple
 
 import jinja2
 
+from ..runs.portable import markdown_text
 from ..runs.shipped import template
 
 FIGURES = "figures"  # the folder of the pictures, beside the Markdown
@@ -108,14 +107,9 @@ def _environment(autoescape: bool, **values: object) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.tests["table"] = lambda part: isinstance(part, Table)
-    environment.filters["plain"] = _plain
+    environment.filters["plain"] = markdown_text
     environment.globals |= values
     return environment
-
-
-def _plain(text: str) -> str:
-    """Return a text on one line that Markdown shows as it is."""
-    return re.sub(r"[\\`*|\[\]]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 _TEX = {

@@ -1,13 +1,18 @@
 """Writing without leaving anything half-written in place."""
 
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
-ASIDE = ".new."  # how everything begins that is not in place yet
+import psutil
+
+ASIDE = ".new."  # how everything begins that is not in place yet; host and process follow
+_HOST = platform.node().replace(".", "-")
 
 
 @contextmanager
@@ -29,7 +34,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{path} exists and is not an empty folder; choose another place or remove it.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{ASIDE}{target.name}.", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=_aside_in(target.parent), dir=target.parent))
     try:
         yield aside
         _open_to_others(aside)
@@ -52,7 +57,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{ASIDE}{os.getpid()}.{target.name}")
+    aside = target.with_name(f"{_aside_in(target.parent)}{target.name}")
     try:
         yield aside
         os.replace(aside, target)
@@ -74,7 +79,7 @@ def added_files(folder: str | Path) -> Iterator[Path]:
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=target))
+    aside = Path(tempfile.mkdtemp(prefix=_aside_in(target), dir=target))
     try:
         yield aside
         _open_to_others(aside)
@@ -87,16 +92,37 @@ def added_files(folder: str | Path) -> Iterator[Path]:
 def clear_leftovers(folder: str | Path) -> None:
     """Remove what writers that were killed left in a folder and below, which must not be written to meanwhile."""
     for path in Path(folder).rglob(f"{ASIDE}*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, wholly or not at all."""
     with new_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def _aside_in(folder: Path) -> str:
+    """Return how what this process writes aside in a folder begins; what dead ones left there is cleared first."""
+    process = os.getpid()
+    _clear_of_dead(folder, process)
+    return f"{ASIDE}{_HOST}.{process}."
+
+
+@lru_cache(maxsize=1024)
+def _clear_of_dead(folder: Path, process: int) -> None:
+    """Remove what killed writers left in a folder, once per process; other machines' writers cannot be told dead."""
+    begin = f"{ASIDE}{_HOST}."
+    for path in [each for each in folder.iterdir() if each.name.startswith(begin)]:
+        writer = path.name.removeprefix(begin).partition(".")[0]
+        if writer.isdecimal() and int(writer) != process and not psutil.pid_exists(int(writer)):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _open_to_others(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Texts that may leave this machine: ids of the Hub, and no path of this one."""
 
+import html
 import os
 import re
 from collections.abc import Iterator
@@ -7,8 +8,11 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 _PART = r"""[^\s/\\"'`<>|,;()\[\]{}]+"""
+_HOME = r"(?:~(?:[A-Za-z][\w.-]*)?|\$\{?[A-Z_]{2,}\}?|%[A-Z_]{2,}%)"  # `~`, `~me`, `$HOME`, `${HOME}`, `%USERPROFILE%`
 # An absolute path of at least two parts, anywhere in a text; a slash inside a word, a number or an address is none.
-_MACHINE_PATH = re.compile(rf"(?<![\w.:/\\~-])(?:~[/\\]|[A-Za-z]:[/\\]|\\\\|/{_PART}/){_PART}(?:[/\\]{_PART})*[/\\]?")
+_MACHINE_PATH = re.compile(
+    rf"(?<![\w.:/\\~-])(?:{_HOME}[/\\]|file:/+{_PART}/|[A-Za-z]:[/\\]|\\\\|/{_PART}/){_PART}(?:[/\\]{_PART})*[/\\]?"
+)
 
 
 def is_hub_id(path: str) -> bool:
@@ -66,6 +70,11 @@ def without_machine_paths(value: Any) -> Any:
     if isinstance(value, str):
         return _name(value) if _is_here(value) else _MACHINE_PATH.sub(lambda found: _name(found[0]), value)
     return value
+
+
+def markdown_text(text: str) -> str:
+    """Return a text on one line that Markdown, also in a table, shows as it is."""
+    return re.sub(r"[\\`*|\[\]]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def _is_here(text: str) -> bool:

@@ -19,6 +19,7 @@ from .predictions import Predictions, read_predictions
 RUN_INFO, METRICS, PREDICTIONS = "run_info.json", "metrics.json", "predictions.parquet"
 LEAD_SETS, EXPERTS = "lead_sets.json", "experts.json"  # of runs that score lead sets, or have several experts
 RECIPE, CARD = "recipe.yaml", "README.md"
+DATA = "data.json"  # digests of the records that a run began with
 HISTORY = "history.json"  # in the folder of each stage
 ADAPTER, FIGURES, LOGS, CHECKPOINTS = "adapter", "figures", "logs", "checkpoints"
 CROSS_VALIDATION = "cross_validation"  # the folder with one for every round
@@ -39,6 +40,11 @@ class Run:
     def is_complete(self) -> bool:
         """Whether the run ended: its metrics are written last."""
         return (self.folder / METRICS).exists()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the model's files are there."""
+        return (self.folder / CONFIG_NAME).exists() and any(self.folder.glob("model*.safetensors"))
 
     @property
     def card(self) -> Path:
@@ -62,6 +68,11 @@ class Run:
     def history(self, stage: str) -> dict[str, Any]:
         """Return what is kept of a stage that has ended: the fields of `StageInfo`, and the trainer's `log`."""
         return self._read(f"{stage}/{HISTORY}")
+
+    @property
+    def data_digests(self) -> dict[str, Any]:
+        """By split, hashes of what the run began with; empty where it has not begun, or in an earlier version."""
+        return self._read(DATA) if (self.folder / DATA).exists() else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -185,6 +196,7 @@ __all__ = [
     "CARD",
     "CHECKPOINTS",
     "CROSS_VALIDATION",
+    "DATA",
     "EXPERTS",
     "FIGURES",
     "HISTORY",

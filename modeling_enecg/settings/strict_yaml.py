@@ -5,9 +5,22 @@ from typing import Any
 
 import yaml
 
+_DEEPEST = 50
+_MOST_VALUES = 1_000_000
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which refuses a key that stands twice, and reads `5e-4` as YAML 1.2 says: as a number."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.depth > _DEEPEST:
+            raise yaml.YAMLError(f"it is nested more than {_DEEPEST} deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -30,9 +43,24 @@ def load_yaml(text: str) -> Any:
     """Read what a text in YAML holds.
 
     Raises:
-        yaml.YAMLError: if it is no YAML, has a key twice in one mapping, or asks for more than plain data.
+        yaml.YAMLError: if it is no YAML, has a key twice in one mapping, asks for more than plain data, or holds more
+            than any settings do once its aliases are followed.
     """
-    return yaml.load(text, _Loader)
+    content = yaml.load(text, _Loader)
+    if _num_values(content, {}) > _MOST_VALUES:
+        raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES} values")
+    return content
+
+
+def _num_values(value: Any, known: dict[int, int]) -> int:
+    """Return how many values one is, each counted as often as it is named; in itself it counts no more."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 1
+        parts = value if isinstance(value, list) else value.values()
+        known[id(value)] = 1 + sum(_num_values(part, known) for part in parts)
+    return known[id(value)]
 
 
 __all__ = ["load_yaml"]

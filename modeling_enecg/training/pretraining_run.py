@@ -72,6 +72,10 @@ class Pretraining:
         """The backbone."""
         return self.objective.backbone
 
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Return a hash of the records that train; of a stream, which is never read whole, none."""
+        return {} if isinstance(self.train, Stream) else {"train": {"records": self.train.raw.digest()}}
+
     def num_records(self) -> dict[str, int]:
         """Return the number of records that train; a long one may be several windows."""
         if isinstance(self.train, Stream):

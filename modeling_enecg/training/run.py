@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from accelerate import PartialState
 from transformers import set_seed
-from transformers.utils import CONFIG_NAME, logging
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME, logging
 
 from ..configuration_enecg import Task
 from ..data.prepared import SignalRecords, Split
@@ -24,10 +24,11 @@ from ..runs.files import write_text
 from ..runs.info import CrossValidationInfo
 from ..runs.lock import LOCK, locked
 from ..runs.predictions import Predictions, read_predictions
-from ..runs.processes import start_processes
+from ..runs.processes import of_main_process, start_processes
 from ..runs.run import (
     CHECKPOINTS,
     CROSS_VALIDATION,
+    DATA,
     LEAD_SETS,
     METRICS,
     PREDICTED_SPLITS,
@@ -84,19 +85,24 @@ def run_recipe(recipe: Recipe, name: str = "enecg") -> dict[str, Any]:
         _check_same_run(recipe, run)
         if recipe.is_pretraining:
             pretraining = prepare_pretraining(recipe, run)
-            _write_recipe(recipe, run)
+            digests = of_main_process(pretraining.digests)
+            _check_same_data(digests, run)
+            _write_recipe(recipe, run, digests)
             return pretrain_and_report(recipe, name, pretraining)
         training = prepare(recipe, run)
-        _write_recipe(recipe, run)
+        digests = of_main_process(training.data.digests)
+        _check_same_data(digests, run)
+        _write_recipe(recipe, run, digests)
         return _train_and_report(recipe, name, training)
 
 
-def _write_recipe(recipe: Recipe, run: Run) -> None:
-    """Say what the run is about to do; it is complete by the recipe that lies there alone."""
+def _write_recipe(recipe: Recipe, run: Run, digests: Mapping[str, Mapping[str, str]]) -> None:
+    """Say what the run is about to do, on which data; it is complete by the recipe that lies there alone."""
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
         for earlier in (METRICS, LEAD_SETS):
             (run.folder / earlier).unlink(missing_ok=True)
+        run.write(DATA, digests)
         write_text(run.folder / RECIPE, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
 
 
@@ -248,11 +254,18 @@ def _predict_fold(recipe: Recipe, run: Run, data: RunData, tasks: Sequence[Task]
 
 
 def _is_done(recipe: Recipe, run: Run) -> bool:
-    """Whether a run has ended, and with the same settings of its report."""
+    """Whether a run has ended, and with the same settings of its report; predictions that are gone are made again."""
     if not run.is_complete:
         return False
     before = _check_same_run(recipe, run)
-    return all(before.get(name) == getattr(recipe, name) for name in _REPORT_FIELDS)
+    if not run.has_model:
+        raise RecipeError(
+            f"output_dir: the run in {recipe.output_dir} is complete, and its model is gone; put {CONFIG_NAME} and "
+            f"{SAFE_WEIGHTS_NAME} back, or choose a new folder."
+        )
+    return (run.folder / PREDICTIONS).exists() and all(
+        before.get(name) == getattr(recipe, name) for name in _REPORT_FIELDS
+    )
 
 
 def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
@@ -275,6 +288,18 @@ def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
             "resume with the same recipe, or choose a new folder."
         )
     return before
+
+
+def _check_same_data(digests: Mapping[str, Mapping[str, str]], run: Run) -> None:
+    """Refuse to go on with other records or labels than a run began with."""
+    began = run.data_digests
+    for split, kinds in digests.items():
+        for kind, digest in kinds.items():
+            if began.get(split, {}).get(kind, digest) != digest:
+                raise RecipeError(
+                    f"data_dir: {kind} of the {split} split have changed since the run in {run.folder.name} began; "
+                    "put them back as they were, or choose a new output_dir."
+                )
 
 
 def predict(trainer: EnECGTrainer, split: Split, dataset: Any) -> Predictions:

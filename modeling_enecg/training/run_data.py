@@ -1,5 +1,6 @@
 """The records of a run: each split as the recipe takes it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,6 +68,16 @@ class RunData:
         """Return each split's number of records; a long one may be several windows."""
         counts = {name: len(np.unique(split.records["ecg_id"][:])) for name, split in self.splits.items()}
         return counts if self.stream is None else counts | {"train": len(self.stream)}
+
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Return by split hashes of its `labels` and `records`; of a stream, which is never read whole, of labels."""
+        digests = {
+            name: {"labels": _digest_of_labels(split.labels), "records": split.raw.digest()}
+            for name, split in self.all_splits.items()
+        }
+        return (
+            digests if self.stream is None else digests | {"train": {"labels": _digest_of_labels(self.stream.labels)}}
+        )
 
     def num_labelled(self) -> dict[str, dict[str, int]]:
         """Return by task and split the number of records that have its labels."""
@@ -151,6 +162,13 @@ def read_data(
     data = RunData(source, extractor, tasks, all_splits, rows, splits, stream)
     _check_labels(data.labels, needed)
     return data
+
+
+def _digest_of_labels(labels: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for task, targets in labels.items():
+        digest.update(f"{task} {targets.dtype} {targets.shape} ".encode() + targets.tobytes())
+    return digest.hexdigest()
 
 
 def _check_labels(labels: Mapping[str, Mapping[str, np.ndarray]], needed: Sequence[str]) -> None:

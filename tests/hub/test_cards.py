@@ -317,3 +317,10 @@ def test_the_commit_is_told_of_a_checkout_only(tmp_path, monkeypatch):
     assert source_commit(tmp_path) is None
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert source_commit(tmp_path) is None
+
+
+def test_labels_are_shown_as_they_are_and_do_nothing():
+    labels = ["<script>alert(1)</script>", "a|b", "two\nlines"]
+    card = full_card(config=config() | {"tasks": [FINDINGS | {"labels": labels}, AGE]})
+    (row,) = [line for line in card.text.splitlines() if line.startswith(f"| {FINDINGS['name']} | multi")]
+    assert row.endswith(r"| &lt;script&gt;alert(1)&lt;/script&gt;, a\|b, two lines |")

@@ -1,3 +1,4 @@
+import time
 import tracemalloc
 import warnings
 
@@ -231,6 +232,47 @@ def test_contradictions_are_refused(write, samples, field, value, message):
 def test_a_channel_that_scales_to_nothing_is_refused(write, samples):
     with pytest.raises(ECGFileError, match="0 units a count"):
         read_ecg(write([group(samples, [channel(LEAD_I), channel(LEAD_II, sensitivity=0)])]))
+
+
+def test_more_samples_than_declared_are_refused(write, samples):
+    item = group(samples, [channel(LEAD_I), channel(LEAD_II)])
+    item.NumberOfWaveformSamples -= 3
+    with pytest.raises(ECGFileError, match="samples of 2 channels, and holds 12 bytes more"):
+        read_ecg(write([item]))
+
+
+@pytest.mark.parametrize("num_samples", [7, 8])
+def test_samples_of_8_bits_may_be_filled_up_to_an_even_length(write, num_samples):
+    counts = np.arange(num_samples, dtype="u1")[None]
+    item = group(counts, [channel(LEAD_I)], kind=(8, "UB"))
+    assert read_ecg(write([item])).signal_mv.shape == (1, num_samples)
+
+
+@pytest.mark.parametrize("field", ["ChannelSensitivity", "ChannelSensitivityCorrectionFactor"])
+def test_an_empty_sensitivity_is_refused(write, samples, field):
+    lead = channel(LEAD_I)
+    lead[field].value = None
+    with pytest.raises(ECGFileError, match=f"{field} is .*; a number was expected"):
+        read_ecg(write([group(samples[:1], [lead])]))
+
+
+def test_a_unit_without_a_sensitivity_is_refused(write, samples):
+    lead = channel(LEAD_I)
+    del lead.ChannelSensitivity
+    with pytest.raises(ECGFileError, match="has a channel in uV without ChannelSensitivity"):
+        read_ecg(write([group(samples[:1], [lead])]))
+
+
+def test_a_million_empty_items_take_no_long_time(write, samples):
+    path = write([group(samples, [channel(LEAD_I), channel(LEAD_II)])])
+    content = path.read_bytes()
+    begin = content.index(b"\x00\x54\x00\x01SQ")  # of the sequence of waveforms
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000
+    path.write_bytes(content[: begin + 8] + len(items).to_bytes(4, "little") + items)
+    started = time.process_time()
+    with pytest.raises(ECGFileError, match="more than 100000 items"):
+        read_ecg(path)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("kept", [132, 140, 300, 500, 900, 2000])

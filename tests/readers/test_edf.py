@@ -177,6 +177,16 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, counts, kept):
         read(tmp_path, edf([channel("ECG", 100)], records_of(counts.ravel()))[:kept])
 
 
+@pytest.mark.parametrize("write", [edf, bdf])
+def test_a_file_longer_than_it_declares_is_refused(tmp_path, counts, write):
+    sample = int16 if write is edf else int24
+    content = write([channel("ECG", 100)], [[sample(counts.ravel()[:100])]])
+    with pytest.raises(ECGFileError, match=r"declares 1 records of [23]00 bytes, and holds 1 bytes more"):
+        read(tmp_path, content[:600] + b"\r" + content[600:])
+    with pytest.raises(ECGFileError, match="bytes were inserted, as a transfer in text mode does"):
+        read(tmp_path, content + content[-len(content) // 3 :])
+
+
 def test_missing_records_are_counted(tmp_path, counts):
     with pytest.raises(ECGFileError, match="declares 99999999 records, and holds 3"):
         read(tmp_path, edf([channel("ECG", 100)], records_of(counts.ravel()), num_records=99999999))

@@ -95,6 +95,14 @@ def test_a_number_of_samples_the_file_cannot_hold_is_refused(tmp_path, signal, d
         read(tmp_path, ishne(signal, declared=declared))
 
 
+def test_a_file_longer_than_it_declares_is_refused(tmp_path, signal):
+    content = ishne(signal)
+    with pytest.raises(ECGFileError, match="declares 500 samples a lead, and holds 2 bytes more"):
+        read(tmp_path, content[:1000] + b"\r\r" + content[1000:])
+    with pytest.raises(ECGFileError, match="declares 490 samples a lead, and holds 60 bytes more"):
+        read(tmp_path, ishne(signal, declared=490))
+
+
 def test_a_resolution_that_is_not_positive_is_refused(tmp_path, signal):
     with pytest.raises(ECGFileError, match="resolution of -9 nV for II"):
         read(tmp_path, ishne(signal, resolutions=(1, -9, 1)))

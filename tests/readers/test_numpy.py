@@ -161,6 +161,13 @@ def test_a_file_that_is_cut_short_is_refused(path, counts):
                 read_ecg(path, **STATED)
 
 
+def test_a_file_with_inserted_bytes_is_refused(path, counts):
+    content = save(path, counts).read_bytes()
+    path.write_bytes(content[:300] + b"\r" + content[300:])
+    with pytest.raises(ECGFileError, match=r"declares int16 of shape \(.*\), and holds 1 bytes more"):
+        read_ecg(path, **STATED)
+
+
 @pytest.mark.parametrize("code", [0x110000, 0xD800])
 def test_names_of_no_characters_are_refused(path, counts, code):
     names = np.array(["I", "II"]).view("<u4")

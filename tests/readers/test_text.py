@@ -284,6 +284,35 @@ def test_comments_within_the_table_are_skipped(write, signal):
     np.testing.assert_allclose(read_ecg(write("\n".join(lines)), sampling_rate=500).signal_mv, signal)
 
 
+def test_a_row_that_is_there_twice_is_refused(write, signal):
+    rows = [f"{index / 500:.3f},{one},{two}" for index, (one, two) in enumerate(signal.T)]
+    lines = ["time (s),I (mV),II (mV)", *rows]
+    assert read_ecg(write("\n".join(lines))).sampling_rate == 500
+    with pytest.raises(ECGFileError, match=r"0.08 s is there twice"):
+        read_ecg(write("\n".join([*lines[:41], *lines[41:42] * 2, *lines[42:]])))
+
+
+def test_times_may_be_rounded_more_coarsely_than_samples_follow(write):
+    rows = [f"{index / 1024:.3f},{index % 9 / 10}" for index in range(2048)]
+    assert read_ecg(write("\n".join(["time (s),I (mV)", *rows]))).sampling_rate == 1024
+
+
+def test_a_clock_time_among_samples_is_refused(write, signal):
+    lines = table(signal).split("\n")
+    lines[50] = "1:02:03.5,0.1"
+    with pytest.raises(ECGFileError, match=r"line 51: '1:02:03.5,0.1' has a clock time in a column of numbers"):
+        read_ecg(write("\n".join(lines)), sampling_rate=500)
+
+
+def test_an_empty_line_in_a_column_of_samples_is_refused(write, signal):
+    samples = list(map(str, signal[0]))
+    stated = {"sampling_rate": 500, "unit": "mV", "lead_names": ["I"]}
+    with pytest.raises(ECGFileError, match="line 31 is empty among values"):
+        read_ecg(write("\n".join([*samples[:30], "", *samples[30:]])), **stated)
+    for text in ("\n\n".join(samples), "\n".join([*samples, "", ""]), "\n".join(["I", "", *samples])):
+        np.testing.assert_allclose(read_ecg(write(text), **stated).signal_mv, signal[:1])
+
+
 @pytest.mark.parametrize(
     "line",
     [

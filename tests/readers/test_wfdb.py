@@ -247,13 +247,51 @@ def test_a_header_that_cannot_be_true_is_refused(write, record_line, signal_line
         read_ecg(write(record_line, signal_line, record=ramp()))
 
 
-def test_a_wrong_checksum_is_refused_unless_the_record_was_cut_out_of_a_longer_one(write):
+def test_a_wrong_checksum_is_refused(write):
     total = int(ramp().sum())
     assert read_ecg(write("record 1 100 20", f"record.dat 16 1 0 0 0 {total} 0 I", record=ramp()))
     assert read_ecg(write("record 1 100 20", f"record.dat 16 1 0 0 0 {total - 65536} 0 I", record=ramp()))
     with pytest.raises(ECGFileError, match=f"has the checksum {total}; its header says {total + 1}"):
         read_ecg(write("record 1 100 20", f"record.dat 16 1 0 0 0 {total + 1} 0 I", record=ramp()))
-    assert read_ecg(write("record 1 100 15", f"record.dat 16 1 0 0 0 {total} 0 I", record=ramp()))
+    with pytest.raises(ECGFileError, match="has the checksum 120; its header says 210"):
+        read_ecg(write("record 1 100 15", f"record.dat 16 1 0 0 0 {total} 0 I", record=ramp()))
+
+
+def test_a_part_of_a_longer_file_is_read_where_its_checksum_tells_it(write):
+    total = int(ramp(num_frames=15).sum())
+    path = write("record 1 100 15", f"record.dat 16 1 0 0 0 {total} 0 I", record=ramp())
+    np.testing.assert_array_equal(read_ecg(path).signal_mv, ramp(num_frames=15).T)
+    with pytest.raises(
+        ECGFileError, match=r"15 samples a signal in record.dat, without a checksum, and holds 10 bytes"
+    ):
+        read_ecg(write("record 1 100 15", "record.dat 16 1 0 0 0 0 0 I", record=ramp()))
+
+
+@pytest.mark.parametrize("checksum", [0, int(ramp().sum())])
+def test_a_file_that_a_transfer_in_text_mode_made_longer_is_refused(write, checksum):
+    path = write("record 1 100 20", f"record.dat 16 1 0 0 0 {checksum} 0 I", record=ramp())
+    file = path.with_suffix(".dat")
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))  # of which there is one
+    with pytest.raises(ECGFileError, match="has the checksum" if checksum else "holds 1 bytes more"):
+        read_ecg(path)
+
+
+@pytest.mark.parametrize(("fmt", "num_bytes"), [("212", 12), ("310", 12), ("311", 12)])
+def test_a_last_group_may_be_filled_up(tmp_path, fmt, num_bytes):
+    (tmp_path / "record.hea").write_text(f"record 1 100 7\nrecord.dat {fmt} 1 0 0 0 0 0 I\n")
+    (tmp_path / "record.dat").write_bytes(bytes(num_bytes))
+    assert read_ecg(tmp_path / "record").signal_mv.shape == (1, 7)
+    (tmp_path / "record.dat").write_bytes(bytes(num_bytes + 1))
+    with pytest.raises(ECGFileError, match="holds 1 bytes more"):
+        read_ecg(tmp_path / "record")
+
+
+def test_a_flac_file_longer_than_its_header_says_is_refused(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "record.dat", np.arange(500, dtype="<i2"), 250, format="FLAC")
+    (tmp_path / "record.hea").write_text("record 1 250 400\nrecord.dat 516 200 16 0 0 0 0 I\n")
+    with pytest.raises(ECGFileError, match=r"declares 400 samples a signal in record.dat, and holds 200 bytes more"):
+        read_ecg(tmp_path / "record")
 
 
 def test_a_record_without_its_length_is_as_long_as_its_file(write):

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from modeling_enecg.reports.compare import (
     ComparisonOptions,
     RunComparison,
     compare_runs,
+    comparison_csv,
     comparison_markdown,
     write_comparison,
 )
@@ -278,6 +280,16 @@ def test_a_rare_label_is_not_starred_however_small_its_p_value(statements, tmp_p
     assert compared.results["all"]["per_label"][RARE]["auroc"]["adjusted_p_value"] < 0.05
     lines = write_comparison(compared, tmp_path / "output").with_suffix(".md").read_text().splitlines()
     assert not [line for line in lines if line.startswith(f"| {RARE} †") and "★" in line]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@SUM(A1)", "+x", "-x"])
+def test_a_label_is_no_formula_of_a_spreadsheet(compared, name):
+    per_label = compared.results["all"]["per_label"]
+    renamed = {name if label == RARE else label: scores for label, scores in per_label.items()}
+    other = replace(compared, results={"all": compared.results["all"] | {"per_label": renamed}})
+    labels = {row["label"] for row in csv.DictReader(comparison_csv(other).splitlines())}
+    assert f"'{name}" in labels
+    assert name not in labels
 
 
 def test_tables_hold_every_difference_sorted(compared, tmp_path):

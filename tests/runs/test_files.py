@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import textwrap
+
 import pytest
 
 from modeling_enecg.runs.files import added_files, new_file, new_folder, write_text
@@ -95,3 +99,23 @@ def test_added_files_change_nothing_after_an_error(tmp_path):
         write_text(folder / "replaced.txt", "new")
         raise KeyError
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"replaced.txt": "old"}
+
+
+@pytest.mark.parametrize("writer", ["new_file(folder / 'a')", "new_folder(folder / 'a')", "added_files(folder)"])
+def test_what_a_killed_writer_left_is_cleared_by_the_next_and_a_live_one_keeps_its_own(tmp_path, writer):
+    code = f"""
+        import os, pathlib
+        from modeling_enecg.runs.files import *
+        folder = pathlib.Path({str(tmp_path)!r})
+        with {writer} as aside:
+            (aside / "half" if aside.is_dir() else aside).write_text("half")
+            os._exit(9)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == 9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".new.")
+    with new_file(tmp_path / "one") as aside:
+        aside.write_text("one")
+        write_text(tmp_path / "two", "two")
+        assert aside.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

@@ -8,6 +8,11 @@ PATHS = {
     "cannot be read (/srv/ptb/00001_lr.dat).": "cannot be read (00001_lr.dat).",
     "C:\\Users\\me\\run": "run",
     "~/runs/base": "base",
+    "~me/runs/base": "base",
+    "$HOME/runs/base": "base",
+    "${HOME}/base": "base",
+    "%USERPROFILE%\\run": "run",
+    "![x](file:///home/me/a.png)": "![x](a.png)",
 }
 HARMLESS = [
     "https://huggingface.co/org/name",
@@ -17,6 +22,7 @@ HARMLESS = [
     "and/or/else",
     "I/II/III",
     "1/min",
+    "~5/6 of $a/b$",
     "/min",
     "](figures/a.png)",
     "arXiv 2106.09685",

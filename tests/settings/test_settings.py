@@ -92,3 +92,21 @@ def test_help_has_a_line_for_each_field_that_says_something_of_itself():
         "--names   Who.",
         "--fast    Whether. Default: false.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 20_000, "nested more than 50 deep"),
+        ("{a: " * 3_000 + "1" + "}" * 3_000, "nested more than 50 deep"),
+        ("".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9 if n else 'x')}]\n" for n in range(10)), "aliases"),
+    ],
+    ids=["lists", "mappings", "aliases"],
+)
+def test_settings_that_grow_beyond_all_bounds_are_refused(text, message):
+    with pytest.raises(yaml.YAMLError, match=message):
+        load_yaml(text)
+
+
+def test_a_value_may_be_named_and_used_again():
+    assert load_yaml("one: &one {two: 2}\nthree: *one") == {"one": {"two": 2}, "three": {"two": 2}}

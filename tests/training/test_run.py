@@ -280,6 +280,8 @@ def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "predictions.parquet"), pd.read_parquet(finished / "predictions.parquet")
     )
+    losses = [read_json(each / stage / "history.json")["log"][-1]["train_loss"] for each in (folder, finished)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     if stage == "post_training":
         assert probe.stat().st_mtime_ns == probed_at, "the finished stage was done again"
     epochs = [float(part.split("'")[0]) for part in output.split("'epoch': '")[1:]]
@@ -302,6 +304,14 @@ def test_a_killed_run_may_be_moved(follow, tmp_path, simulated, training_cache):
 
     follow(**changes, output_dir=str(moved))
     assert read_json(moved / "metrics.json") == near(read_json(whole / "metrics.json"))
+
+
+def test_predictions_that_are_gone_are_made_again(finished, recipe_file, tmp_path, one_thread):
+    folder = linked_copy(finished, tmp_path / "run")
+    (folder / "predictions.parquet").unlink()
+    run_recipe(load_recipe(recipe_file, ["--output_dir", str(folder)]))
+    made, before = (pd.read_parquet(each / "predictions.parquet") for each in (folder, finished))
+    pd.testing.assert_frame_equal(made, before)
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])

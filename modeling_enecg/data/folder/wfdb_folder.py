@@ -46,6 +46,7 @@ FEATURES = datasets.Features(
         "signal": datasets.Value("binary"),
         "sampling_rate": datasets.Value("float64"),
         "lead_names": datasets.List(datasets.Value("string")),
+        "num_samples": datasets.Value("int64"),
     }
 )
 
@@ -82,7 +83,8 @@ class WFDBFolder(CheckedBuilder):
 
     - `ecg_id`: the record's path, as the table gives it; `patient_id`: its patient; `strat_fold`: 1 to 10;
     - `signal`: the bytes of a C-contiguous int16 array of shape `(num_leads, num_samples)`, in microvolts;
-      `signal_array` makes the array. Lengths may differ from record to record, as may the next two;
+      `signal_array` makes the array;
+    - `num_samples`: its length, which may differ from record to record, as may the next two;
     - `sampling_rate`: in Hz;
     - `lead_names`: those of the standard 12 leads that have samples, in their standard order. Other leads are left
       out;
@@ -174,6 +176,7 @@ def _records(
             "signal": signal.microvolts.tobytes(),
             "sampling_rate": signal.sampling_rate,
             "lead_names": signal.lead_names,
+            "num_samples": signal.microvolts.shape[1],
         }
 
 
