@@ -172,7 +172,11 @@ class MomentEmbeddings(nn.Module):
             `torch.Tensor` of shape `(batch_size, num_leads * num_patches, hidden_size)`.
         """
         values = normalize_leads(input_values, observed[:, None]).to(self._dtype())
-        patches = self.projection(values.unflatten(-1, (-1, self.patch_size)))  # (batch, leads, patches, hidden)
+        patches = values.unflatten(-1, (-1, self.patch_size))
+        # Layers of 8 bit take no more than three axes.
+        patches = self.projection(patches.flatten(1, 2)).unflatten(
+            1, patches.shape[1:3]
+        )  # (batch, leads, patches, hidden)
         patches = patches.where(visible[:, None, :, None], self.mask_embedding)
         positions = sinusoid_positions(patches.shape[2], patches.shape[3], patches.device)
         return self.dropout((patches + positions.to(patches.dtype)).flatten(1, 2))

@@ -113,7 +113,9 @@ class STMEMEmbeddings(nn.Module):
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
         """Embed `(batch_size, num_leads, samples)` as `(batch_size, num_leads * (num_patches + 2), hidden_size)`."""
         patches = input_values.unflatten(-1, (-1, self.patch_size))  # (batch, leads, patches, patch_size)
-        patches = self.projection_norm(self.projection(self.patch_norm(patches)))
+        # Layers of 8 bit take no more than three axes.
+        projected = self.projection(self.patch_norm(patches).flatten(1, 2)).unflatten(1, patches.shape[1:3])
+        patches = self.projection_norm(projected)
         num_patches = patches.shape[2]
         patches = patches + self.position_embeddings[:, 1 : num_patches + 1]
         # A shorter record still ends with the last position: it marks the end, not a time.

@@ -58,6 +58,7 @@ class PackedLinear(nn.Module):
         self.weight = nn.Parameter(codes.reshape(-1, 1).view(torch.uint8), requires_grad=False)
 
     def forward(self, values):
+        assert values.ndim <= 3  # all that bitsandbytes takes in 8 bit
         weight = self.weight.view(torch.int8).reshape(self.shape) * self.scale
         return nn.functional.linear(values.to(weight.dtype), weight, self.bias)
 
