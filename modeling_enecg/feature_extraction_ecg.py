@@ -232,6 +232,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         sampling_rate: float | None = None,
         lead_names: Sequence[str] | None = None,
         return_tensors: str | None = None,
+        padding: bool | str = True,
+        device: Any = None,
     ) -> BatchFeature:
         """Prepare one or several records.
 
@@ -246,6 +248,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             lead_names (`Sequence[str]`, *optional*): The signals' leads, row by row, in any order; some may be left
                 out. Without it the rows must be the extractor's leads in its order, or the 12 standard leads.
             return_tensors (`str`, *optional*): `"pt"` for torch tensors, `"np"` for arrays.
+            padding (`bool` or `str`, *optional*, defaults to `True`): For callers that say so to every extractor; all
+                records come out in one length, and nothing else can be asked for.
+            device (`str` or `torch.device`, *optional*): Where the tensors go; with `return_tensors="pt"` alone.
 
         Returns:
             `BatchFeature` with `input_values` of shape `(batch_size, num_leads, sequence_length)`, float32; where a
@@ -254,9 +259,12 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
         Raises:
             ValueError: if a signal has the wrong shape or none of the leads, holds NaN in a part of a lead or infinite
-                values, is too short for a step or constant in all leads, or has amplitudes that no ECG in mV has.
+                values, is too short for a step or constant in all leads, or has amplitudes that no ECG in mV has; if
+                there is to be no padding, or a device for what are no torch tensors.
         """
-        return batch_records(self.prepare(signals, sampling_rate, lead_names), return_tensors)
+        check_output(return_tensors, padding, device)
+        batch = batch_records(self.prepare(signals, sampling_rate, lead_names), return_tensors)
+        return batch if device is None else batch.to(device)
 
     def prepare(
         self,
@@ -410,6 +418,14 @@ def batch_records(records: Sequence[PreparedRecord], return_tensors: str | None 
     if not input_mask.all():
         inputs["input_mask"] = input_mask
     return BatchFeature(inputs, tensor_type=return_tensors)
+
+
+def check_output(return_tensors: str | None, padding: bool | str, device: Any) -> None:
+    """Raise a `ValueError` unless a call of an extractor asks for what it can give."""
+    if padding not in (True, "longest", "max_length"):
+        raise ValueError(f"padding cannot be {padding!r}: all records come out in one length; leave it out.")
+    if device is not None and return_tensors != "pt":
+        raise ValueError(f'device needs return_tensors="pt"; got {return_tensors!r}.')
 
 
 def check_shape(signal: np.ndarray, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, FeatureExtractionMixin
 
-from .feature_extraction_ecg import ECGFeatureExtractor, PreparedRecord, batch_records
+from .feature_extraction_ecg import ECGFeatureExtractor, PreparedRecord, batch_records, check_output
 from .leads import STANDARD_LEADS
 
 
@@ -55,6 +55,8 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
         sampling_rate: float | None = None,
         lead_names: Sequence[str] | None = None,
         return_tensors: str | None = None,
+        padding: bool | str = True,
+        device: Any = None,
     ) -> BatchFeature:
         """Prepare one or several records; arguments and errors as in [`ECGFeatureExtractor`].
 
@@ -65,6 +67,7 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
                 `(batch_size, 12)` over the standard leads; where one was padded also `input_mask`, a list as of
                 `input_values`.
         """
+        check_output(return_tensors, padding, device)
         experts, gate = list(self.extractors().values()), self.gate_extractor()
         prepared = {each: each.prepare(signals, sampling_rate, lead_names) for each in dict.fromkeys(experts)}
         batches = [batch_records(prepared[each], return_tensors) for each in experts]
@@ -84,7 +87,8 @@ class EnECGFeatureExtractor(FeatureExtractionMixin):
                 ]
                 for each in experts
             ]
-        return BatchFeature(views | BatchFeature(shared, tensor_type=return_tensors).data)
+        batch = views | BatchFeature(shared, tensor_type=return_tensors).data
+        return BatchFeature(batch if device is None else {name: _moved(each, device) for name, each in batch.items()})
 
     def names_of_rows(self, num_leads: int) -> Sequence[str]:
         """Return what the rows of a signal without lead names are, as the first expert has it."""
@@ -107,6 +111,10 @@ def extractor_of(settings: Mapping[str, Any]) -> ECGFeatureExtractor | EnECGFeat
         raise ValueError(f"feature_extractor_type is {kind!r}; expected {' or '.join(kinds)}.")
     extractor: Any = kinds[kind].from_dict(dict(settings))
     return extractor
+
+
+def _moved(values: Any, device: Any) -> Any:
+    return [each.to(device) for each in values] if isinstance(values, list) else values.to(device)
 
 
 def _standard_lead_mask(prepared: Mapping[ECGFeatureExtractor, Sequence[PreparedRecord]]) -> np.ndarray:

@@ -97,8 +97,18 @@ class StrictLoading(PreTrainedModel):
         }
         if wrong:
             kinds = "; ".join(f"{kind.replace('_', ' ')}: {_shorten(keys)}" for kind, keys in wrong.items())
+            if getattr(model, "_hf_peft_config_loaded", False):
+                adapter = (kwargs.get("adapter_kwargs") or {}).get("_adapter_model_path", place)
+                raise ValueError(
+                    f"transformers cannot load the adapter {adapter}: {kinds}. peft itself can: "
+                    "PeftModel.from_pretrained(model, adapter), with the model that it was made for."
+                )
             raise ValueError(f"The weights in {place} are not those of a {cls.__name__} of its config: {kinds}.")
         return (model, info) if wants_info else model
+
+    def get_input_embeddings(self) -> Any:
+        """Return None: a signal has no vocabulary, so that there is no table of embeddings."""
+        return None
 
 
 def check_cached_files(repo_id: str, snapshot: Path) -> None:

@@ -155,7 +155,7 @@ class ECGJEPAEmbeddings(nn.Module):
         """
         patches = input_values.unflatten(-1, (-1, self.patch_size))  # (batch, leads, patches, patch_size)
         positions = self.position_embeddings.unflatten(0, (self.num_leads, self.num_patches))
-        return self.projection(patches).flatten(1, 2), positions[:, : patches.shape[2]].flatten(0, 1)
+        return self.projection(patches.flatten(1, 2)), positions[:, : patches.shape[2]].flatten(0, 1)
 
 
 class ECGJEPABranchEnd(nn.Linear):

@@ -13,7 +13,8 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
-from transformers.models.t5.modeling_t5 import T5Attention, T5DenseGatedActDense, T5LayerNorm
+from transformers.activations import ACT2FN
+from transformers.models.t5.modeling_t5 import T5Attention, T5LayerNorm
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -30,6 +31,7 @@ from .modeling_backbone import (
 )
 
 NORMALIZATION_EPSILON = 1e-5
+FLOATING_TYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
 @strict
@@ -74,7 +76,6 @@ class MomentConfig(ECGBackboneConfig):
         "d_ff": "intermediate_size",
         "num_heads": "num_attention_heads",
         "num_layers": "num_hidden_layers",
-        "dense_act_fn": "hidden_act",
         "dropout_rate": "dropout",
     }
     is_decoder = False
@@ -170,11 +171,36 @@ class MomentEmbeddings(nn.Module):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_leads * num_patches, hidden_size)`.
         """
-        values = normalize_leads(input_values, observed[:, None]).to(self.projection.weight.dtype)
-        patches = self.projection(values.unflatten(-1, (-1, self.patch_size)))  # (batch, leads, patches, hidden)
+        values = normalize_leads(input_values, observed[:, None]).to(self._dtype())
+        patches = values.unflatten(-1, (-1, self.patch_size))
+        # Layers of 8 bit take no more than three axes.
+        patches = self.projection(patches.flatten(1, 2)).unflatten(
+            1, patches.shape[1:3]
+        )  # (batch, leads, patches, hidden)
         patches = patches.where(visible[:, None, :, None], self.mask_embedding)
         positions = sinusoid_positions(patches.shape[2], patches.shape[3], patches.device)
         return self.dropout((patches + positions.to(patches.dtype)).flatten(1, 2))
+
+    def _dtype(self) -> torch.dtype:
+        """Return the type to compute in: the weight's, or the buffer's where the weight is quantised."""
+        dtype = getattr(self.projection.weight, "dtype", None)
+        return dtype if dtype in FLOATING_TYPES else self.mask_embedding.dtype
+
+
+class MomentMLP(nn.Module):
+    """T5's gated MLP; its own casts to the weights' type, which for quantised ones is one of packed integers."""
+
+    def __init__(self, config: MomentConfig):
+        super().__init__()
+        self.wi_0 = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.wi_1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.wo = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.dropout = RecordDropout(config.dropout)
+        self.act = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(batch_size, num_tokens, hidden_size)` to the same shape."""
+        return self.wo(self.dropout(self.act(self.wi_0(hidden_states)) * self.wi_1(hidden_states)))
 
 
 class MomentBlock(ResidualBlock):
@@ -189,8 +215,7 @@ class MomentBlock(ResidualBlock):
         # The first block holds the distances' biases, which all blocks share.
         self.attention = T5Attention(t5_config, has_relative_attention_bias=layer_index == 0, layer_idx=layer_index)
         self.mlp_norm = T5LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
-        self.mlp = T5DenseGatedActDense(t5_config)
-        self.mlp.add_module("dropout", RecordDropout(config.dropout))  # in place of torch's
+        self.mlp = MomentMLP(config)
         self.dropout = RecordDropout(config.dropout)
 
     def forward(self, hidden_states: torch.Tensor, position_bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -295,7 +320,7 @@ class MomentModel(ECGBackboneModel):
         observed = torch.ones_like(input_values[:, 0], dtype=torch.bool) if input_mask is None else input_mask
         visible = observed.unflatten(-1, (-1, self.config.patch_size)).all(dim=-1)  # (batch, patches)
         tokens = self.embeddings(input_values, observed, visible)
-        position_bias = self._position_bias(visible.shape[1], None if input_mask is None else visible)
+        position_bias = self._position_bias(tokens, visible.shape[1], None if input_mask is None else visible)
         for block in self.blocks:
             tokens = block(tokens, position_bias)
         tokens = self.dropout(self.norm(tokens))
@@ -319,10 +344,11 @@ class MomentModel(ECGBackboneModel):
                 "Its feature extractor crops and pads."
             )
 
-    def _position_bias(self, num_patches: int, visible: torch.Tensor | None) -> torch.Tensor:
+    def _position_bias(self, tokens: torch.Tensor, num_patches: int, visible: torch.Tensor | None) -> torch.Tensor:
         """Return the attention scores' bias by distance, the smallest number where a patch is not visible."""
         attention = cast(MomentBlock, self.blocks[0]).attention
-        bias = attention.compute_bias(num_patches, num_patches)  # (1, heads, patches, patches)
+        # The tokens know the device, also where weights are offloaded: (1, heads, patches, patches)
+        bias = attention.compute_bias(num_patches, num_patches, device=tokens.device)
         if visible is None:
             return bias
         leads = visible.repeat_interleave(self.config.num_leads, dim=0)  # (batch * leads, patches)

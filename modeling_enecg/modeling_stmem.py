@@ -122,7 +122,9 @@ class STMEMEmbeddings(nn.Module):
             `torch.FloatTensor` of shape `(batch_size, num_leads * (num_kept + 2), hidden_size)`.
         """
         patches = input_values.unflatten(-1, (-1, self.patch_size))  # (batch, leads, patches, patch_size)
-        patches = self.projection_norm(self.projection(self.patch_norm(patches)))
+        # Layers of 8 bit take no more than three axes.
+        projected = self.projection(self.patch_norm(patches).flatten(1, 2)).unflatten(1, patches.shape[1:3])
+        patches = self.projection_norm(projected)
         num_patches = patches.shape[2]
         patches = patches + self.position_embeddings[:, 1 : num_patches + 1]
         if kept is not None:

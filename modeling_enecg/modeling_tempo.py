@@ -181,20 +181,23 @@ class TempoNormalization(nn.Module):
             variance = masked_mean((signal - mean).square(), is_recorded, dim=-1, keepdim=True)
         return mean, (variance + VARIANCE_EPS).sqrt()
 
-    def forward(self, signal: torch.Tensor, is_recorded: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalise `(rows, samples)`; what was not recorded counts as its row's mean."""
+    def forward(
+        self,
+        signal: torch.Tensor,
+        is_recorded: torch.Tensor | None = None,
+        to_reverse: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Normalise `(rows, samples)`; what was not recorded counts as its row's mean.
+
+        With `to_reverse` of shape `(rows, horizon)`, give this the unit of `signal` instead.
+        """
         mean, deviation = self.statistics(signal, is_recorded)
+        if to_reverse is not None:
+            return (to_reverse - self.bias) / (self.weight + VARIANCE_EPS**2) * deviation + mean
         normalized = (signal - mean) / deviation
         if is_recorded is not None:
             normalized = normalized.masked_fill(~is_recorded, 0)
         return normalized * self.weight + self.bias
-
-    def reverse(
-        self, normalized: torch.Tensor, signal: torch.Tensor, is_recorded: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Give `normalized` of shape `(rows, horizon)` the unit of `signal` of shape `(rows, samples)`."""
-        mean, deviation = self.statistics(signal, is_recorded)
-        return (normalized - self.bias) / (self.weight + VARIANCE_EPS**2) * deviation + mean
 
 
 class TempoDecomposition(nn.Module):
@@ -453,7 +456,7 @@ class TempoModel(ECGBackboneModel):
         if is_kept is not None:
             is_kept = is_kept[:, :, None, :, None]
         read = tokens if self.config.forecast_from_prompt else tokens[:, :, self.config.prompt_length :]
-        forecast = self.normalization.reverse(self.forecaster(read.flatten(2)).sum(dim=1), signal, is_recorded)
+        forecast = self.normalization(signal, is_recorded, to_reverse=self.forecaster(read.flatten(2)).sum(dim=1))
         return ForecastingOutput(
             last_hidden_state=patches.flatten(1, 3),
             pooler_output=masked_mean(patches, is_kept, dim=(1, 3)).flatten(1),

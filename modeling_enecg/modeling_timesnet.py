@@ -179,43 +179,52 @@ class _ImageGrid:
         return images.roll(-columns, dims=1) * is_inside[..., None].to(images.dtype)
 
 
+class MeanKernel(nn.Module):
+    """Square kernels of width 1, 3, 5, ..., and their mean, each widened to the largest by zeros."""
+
+    def __init__(self, in_size: int, out_size: int, num_kernels: int):
+        super().__init__()
+        for index in range(num_kernels):
+            width = 2 * index + 1
+            self.register_parameter(str(index), nn.Parameter(torch.empty(out_size, in_size, width, width)))
+
+    def forward(self) -> torch.Tensor:
+        """Return the mean kernel of shape `(out_size, in_size, width, width)`."""
+        kernels = list(self.parameters())
+        width = kernels[-1].shape[-1]
+        return torch.stack([nn.functional.pad(each, ((width - each.shape[-1]) // 2,) * 4) for each in kernels]).mean(0)
+
+
 class InceptionConvolution(nn.Module):
     """The mean of square convolutions of width 1, 3, 5, ..., computed as one convolution with the mean kernel."""
 
     def __init__(self, in_size: int, out_size: int, num_kernels: int):
         super().__init__()
-        widths = range(1, 2 * num_kernels, 2)
-        self.kernels = nn.ParameterList(torch.empty(out_size, in_size, width, width) for width in widths)
+        self.kernels = MeanKernel(in_size, out_size, num_kernels)
         self.bias = nn.Parameter(torch.empty(num_kernels, out_size))
 
     def reset_parameters(self) -> None:
         """Draw kernels that keep the gradient's variance, as upstream does."""
-        for kernel in self.kernels:
+        for kernel in self.kernels.parameters():
             init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
         init.zeros_(self.bias)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map `(batch_size, in_size, cycles, period)` to `(batch_size, out_size, cycles, period)`."""
-        return nn.functional.conv2d(images, self._mean_kernel(), self.bias.mean(dim=0), padding=self._reach)
+    def forward(self, images: torch.Tensor, grid: _ImageGrid | None = None) -> torch.Tensor:
+        """Map `(batch_size, in_size, cycles, period)` to `(batch_size, out_size, cycles, period)`.
 
-    def convolve_flat(self, images: torch.Tensor, grid: _ImageGrid) -> torch.Tensor:
-        """Map images laid out as `(num_images, length, in_size)` to `(num_images, length, out_size)`."""
-        kernel, reach = self._mean_kernel(), self._reach  # (out, in, rows, columns)
+        With a `grid` images are laid out flat: `(num_images, length, in_size)` to `(num_images, length, out_size)`.
+        """
+        kernel, bias = self.kernels(), self.bias.mean(dim=0)
+        reach = kernel.shape[-1] // 2
+        if grid is None:
+            return nn.functional.conv2d(images, kernel, bias, padding=reach)
         offsets = range(-reach, reach + 1)
         rows = torch.cat([grid.rows_away(images, each) for each in offsets], dim=-1)
-        by_column = kernel.permute(3, 2, 1, 0).flatten(1, 2)  # (columns, rows * in, out)
-        outputs = self.bias.mean(dim=0)
+        by_column = kernel.permute(3, 2, 1, 0).flatten(1, 2)  # (out, in, rows, columns) -> (columns, rows * in, out)
+        outputs = bias
         for column, weight in zip(offsets, by_column, strict=True):
             outputs = outputs + grid.columns_away(rows, column) @ weight
         return outputs
-
-    @property
-    def _reach(self) -> int:
-        return len(self.kernels) - 1
-
-    def _mean_kernel(self) -> torch.Tensor:
-        widened = [nn.functional.pad(kernel, (self._reach - i,) * 4) for i, kernel in enumerate(self.kernels)]
-        return torch.stack(widened).mean(dim=0)
 
 
 class TimesNetBlock(ResidualBlock):
@@ -259,7 +268,7 @@ class TimesNetBlock(ResidualBlock):
         filled = nn.functional.pad(hidden_states, (0, 0, 0, length - num_samples))
         grid = _ImageGrid(periods.flatten(), num_samples, length)
         images = filled.repeat_interleave(periods.shape[1], dim=0)  # (records * periods, length, hidden)
-        images = self.down.convolve_flat(nn.functional.gelu(self.up.convolve_flat(images, grid)), grid)
+        images = self.down(nn.functional.gelu(self.up(images, grid)), grid)
         images = images[:, :num_samples].unflatten(0, periods.shape)  # (records, periods, num_samples, hidden)
         return (weights[:, :, None, None] * images).sum(dim=1)
 

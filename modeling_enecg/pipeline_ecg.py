@@ -68,6 +68,8 @@ class ECGClassificationPipeline(ChunkPipeline):
             raise TypeError(f"Unknown parameters {', '.join(kwargs)}; known: sampling_rate, lead_names, top_k, force.")
         preprocess = {"sampling_rate": sampling_rate, "lead_names": lead_names, "force": force}
         given = {name: value for name, value in preprocess.items() if value is not None}
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+            raise ValueError(f"top_k must be a whole number from 1 on, or None for all labels; got {top_k!r}.")
         return given, {}, {} if top_k is None else {"top_k": top_k}
 
     def preprocess(  # type: ignore[override]

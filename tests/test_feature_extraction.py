@@ -455,3 +455,21 @@ def test_an_ensembles_extractor_keeps_its_order_through_files_that_sort_their_ke
     loaded = AutoFeatureExtractor.from_pretrained(tmp_path)
     assert list(loaded.extractors()) == ["zeta", "alpha"]
     assert loaded.extractors()["zeta"].sequence_length == 2250
+
+
+# What callers say to every extractor of the stack
+
+
+@pytest.mark.parametrize("names", [["ecgfounder"], ["ecgfounder", "stmem"]])
+def test_padding_and_device_are_taken_as_elsewhere_and_nothing_else_is_promised(tiny_experts, names):
+    task = {"name": "sex", "problem_type": "single_label_classification", "labels": ["female", "male"]}
+    extractor = EnECGModel.from_experts({name: tiny_experts[name] for name in names}, [task]).feature_extractor()
+    wanted = extractor(ecg(), 500, return_tensors="pt")
+    given = extractor(ecg(), 500, return_tensors="pt", padding="max_length", device="cpu")
+    torch.testing.assert_close(given["input_values"], wanted["input_values"])
+    moved = extractor(ecg(), 500, return_tensors="pt", device="meta")["input_values"]
+    assert all(each.is_meta for each in (moved if len(names) > 1 else [moved]))
+    with pytest.raises(ValueError, match="padding cannot be False: all records come out in one length"):
+        extractor(ecg(), 500, padding=False)
+    with pytest.raises(ValueError, match="device needs return_tensors=\"pt\"; got 'np'"):
+        extractor(ecg(), 500, return_tensors="np", device="cpu")

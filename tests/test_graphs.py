@@ -36,6 +36,18 @@ def test_timesnet_exports_and_equals_its_loop_over_periods(tiny_configs, samples
 
 
 @torch.inference_mode()
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_of_timesnet_equals_its_loop_over_periods_on_other_records(tiny_configs):
+    model = with_random_weights(BACKBONES["enecg-timesnet"](tiny_configs["enecg-timesnet"]))
+    model.config.return_dict = False
+    traced = torch.jit.trace(model, (random_input(model),), check_trace=False)
+    for num_records in (1, 3):
+        inputs = random_input(model, num_records, seed=1)
+        for ours, graph in zip(model(inputs), traced(inputs), strict=True):
+            torch.testing.assert_close(graph, ours, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
 def test_a_sparse_ensemble_compiles_to_one_graph_and_equals_itself(sparse):
     compiled = torch.compile(sparse, fullgraph=True, backend="eager")
     lead_mask = torch.ones(4, 12, dtype=torch.bool)

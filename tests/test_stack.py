@@ -1,9 +1,11 @@
 """An EnECG model in the Hugging Face stack: plain `Trainer` and peft, extractor, revisions, loading."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import AdaLoraConfig, AutoPeftModel, LoraConfig, ShiraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch.utils.data import default_collate
 from transformers import AutoFeatureExtractor, AutoModel, Trainer, TrainingArguments
@@ -31,6 +33,19 @@ def records(pair):
     prepared = [extractor(generator.normal(size=(12, 5000)), 500, return_tensors="pt") for _ in range(6)]
     labels = {"rhythm": torch.tensor([1.0, 0.0, 1.0]), "sex": torch.tensor(1)}
     return [{"input_values": [view[0] for view in each["input_values"]], "labels": labels} for each in prepared]
+
+
+def trained_adapter(model, config, folder):
+    """Save a plain peft adapter that has learnt something, with its base; return inputs and what it gives for them."""
+    model.save_pretrained(folder / "base")
+    adapted = get_peft_model(EnECGModel.from_pretrained(folder / "base"), config).eval()
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+        adapted.save_pretrained(folder / "adapter")
+        inputs = torch.randn(2, 12, 150)
+        return inputs, adapted(inputs).logits["rhythm"]
 
 
 def train(model, records, folder):
@@ -64,6 +79,30 @@ def test_plain_peft_adapts_heads_and_keeps_final_layers_whole(pair, records, tmp
     changed = {name for name, each in adapted.named_parameters() if not torch.equal(each, before[name])}
     assert changed
     assert all(".lora_" in name or ".modules_to_save." in name for name in changed)
+
+
+KINDS = {
+    "lora": LoraConfig,
+    "dora": partial(LoraConfig, use_dora=True),
+    "adalora": partial(AdaLoraConfig, total_step=10),
+    "shira": partial(ShiraConfig, r=2),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plain_peft_adapter_loads_whole_by_peft_and_by_transformers_whole_or_not_at_all(pair, tmp_path, kind):
+    hidden, final = new_layers(pair)
+    config = KINDS[kind](target_modules=hidden, modules_to_save=final)
+    inputs, wanted = trained_adapter(pair, config, tmp_path)
+    loaded = AutoPeftModel.from_pretrained(tmp_path / "adapter", import_allowlist=["modeling_enecg.modeling_enecg"])
+    torch.testing.assert_close(loaded.eval()(inputs).logits["rhythm"], wanted)
+    if kind == "lora":
+        model = AutoModel.from_pretrained(tmp_path / "adapter")
+        torch.testing.assert_close(model(inputs).logits["rhythm"], wanted)
+    else:  # transformers leaves out some of what peft has saved
+        with pytest.raises(ValueError, match=r"cannot load the adapter .*/adapter: .*PeftModel\.from_pretrained"):
+            AutoModel.from_pretrained(tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("field", [{"num_labels": 7}, {"id2label": {0: "AFIB"}}, {"problem_type": "regression"}])
@@ -158,3 +197,12 @@ def test_other_shapes_are_forgiven_on_request_and_nothing_else(pair, tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"missing keys: experts\.stmem\.norm\.weight"):
         EnECGModel.from_pretrained(tmp_path, config=config, ignore_mismatched_sizes=True)
+
+
+# What a signal has not
+
+
+def test_a_model_has_no_table_of_words_and_says_so_to_those_who_ask(pair):
+    assert pair.get_input_embeddings() is None
+    assert {expert.get_input_embeddings() for expert in pair.experts.values()} == {None}
+    pair.enable_input_require_grads()  # which peft and the Trainer call

@@ -224,6 +224,7 @@ def save_adapter(adapted: PeftModel, folder: str | Path, base: AdapterBase) -> N
     with added_files(folder) as aside:
         adapted.save_pretrained(str(aside), save_embedding_layers=False)  # else peft asks the Hub for the base
         (aside / "README.md").unlink()  # peft's blank form
+        model.feature_extractor().save_pretrained(aside)
         if base.path is None:
             _say_where_the_base_is(aside / CONFIG_NAME)
         num_saved = len(load_file(aside / "adapter_model.safetensors"))

@@ -15,7 +15,7 @@ from ..modeling_enecg import EnECGModel
 from ..runs.run import CARD, EXPERTS, METRICS, RECIPE, RUN_INFO
 
 ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER = (ADAPTER_CONFIG, "adapter_model.safetensors", ENECG_FILE, CARD)
+_ADAPTER = (ADAPTER_CONFIG, "adapter_model.safetensors", ENECG_FILE, FEATURE_EXTRACTOR_NAME, CARD)
 _REPORT = (METRICS, EXPERTS, RUN_INFO, "conversion_report.json")
 # Files of an earlier push that would mislead beside others; code that is no longer needed does not.
 OWNED = (

@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, pipeline
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.adapters import LoraSettings, adapted_model, adapter_base, add_lora, load_adapter, save_adapter
+from modeling_enecg.pipeline_ecg import PIPELINE_TASK
 from tests.helpers.adapters import (
     EVERY_WAY,
     LORA_ONLY,
@@ -116,6 +118,16 @@ def test_transformers_loads_an_adapter_whose_base_has_its_tasks(in_both_places, 
     assert isinstance(model, EnECGModel)
     assert_equal_logits(logits_of(model), trained.logits)
     assert_equal_logits(loaded_elsewhere(elsewhere, "auto"), trained.logits)
+
+
+def test_the_pipeline_takes_an_adapter_as_it_takes_a_model(in_both_places):
+    find = pipeline(PIPELINE_TASK, model=str(in_both_places["path"].folder))
+    signal = np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4
+    merged = load_adapter(in_both_places["path"].folder).merge_and_unload()
+    alone = pipeline(PIPELINE_TASK, model=merged, feature_extractor=merged.feature_extractor())
+    ours, theirs = find(signal, sampling_rate=500), alone(signal, sampling_rate=500)
+    scores = [{each["label"]: each["score"] for each in found["rhythm"]} for found in (ours, theirs)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
 def test_transformers_says_how_to_load_an_adapter_whose_base_lies_inside(in_both_places):

@@ -140,7 +140,7 @@ def test_a_one_lead_checkpoint_of_the_published_size_needs_no_hyperparameters(tm
     assert model.config.period_selection == "record"
     assert model.config.spectrum == "magnitude"
     assert report["num_parameters"] == 1_130_618 - 64
-    assert torch.equal(model.blocks[1].down.kernels[2], weights["model.1.conv.2.kernels.2.weight"])
+    assert torch.equal(model.blocks[1].down.get_parameter("kernels.2"), weights["model.1.conv.2.kernels.2.weight"])
     assert torch.equal(model.blocks[1].down.bias[2], weights["model.1.conv.2.kernels.2.bias"])
 
 
@@ -175,7 +175,7 @@ def test_the_mean_kernel_gives_the_mean_of_the_convolutions():
     images = torch.randn(2, 3, 4, 7)
     apart = [
         torch.nn.functional.conv2d(images, kernel, bias, padding="same")
-        for kernel, bias in zip(inception.kernels, inception.bias, strict=True)
+        for kernel, bias in zip(inception.kernels.parameters(), inception.bias, strict=True)
     ]
     torch.testing.assert_close(inception(images), torch.stack(apart).mean(dim=0), atol=1e-5, rtol=0)
 

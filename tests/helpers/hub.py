@@ -20,6 +20,7 @@ SIGNAL = np.random.default_rng(0).normal(size=(12, 5000)) ** 3 / 4
 COMMIT = "POST .*/commit/"
 CODE = {f"{name}.py" for name in FILES}
 CONFIGS = {"config.json", "preprocessor_config.json"}
+ADAPTER = {"README.md", "enecg.json", "adapter_config.json", "adapter_model.safetensors", "preprocessor_config.json"}
 SUBPROCESS = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 IGNORED_WARNINGS = [
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),  # of the client itself

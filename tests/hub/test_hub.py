@@ -17,6 +17,7 @@ from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.training import load_recipe, run_recipe
 from tests.helpers.hub import (
+    ADAPTER,
     CODE,
     CONFIGS,
     IGNORED_WARNINGS,
@@ -117,7 +118,7 @@ def test_nothing_that_is_sent_names_a_place_on_this_machine(hub, run, adapted, t
 
 def test_an_adapter_is_sent_with_the_base_that_lies_inside(hub, run, repo):
     push_folder(run / "adapter", repo)
-    adapter = {"README.md", "enecg.json", "adapter_config.json", "adapter_model.safetensors"}
+    adapter = ADAPTER
     base = {f"base/{path}" for path in CODE | CONFIGS | {"model.safetensors"}}
     assert set(own_files(hub, repo)) == adapter | base
 
@@ -365,7 +366,7 @@ def test_a_pushed_adapter_predicts_on_its_base_from_the_hub_and_then_offline_els
     push_folder(adapted / "adapter", "org/adapter", base="org/base")
     assert contents(adapted) == before
     files = own_files(hub, "org/adapter")
-    assert set(files) == {"README.md", "enecg.json", "adapter_config.json", "adapter_model.safetensors"}
+    assert set(files) == ADAPTER
     commit = hub.commits("org/base")[0].oid
     base, settings = json.loads(files["enecg.json"])["base"], json.loads(files["adapter_config.json"])
     assert (base["path"], base["revision"]) == ("org/base", commit)

@@ -91,6 +91,14 @@ def test_top_k_keeps_the_highest(find, signal):
     assert best["rhythm"] == whole["rhythm"][:1]
 
 
+@pytest.mark.parametrize("top_k", [-1, 0, 1.5])
+def test_a_top_k_that_would_drop_labels_unasked_is_refused(find, signal, top_k):
+    with pytest.raises(
+        ValueError, match=f"top_k must be a whole number from 1 on, or None for all labels; got {top_k}"
+    ):
+        find(signal, sampling_rate=500, top_k=top_k)
+
+
 def test_a_file_an_array_and_a_dict_give_the_same_in_a_list_and_in_batches(find, tmp_path):
     path = simulate_ptbxl(tmp_path / "data", 10) / "records500" / "00000" / "00001_hr"
     record = read_ecg(path)

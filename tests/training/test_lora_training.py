@@ -143,7 +143,7 @@ def records(finished, simulated, training_cache) -> dict[str, pd.DataFrame]:
 def test_a_run_leaves_the_model_and_an_adapter_with_its_base(finished):
     files = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     model = {"config.json", "model.safetensors", "preprocessor_config.json"}
-    adapter = {"adapter_config.json", "adapter_model.safetensors", "enecg.json"}
+    adapter = {"adapter_config.json", "adapter_model.safetensors", "enecg.json", "preprocessor_config.json"}
     report = {"README.md", "metrics.json", "predictions.parquet", "experts.json", "run_info.json", "recipe.yaml"}
     assert files >= model | report | {f"adapter/{name}" for name in adapter | {f"base/{each}" for each in model}}
     weights = {"model.safetensors", "adapter/adapter_model.safetensors", "adapter/base/model.safetensors"}
