@@ -34,10 +34,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modeling_enecg import Task
+from modeling_enecg.data.measured_print import measured_print
 from modeling_enecg.data.ptbxl.labels import describe
 from modeling_enecg.data.simulator.ecg import SAMPLING_RATE, simulate_record
 from modeling_enecg.evaluation.lead_sets import worth_on_leads
-from modeling_enecg.figures.paper_ecg import plot_ecg
+from modeling_enecg.figures.recording import plot_recording
 from modeling_enecg.findings import Findings
 from modeling_enecg.io import ECGFileError, ECGRecord, read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
@@ -144,7 +145,7 @@ def result_html(name: str, record: ECGRecord, found: Findings, tasks: Mapping[st
     num_leads, num_samples = record.signal_mv.shape
     facts = f"{num_leads} leads, {num_samples / record.sampling_rate:.1f} s at {record.sampling_rate:g} Hz"
     drawing = io.BytesIO()
-    plot_ecg(record.signal_mv, record.sampling_rate, record.lead_names).savefig(drawing, format="svg")
+    plot_recording(record, measured_print(record)).savefig(drawing, format="svg")
     source = f"data:image/svg+xml;base64,{base64.b64encode(drawing.getvalue()).decode()}"
     cards = "".join(task_html(tasks[task], found) for task in found) if found.is_scored else ""
     return (

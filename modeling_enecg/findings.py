@@ -76,11 +76,11 @@ class Findings(dict[str, list[dict[str, Any]]]):
         }
 
 
-def leading_findings(found: Findings, limit: int = 6) -> list[tuple[str, float]]:
+def leading_findings(found: Findings, limit: int = 6) -> list[dict[str, Any]]:
     """Return the labels that are present in any classification task and the most probable others, highest first."""
     labels = {each["label"]: each for task in found.values() for each in task if "score" in each}
     ranked = sorted(labels.values(), key=lambda each: (not each["present"], -each["score"]))
-    return [(each["label"], each["score"]) for each in ranked[:limit]]
+    return ranked[:limit]
 
 
 def write_note(note: Note) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
+from ._paper import add_paper_arguments, print_options
 from ._parsers import (
     Commands,
     add_model_arguments,
@@ -52,7 +53,7 @@ def add_parser(commands: Commands) -> None:
     )
     what.add_argument("--json", action="store_true", help="The numbers are printed as JSON.")
     what.add_argument(
-        "--plot", metavar="FILE.png", help="The ECG is drawn here, with a wash of colour where the model looked."
+        "--plot", metavar="FILE.png", help="The ECG is drawn here, coloured where the model looked; also .svg or .pdf."
     )
     what.add_argument(
         "--method",
@@ -60,6 +61,7 @@ def add_parser(commands: Commands) -> None:
         default=_METHODS[0],
         help="The plot shows this method (default: integrated_gradients).",
     )
+    add_paper_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -136,19 +138,12 @@ def _deletion(difference: float, beats_random: bool) -> str:
 
 
 def _plot(record: "ECGRecord", found: "Explanation", options: argparse.Namespace) -> None:
-    import numpy as np
-
     from ..explaining.scored_record import CELL_S
-    from ..figures.explained_ecg import plot_explained_ecg
-    from ..leads import STANDARD_LEADS
+    from ..explaining.segments import WINDOWS
+    from ..figures.explained_ecg import Explained
+    from ..figures.recording import plot_recording
 
     each = found.attributions[options.method]
-    order = [lead for lead in STANDARD_LEADS if lead in record.lead_names]
-    signal = record.signal_mv[[record.lead_names.index(lead) for lead in order]]
-    cells = np.full((len(order), each.cells.shape[1]), np.nan)
-    for row, lead in enumerate(order):
-        if lead in found.lead_names:
-            cells[row] = each.cells[found.lead_names.index(lead)]
     lines = [
         f"{_headline(found)}; {found.baseline_score:.3f} with every lead flat",
         f"{options.method.replace('_', ' ').capitalize()}: orange speaks for it, blue against it",
@@ -158,4 +153,5 @@ def _plot(record: "ECGRecord", found: "Explanation", options: argparse.Namespace
         *(f"Warning: {warning}" for warning in [*found.warnings, *each.warnings]),
     ]
     title = f"{Path(options.record).name}: why {found.label}?"
-    plot_explained_ecg(signal, record.sampling_rate, order, cells, CELL_S, options.plot, title, lines)
+    explained = Explained(found.lead_names, each.cells, CELL_S, sorted({*sum(WINDOWS.values(), ())}))
+    plot_recording(record, print_options(options, record), options.plot, title, lines, explained)

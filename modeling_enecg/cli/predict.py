@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
+from ._paper import add_paper_arguments, print_options
 from ._parsers import (
     Commands,
     add_model_arguments,
@@ -47,7 +48,7 @@ def add_parser(commands: Commands) -> None:
     )
     records.add_argument("--json", action="store_true", help="The results are printed as JSON: a list of all records.")
     records.add_argument(
-        "--plot", metavar="FILE.png", help="The 12-lead ECG of one record is drawn here, with its findings."
+        "--plot", metavar="FILE.png", help="The ECG of one record is drawn here, with its findings; also .svg or .pdf."
     )
     records.add_argument(
         "--output",
@@ -57,6 +58,7 @@ def add_parser(commands: Commands) -> None:
     records.add_argument(
         "--force", action="store_true", help="Recordings whose signal is unusable (flat, noise) are scored as well."
     )
+    add_paper_arguments(parser)
     dataset = parser.add_argument_group("a dataset, instead of recordings")
     dataset.add_argument(
         "--dataset",
@@ -159,7 +161,7 @@ def _predict_records(options: argparse.Namespace) -> None:
             raise ValueError(f"{path}: {error}") from error
         results.append((path, record, found))
         if options.plot:
-            _plot(record, found, Path(path).name, options.plot)
+            _plot(record, found, Path(path).name, options)
     if options.json:
         print(json.dumps([_described(predictor, *result) for result in results], indent=2))
     else:
@@ -177,16 +179,12 @@ def _record_predictor(options: argparse.Namespace) -> "Predictor | OnnxPredictor
     return Predictor(options.model, options.adapter)
 
 
-def _plot(record: "ECGRecord", found: "Findings", title: str, file: str) -> None:
+def _plot(record: "ECGRecord", found: "Findings", title: str, options: argparse.Namespace) -> None:
     from ..data.ptbxl.labels import describe
-    from ..figures.paper_ecg import plot_ecg
-    from ..findings import leading_findings
-    from ..leads import STANDARD_LEADS
+    from ..figures.ecg_header import finding_lines
+    from ..figures.recording import plot_recording
 
-    findings = [(f"{label} {describe(label)}", score) for label, score in leading_findings(found)]
-    order = [lead for lead in STANDARD_LEADS if lead in record.lead_names]
-    rows = [record.lead_names.index(lead) for lead in order]
-    plot_ecg(record.signal_mv[rows], record.sampling_rate, order, file, title, findings)
+    plot_recording(record, print_options(options, record), options.plot, title, finding_lines(found, describe))
 
 
 def _described(

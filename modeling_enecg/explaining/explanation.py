@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.beats import find_beats
 from ..decisions import activated
 from ..ecg_file import channel_name
 from ..feature_extraction_ecg import ECGFeatureExtractor
@@ -28,7 +29,7 @@ from .controls import (
 from .gradients import NUM_STEPS, integrated_gradients
 from .occlusion import occlude
 from .scored_record import CELL_S, Output, ScoredRecord
-from .segments import SEGMENTS, WINDOWS, find_beats, segment_of
+from .segments import SEGMENTS, WINDOWS, segment_of
 
 BASELINE = "each lead's median in the model's input: a flat line at its isoelectric level"
 LARGEST_COMPLETENESS_ERROR = 0.1

@@ -1,54 +1,60 @@
-"""An ECG on paper with a wash of colour where an explanation says that the model looked."""
+"""A wash of colour for an ECG on paper where an explanation says that the model looked."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.ndimage import uniform_filter1d
 
-from .paper_ecg import SHOWN_SECONDS, plot_ecg
+from .paper import Paper
 
 _SMOOTHED_S = 0.04  # one small box of paper
 _FULL_COLOUR = 99.0  # the percentile of the magnitudes that has it
 
 
-def plot_explained_ecg(
-    signal_mv: np.ndarray,
-    sampling_rate: float,
-    lead_names: Sequence[str],
-    cells: np.ndarray,
-    cell_seconds: float,
-    path: str | Path | None = None,
-    title: str | None = None,
-    lines: Sequence[str] = (),
-) -> Figure:
-    """Draw an ECG as `plot_ecg` does, orange where it speaks for the explained output and blue where against it.
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What each moment of each lead adds to an output.
 
-    The cells are smoothed over 40 ms; the strongest percent of what is drawn has the full colour.
+    Attributes:
+        lead_names (`Sequence[str]`): The leads that were explained.
+        cells (`np.ndarray` of shape `(num_leads, num_cells)`): Their values.
+        cell_seconds (`float`): How long a cell is; the first begins with the signal.
+        windows_s (`Sequence[float]`): Where the parts of a beat meet, in seconds from the R peak.
+    """
+
+    lead_names: Sequence[str]
+    cells: np.ndarray
+    cell_seconds: float
+    windows_s: Sequence[float] = ()
+
+
+def wash_of(
+    explained: Explained, lead_names: Sequence[str], num_samples: int, sampling_rate: float, paper: Paper
+) -> np.ndarray:
+    """Return the colour of each sample: above 0, orange, where it speaks for the output, below, blue, where against.
+
+    The cells are smoothed over 40 ms; the strongest percent of what is drawn has the full colour, 1 or -1 or beyond.
 
     Args:
-        signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): The signal in mV.
+        explained ([`Explained`]): The explanation.
+        lead_names (`Sequence[str]`): The leads that are drawn; those that were not explained have no colour.
+        num_samples (`int`): How long they are.
         sampling_rate (`float`): In Hz.
-        lead_names (`Sequence[str]`): The name of each row of the signal.
-        cells (`np.ndarray` of shape `(num_leads, num_cells)`): What each moment of each lead adds; nan for a lead that
-            was not explained.
-        cell_seconds (`float`): How long a cell is; the first begins with the signal.
-        path (`str` or `Path`, *optional*): A `.png`, `.svg` or `.pdf` file to write.
-        title (`str`, *optional*): A heading.
-        lines (`Sequence[str]`, *optional*): Lines to put under the title.
+        paper ([`Paper`]): Says how much of them is drawn.
 
     Returns:
-        `Figure`: As of `plot_ecg`.
-
-    Raises:
-        ValueError: as `plot_ecg` does.
+        `np.ndarray` of shape `(num_leads, num_samples)`
     """
-    smooth = uniform_filter1d(np.nan_to_num(cells), max(round(_SMOOTHED_S / cell_seconds), 1), axis=1)
-    drawn = np.abs(smooth[:, : round(SHOWN_SECONDS / cell_seconds)])
+    rows = dict(zip(explained.lead_names, explained.cells, strict=True))
+    nothing = np.zeros(explained.cells.shape[1])
+    cells = np.stack([np.nan_to_num(rows.get(name, nothing)) for name in lead_names])
+    smooth = uniform_filter1d(cells, max(round(_SMOOTHED_S / explained.cell_seconds), 1), axis=1)
+    drawn = np.abs(smooth[:, : round(paper.shown_seconds / explained.cell_seconds)])
     full = np.percentile(drawn[drawn > 0], _FULL_COLOUR) if (drawn > 0).any() else 1.0
-    columns = (np.arange(signal_mv.shape[1]) / sampling_rate / cell_seconds).astype(int).clip(max=cells.shape[1] - 1)
-    return plot_ecg(signal_mv, sampling_rate, lead_names, path, title, lines, wash=smooth[:, columns] / full)
+    columns = (np.arange(num_samples) / sampling_rate / explained.cell_seconds).astype(int)
+    wash: np.ndarray = smooth[:, columns.clip(max=smooth.shape[1] - 1)] / full
+    return wash
 
 
-__all__ = ["plot_explained_ecg"]
+__all__ = ["Explained", "wash_of"]

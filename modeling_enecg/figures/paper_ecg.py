@@ -1,4 +1,4 @@
-"""The standard 12-lead print: 25 mm/s and 10 mm/mV on millimetre paper.
+"""An ECG as it is printed: millimetre paper at true size, any layout, speed and gain, and a median beat per lead.
 
 The figure has one coordinate system, millimetres from its lower left corner, so that lengths in it are lengths on
 paper: the print is at true size wherever the figure's resolution is honoured.
@@ -10,43 +10,28 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from ..ecg_file import channel_name
-from ..leads import STANDARD_LEADS
+from ..evaluation.median_beat import MedianBeat
+from .paper import INVERTED, Paper
+from .paper_rows import CALIBRATION_WIDTH, FAINT_INK, INK, LARGE_BOX, PAPER, Row, draw_row, make_strip, stack
 from .saving import new_figure, save_figure
-from .style import BLUE, ORANGE
 
 MM_PER_INCH = 25.4
-MM_PER_SECOND = 25.0
-MM_PER_MV = 10.0
-SHOWN_SECONDS = 10.0
-
-TWELVE_LEAD_ROWS = (
-    ("I", "aVR", "V1", "V4"),
-    ("II", "aVL", "V2", "V5"),
-    ("III", "aVF", "V3", "V6"),
-    ("II",),
-)
 
 # Lengths in millimetres. The paper's are whole large boxes, so that traces start and rest on thick lines.
 _MARGIN = 10
-_CALIBRATION_WIDTH = 15
-_PAPER_WIDTH = _CALIBRATION_WIDTH + 250 + 5
-_ROW_HEIGHT = 35
-_BASELINE_HEIGHT = 15
+_PAPER_WIDTH = CALIBRATION_WIDTH + 250 + 5
 _HEADING_HEIGHT, _LINE_HEIGHT = 7, 5
+_BEAT_GAP = 3.0
+_PULSE_S = 0.2
 
 _PIXELS_PER_MM = 10
-_PAPER, _THIN_LINE, _THICK_LINE = "#fff8f7", "#f9d9d6", "#efaaa4"
-_INK, _FAINT_INK = "#111111", "#666666"
-_WASH = LinearSegmentedColormap.from_list(
-    "wash",
-    [(0, to_rgba(BLUE, 0.75)), (0.5, to_rgba(BLUE, 0.0)), (0.5, to_rgba(ORANGE, 0.0)), (1, to_rgba(ORANGE, 0.75))],
-)
+_THIN_LINE, _THICK_LINE = "#f9d9d6", "#efaaa4"
+
+Leads = dict[str, np.ndarray]  # by standard name
 
 
 def plot_ecg(
@@ -55,15 +40,18 @@ def plot_ecg(
     lead_names: Sequence[str],
     path: str | Path | None = None,
     title: str | None = None,
-    findings: Sequence[tuple[str, float] | str] = (),
+    lines: Sequence[str] = (),
+    paper: Paper | None = None,
+    beat: MedianBeat | None = None,
     wash: ArrayLike | None = None,
+    windows_s: Sequence[float] = (),
 ) -> Figure:
     """Draw an ECG as it is printed on paper.
 
-    Twelve leads make three rows of four columns of 2.5 s, one column's time following the other's, above a rhythm
-    strip of lead II. Fewer leads make one row each, in the order given. Of a long record the first 10 s are drawn; a
-    shorter one is drawn whole, its columns being a quarter of it. Each lead is drawn about its median, and nan is a
-    gap.
+    The paper's layout says which lead lies where; columns of a row follow each other in time. Of a recording longer
+    than the paper its beginning is drawn, as the line below it says; a shorter one is drawn whole, its columns being
+    equal shares of it. Each lead is drawn about its median, and nan is a gap. Rows are as far apart as what they hold
+    needs; where a lead leaves its baseline by more than 60 mm the pen stops there, and a note says how far it goes.
 
     Args:
         signal_mv (`ArrayLike` of shape `(num_leads, num_samples)`): The signal in mV.
@@ -72,43 +60,48 @@ def plot_ecg(
             their aliases.
         path (`str` or `Path`, *optional*): A `.png`, `.svg` or `.pdf` file to write.
         title (`str`, *optional*): A heading.
-        findings (`Sequence[tuple[str, float] | str]`, *optional*, defaults to none): Lines to put under the title,
-            ready made or as a label and its probability.
+        lines (`Sequence[str]`, *optional*, defaults to none): Lines to put under the title.
+        paper ([`Paper`], *optional*): Layout, speed and gain; by default rows of four columns above a rhythm strip, at
+            25 mm/s and 10 mm/mV.
+        beat ([`MedianBeat`], *optional*): The median beat of these leads, to be drawn below them with a line at its R
+            peak.
         wash (`ArrayLike` of shape `(num_leads, num_samples)`, *optional*): Colour behind the leads, from -1 (blue) to
             1 (orange); 0 and nan are none.
+        windows_s (`Sequence[float]`, *optional*, defaults to none): Where parts of the median beat meet, in seconds
+            from its R peak, to be marked.
 
     Returns:
         `Figure`: 290 mm wide, fit for A4 paper; it belongs to no window and to no `pyplot` state.
 
     Raises:
         ValueError: if the signal is not 2-D or is empty, the sampling rate is not positive, lead names and rows differ
-            in number, a lead name is repeated, the wash has another shape than the signal, or the file's format is
-            unknown.
+            in number, a lead name is repeated, the wash or the median beat does not fit the signal, or the file's
+            format is unknown.
     """
-    leads = _check_leads(signal_mv, sampling_rate, lead_names)
-    washes = {} if wash is None else _check_wash(wash, np.shape(signal_mv), sampling_rate, lead_names)
-    rows = TWELVE_LEAD_ROWS if set(leads) == set(STANDARD_LEADS) else [(name,) for name in leads]
+    paper = paper or Paper()
+    leads = _check_leads(signal_mv, sampling_rate, lead_names, paper)
+    washes = {} if wash is None else _check_wash(wash, np.shape(signal_mv), sampling_rate, lead_names, paper)
+    rows = _rows_of_leads(leads, washes, sampling_rate, paper)
+    if beat is not None:
+        rows += _rows_of_beats(beat, list(leads), paper, windows_s)
     heading = textwrap.wrap(title or "", width=80)
-    lines = [line for finding in findings for line in textwrap.wrap(_finding_text(finding), width=115)]
-    paper_height = _ROW_HEIGHT * len(rows)
-    header_height = _HEADING_HEIGHT * len(heading) + _LINE_HEIGHT * len(lines) + 3
+    wrapped = [part for line in lines for part in textwrap.wrap(line, width=115)]
+    header_height = _HEADING_HEIGHT * len(heading) + _LINE_HEIGHT * len(wrapped) + 3
+    baselines, paper_height = stack(rows)
 
     top = _MARGIN + paper_height
     figure, axes = _millimetre_axes(_PAPER_WIDTH + 2 * _MARGIN, top + header_height + _MARGIN / 2)
     _draw_grid(axes, paper_height)
-    _draw_header(axes, top + header_height, heading, lines)
-    _draw_footer(axes, sampling_rate)
-    for i, row in enumerate(rows):
-        baseline = top - _ROW_HEIGHT * (i + 1) + _BASELINE_HEIGHT
-        if washes:
-            _draw_wash(axes, baseline, [washes[name] for name in row], sampling_rate)
-        _draw_row(axes, baseline, [(name, leads[name]) for name in row], sampling_rate)
+    _draw_header(axes, top + header_height, heading, wrapped)
+    _draw_footer(axes, sampling_rate, np.shape(signal_mv)[1] / sampling_rate, paper)
+    for row, baseline in zip(rows, baselines, strict=True):
+        draw_row(axes, row, _MARGIN + CALIBRATION_WIDTH, top - baseline)
     if path is not None:
         save_figure(figure, path)
     return figure
 
 
-def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequence[str]) -> dict[str, np.ndarray]:
+def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequence[str], paper: Paper) -> Leads:
     """Return what is shown of each lead, about its median, by standard name."""
     signal = np.asarray(signal_mv, dtype=float)
     if signal.ndim != 2 or not signal.size or len(signal) != len(lead_names):
@@ -118,7 +111,7 @@ def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequenc
         )
     if not 0 < sampling_rate < np.inf:
         raise ValueError(f"sampling_rate must be positive, in Hz; got {sampling_rate}.")
-    shown = signal[:, : round(SHOWN_SECONDS * sampling_rate)]
+    shown = signal[:, : round(paper.shown_seconds * sampling_rate)]
     centred = [lead - np.median(lead[np.isfinite(lead)]) if np.isfinite(lead).any() else lead for lead in shown]
     names = [channel_name(name) for name in lead_names]
     if len(set(names)) < len(names):
@@ -127,21 +120,55 @@ def _check_leads(signal_mv: ArrayLike, sampling_rate: float, lead_names: Sequenc
 
 
 def _check_wash(
-    wash: ArrayLike, shape: tuple[int, ...], sampling_rate: float, lead_names: Sequence[str]
-) -> dict[str, np.ndarray]:
+    wash: ArrayLike, shape: tuple[int, ...], sampling_rate: float, lead_names: Sequence[str], paper: Paper
+) -> Leads:
     """Return what is shown of the wash of each lead, by standard name."""
     values = np.asarray(wash, dtype=float)
     if values.shape != shape:
         raise ValueError(f"The wash has the shape {values.shape}; expected that of the signal, {shape}.")
-    shown = np.nan_to_num(values[:, : round(SHOWN_SECONDS * sampling_rate)]).clip(-1, 1)
+    shown = np.nan_to_num(values[:, : round(paper.shown_seconds * sampling_rate)]).clip(-1, 1)
     return dict(zip(map(channel_name, lead_names), shown, strict=True))
 
 
-def _finding_text(finding: tuple[str, float] | str) -> str:
-    if isinstance(finding, str):
-        return finding
-    label, probability = finding
-    return f"{probability:.2f}  {label}"
+def _rows_of_leads(leads: Leads, washes: Leads, sampling_rate: float, paper: Paper) -> list[Row]:
+    """Return the rows of the layout, each lead cut to its share of the time."""
+    pitch = paper.mm_per_second / sampling_rate
+    rows = []
+    for names in paper.rows(list(leads)):
+        strips = []
+        for column, shown_as in enumerate(names):
+            name = shown_as.removeprefix(INVERTED)
+            first, end = (len(leads[name]) * place // len(names) for place in (column, column + 1))
+            lead = leads[name][first:end] * (-1 if shown_as != name else 1)
+            wash = washes[name][first:end] if washes else None
+            title = shown_as.replace(INVERTED, "−") if shown_as != name else name
+            strips.append(make_strip(title, lead, first * pitch, pitch, paper.mm_per_mv, wash))
+        rows.append(Row(strips, pulse_mm=(_PULSE_S * paper.mm_per_second, paper.mm_per_mv)))
+    return rows
+
+
+def _rows_of_beats(beat: MedianBeat, names: Sequence[str], paper: Paper, windows_s: Sequence[float]) -> list[Row]:
+    """Return the median beats side by side, in as many rows as they need, in the order of the leads given."""
+    if len(beat.signal_mv) != len(names):
+        raise ValueError(f"The median beat has {len(beat.signal_mv)} leads; expected {len(names)}, as the signal has.")
+    pitch = paper.mm_per_second / beat.sampling_rate
+    step = beat.signal_mv.shape[1] * pitch + _BEAT_GAP
+    per_row = min(int(paper.shown_seconds * paper.mm_per_second // step), len(names))
+    r_peak = beat.r_peak * pitch
+    marks = [r_peak, *(r_peak + seconds * paper.mm_per_second for seconds in windows_s)]
+    caption = f"Median beat of {beat.num_used} of the {beat.num_found} whole beats, aligned by cross-correlation; "
+    caption += "orange: R peak as measured, the largest deflection of all leads together"
+    caption += "; dotted: windows of P, QRS and ST-T" if windows_s else ""
+    rows = []
+    for first in range(0, len(names), per_row):
+        strips = [
+            make_strip(name, lead, column * step, pitch, paper.mm_per_mv, marks=marks)
+            for column, (name, lead) in enumerate(
+                zip(names[first : first + per_row], beat.signal_mv[first : first + per_row], strict=True)
+            )
+        ]
+        rows.append(Row(strips, caption="" if first else caption))
+    return rows
 
 
 def _millimetre_axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -155,8 +182,8 @@ def _millimetre_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _draw_grid(axes: Axes, height: int) -> None:
     left, bottom, right, top = _MARGIN, _MARGIN, _MARGIN + _PAPER_WIDTH, _MARGIN + height
-    axes.fill_between([left, right], bottom, top, color=_PAPER, linewidth=0)
-    for step, color, width in ((1, _THIN_LINE, 0.25), (5, _THICK_LINE, 0.5)):
+    axes.fill_between([left, right], bottom, top, color=PAPER, linewidth=0)
+    for step, color, width in ((1, _THIN_LINE, 0.25), (LARGE_BOX, _THICK_LINE, 0.5)):
         axes.vlines(np.arange(left, right + 1, step), bottom, top, color=color, linewidth=width)
         axes.hlines(np.arange(bottom, top + 1, step), left, right, color=color, linewidth=width)
 
@@ -165,42 +192,17 @@ def _draw_header(axes: Axes, top: float, heading: Sequence[str], lines: Sequence
     styled = [(text, 12, "bold", _HEADING_HEIGHT) for text in heading]
     styled += [(text, 9, "normal", _LINE_HEIGHT) for text in lines]
     for text, size, weight, height in styled:
-        axes.text(_MARGIN, top, text, va="top", size=size, weight=weight, color=_INK, parse_math=False)
+        axes.text(_MARGIN, top, text, va="top", size=size, weight=weight, color=INK, parse_math=False)
         top -= height
 
 
-def _draw_footer(axes: Axes, sampling_rate: float) -> None:
-    scale = f"{MM_PER_SECOND:g} mm/s · {MM_PER_MV:g} mm/mV · {sampling_rate:g} Hz"
-    axes.text(_MARGIN, _MARGIN / 2, scale, va="center", size=8, color=_INK)
+def _draw_footer(axes: Axes, sampling_rate: float, seconds: float, paper: Paper) -> None:
+    scale = f"{paper.mm_per_second:g} mm/s · {paper.mm_per_mv:g} mm/mV · {sampling_rate:g} Hz"
+    if round(seconds * sampling_rate) > round(paper.shown_seconds * sampling_rate):
+        scale += f" · the first {paper.shown_seconds:g} s of {seconds:.1f} s"
+    axes.text(_MARGIN, _MARGIN / 2, scale, va="center", size=8, color=INK)
     notice = "Research use only, not a medical device"
-    axes.text(_MARGIN + _PAPER_WIDTH, _MARGIN / 2, notice, va="center", ha="right", size=7, color=_FAINT_INK)
+    axes.text(_MARGIN + _PAPER_WIDTH, _MARGIN / 2, notice, va="center", ha="right", size=7, color=FAINT_INK)
 
 
-def _draw_wash(axes: Axes, baseline: float, washes: Sequence[np.ndarray], sampling_rate: float) -> None:
-    """Draw the colour behind a row; its columns follow each other as those of the leads do."""
-    mm_per_sample = MM_PER_SECOND / sampling_rate
-    for column, wash in enumerate(washes):
-        first, end = (len(wash) * i // len(washes) for i in (column, column + 1))
-        x = _MARGIN + _CALIBRATION_WIDTH + np.arange(first, end + 1) * mm_per_sample
-        y = [baseline - _BASELINE_HEIGHT, baseline - _BASELINE_HEIGHT + _ROW_HEIGHT]
-        axes.pcolormesh(x, y, wash[None, first:end], cmap=_WASH, vmin=-1, vmax=1, linewidth=0, rasterized=True)
-
-
-def _draw_row(axes: Axes, baseline: float, leads: Sequence[tuple[str, np.ndarray]], sampling_rate: float) -> None:
-    """Draw leads one after the other on a baseline, each for its share of the time."""
-    _draw_calibration(axes, baseline)
-    mm_per_sample = MM_PER_SECOND / sampling_rate
-    for column, (name, lead) in enumerate(leads):
-        first, end = (len(lead) * i // len(leads) for i in (column, column + 1))
-        x = _MARGIN + _CALIBRATION_WIDTH + np.arange(first, end + 1) * mm_per_sample
-        axes.plot(x[:-1], baseline + lead[first:end] * MM_PER_MV, color=_INK, linewidth=0.7)
-        if column:
-            axes.vlines(x[0], baseline - 5, baseline + 5, color=_FAINT_INK, linewidth=0.5)
-        label = axes.text(x[0] + 1, baseline + 12, name, size=9, weight="bold", color=_INK)
-        label.set_path_effects([withStroke(linewidth=2, foreground=_PAPER)])
-
-
-def _draw_calibration(axes: Axes, baseline: float) -> None:
-    """Draw a pulse of 1 mV and 200 ms."""
-    x = _MARGIN + np.array([2, 5, 5, 10, 10, 13])
-    axes.plot(x, baseline + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0]), color=_INK, linewidth=0.7)
+__all__ = ["plot_ecg"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from modeling_enecg import EnECGModel
+from modeling_enecg.data.beats import find_beats
 from modeling_enecg.explaining import explain
 from modeling_enecg.explaining.controls import (
     FRACTIONS,
@@ -16,7 +17,7 @@ from modeling_enecg.explaining.controls import (
     with_random_weights,
 )
 from modeling_enecg.explaining.gradients import integrated_gradients
-from modeling_enecg.explaining.segments import SEGMENTS, find_beats, segment_of
+from modeling_enecg.explaining.segments import SEGMENTS, segment_of
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.recording import ECGRecord
 from tests.helpers.explaining import BEAT_S, beats, scored

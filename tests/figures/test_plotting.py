@@ -97,17 +97,15 @@ def test_leads_are_drawn_by_name_and_about_their_median():
 
 
 def test_names_title_findings_and_notices_are_shown():
-    figure = plot_ecg(
-        ecg(), RATE, STANDARD_LEADS, title="Costs $5 or $6", findings=[("Normal ECG", 0.973), "Sinus rhythm"]
-    )
+    figure = plot_ecg(ecg(), RATE, STANDARD_LEADS, title="Costs $5 or $6", lines=["Normal ECG 0.97", "Sinus rhythm"])
     shown = texts(figure)
     assert set(STANDARD_LEADS) <= set(shown)
-    assert {"Costs $5 or $6", "0.97  Normal ECG", "Sinus rhythm"} <= set(shown)
+    assert {"Costs $5 or $6", "Normal ECG 0.97", "Sinus rhythm"} <= set(shown)
     assert {"25 mm/s · 10 mm/mV · 100 Hz", "Research use only, not a medical device"} <= set(shown)
 
 
 def test_texts_lie_apart_and_inside_the_picture():
-    figure = plot_ecg(ecg(), RATE, STANDARD_LEADS, title="A title " * 30, findings=["A long finding " * 20] * 9)
+    figure = plot_ecg(ecg(), RATE, STANDARD_LEADS, title="A title " * 30, lines=["A long finding " * 20] * 9)
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     for i, box in enumerate(boxes):
         assert figure.bbox.min[0] <= box.x0 < box.x1 <= figure.bbox.max[0]

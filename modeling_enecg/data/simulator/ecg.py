@@ -116,6 +116,22 @@ RHYTHMS = {
 }
 
 
+class Simulated(NamedTuple):
+    """A simulated ECG with its truth.
+
+    Attributes:
+        signal_mv (`np.ndarray` of shape `(12, 5000)`): The leads in the order of `STANDARD_LEADS`, in mV.
+        clean_mv (`np.ndarray` of shape `(12, 5000)`): The same without noise and artefacts.
+        beats (`np.ndarray`): The R peaks in seconds, from before the record to after it.
+        is_ectopic (`np.ndarray`): Which of them are.
+    """
+
+    signal_mv: np.ndarray
+    clean_mv: np.ndarray
+    beats: np.ndarray
+    is_ectopic: np.ndarray
+
+
 def simulate_record(
     findings: Iterable[str], rng: np.random.Generator, artefacts: Mapping[str, str] | None = None
 ) -> np.ndarray:
@@ -134,6 +150,13 @@ def simulate_record(
     Raises:
         ValueError: if a finding is not simulated, or findings exclude each other.
     """
+    return simulate_with_truth(findings, rng, artefacts).signal_mv
+
+
+def simulate_with_truth(
+    findings: Iterable[str], rng: np.random.Generator, artefacts: Mapping[str, str] | None = None
+) -> Simulated:
+    """Simulate the ECG that `simulate_record` does, with its beats and without its noise."""
     codes = list(findings)
     rhythm = _rhythm_of(codes)
     time = np.arange(NUM_SAMPLES) / SAMPLING_RATE
@@ -150,8 +173,10 @@ def simulate_record(
         dipole += _fibrillatory_waves(time, rng)
 
     electrode_gains = rng.normal(1, 0.06, (len(DOWER), 1))
-    leads = electrode_gains * (np.array(list(DOWER.values())) @ dipole) + _noise(time, artefacts or {}, rng)
-    return recorded_leads(leads, list(DOWER))[0]
+    clean = electrode_gains * (np.array(list(DOWER.values())) @ dipole)
+    noisy = clean + _noise(time, artefacts or {}, rng)
+    signal_mv, clean_mv = (recorded_leads(leads, list(DOWER))[0] for leads in (noisy, clean))
+    return Simulated(signal_mv, clean_mv, beats, is_ectopic)
 
 
 def _rhythm_of(codes: Sequence[str]) -> str:
