@@ -34,6 +34,7 @@ from ..losses import task_loss
 from ..modeling_enecg import EnECGModel
 from ..runs.run import Run
 from .arguments import StageArguments
+from .checkpoints import SealCheckpoint
 
 Records = SignalRecords | FeatureRecords
 
@@ -121,7 +122,7 @@ class EnECGTrainer(Trainer):
         self.falls_back_on_loss = args.metric_for_best_model == "score" and not has_scores
         if self.falls_back_on_loss:
             args.metric_for_best_model, args.greater_is_better = "loss", False
-        callbacks: list[TrainerCallback] = [FindBestCheckpoint()]
+        callbacks: list[TrainerCallback] = [FindBestCheckpoint(), SealCheckpoint()]
         if isinstance(train_dataset, StreamedBatches | AugmentedRecords):
             callbacks.append(SetEpoch(train_dataset))
         if args.last_epoch is not None:
