@@ -3,17 +3,33 @@
 import json
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
+from ..runs.files import write_text
 from ..runs.processes import of_main_process
 
 logger = logging.get_logger(__name__)
+
+SEAL = "model.crc32"  # the checksum of a checkpoint's weights; safetensors has none
+
+
+class SealCheckpoint(TrainerCallback):
+    """Write the checksum of a checkpoint's weights beside them; one that was killed before has none to be held to."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Seal the checkpoint that was just written."""
+        weights = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / SAFE_WEIGHTS_NAME
+        if state.is_world_process_zero and weights.is_file():
+            write_text(weights.with_name(SEAL), _checksum(weights))
 
 
 def last_sound_checkpoint(folder: Path) -> str | None:
@@ -69,9 +85,19 @@ def _step(path: Path) -> int:
 def _is_whole_safetensors(path: Path) -> bool:
     try:
         with safe_open(path, "numpy") as tensors:
-            return len(tensors.keys()) > 0
+            is_whole = len(tensors.keys()) > 0
+        seal = path.with_name(SEAL)
+        return is_whole and (not seal.exists() or seal.read_text(encoding="utf-8") == _checksum(path))
     except (OSError, SafetensorError):
         return False
+
+
+def _checksum(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return f"{checksum:08x}"
 
 
 def _is_whole_archive(path: Path) -> bool:
@@ -83,4 +109,4 @@ def _is_whole_archive(path: Path) -> bool:
         return False
 
 
-__all__ = ["checkpoint_fault", "last_sound_checkpoint"]
+__all__ = ["SealCheckpoint", "checkpoint_fault", "last_sound_checkpoint"]

@@ -13,6 +13,7 @@ from ..data.augmented_records import AugmentedRecords
 from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.streaming import SetEpoch, StreamedBatches
 from .arguments import StageArguments
+from .checkpoints import SealCheckpoint
 
 Records = SignalRecords | FeatureRecords
 TrainingRecords = Records | AugmentedRecords | StreamedBatches
@@ -36,7 +37,7 @@ class RecordTrainer(Trainer):
 
     def __init__(self, train_dataset: TrainingRecords, callbacks: Sequence[TrainerCallback] = (), **kwargs: Any):
         AcceleratorState._reset_state()  # a stage before may have had another precision
-        own: list[TrainerCallback] = []
+        own: list[TrainerCallback] = [SealCheckpoint()]
         if isinstance(train_dataset, StreamedBatches | AugmentedRecords):
             own.append(SetEpoch(train_dataset))
         super().__init__(

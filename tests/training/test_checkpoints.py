@@ -51,12 +51,19 @@ def test_a_damaged_file_sends_back_to_the_checkpoint_before(folder, name, damage
     assert not (folder / "checkpoint-3").exists()
 
 
-def test_a_changed_byte_of_the_optimizer_is_found_out(folder):
-    file = folder / "checkpoint-3" / "optimizer.pt"
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors"])
+def test_a_changed_byte_is_found_out(folder, name):
+    file = folder / "checkpoint-3" / name
     content = file.read_bytes()
     middle = len(content) // 2
     file.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
-    assert "optimizer.pt" in str(checkpoint_fault(folder / "checkpoint-3", 1))
+    assert name in str(checkpoint_fault(folder / "checkpoint-3", 1))
+    assert last_sound_checkpoint(folder) == str(folder / "checkpoint-2")
+
+
+def test_a_checkpoint_without_a_seal_is_as_sound_as_its_files(folder):
+    (folder / "checkpoint-3" / "model.crc32").unlink()
+    assert last_sound_checkpoint(folder) == str(folder / "checkpoint-3")
 
 
 def test_a_checkpoint_whose_best_epoch_is_lost_cannot_be_used(folder):
