@@ -77,9 +77,11 @@ class StrictLoading(PreTrainedModel):
         """
         wants_info = kwargs.pop("output_loading_info", False)
         may_differ = kwargs.get("ignore_mismatched_sizes", False)
-        place, wanted = place_and_revision(pretrained_model_name_or_path, kwargs.pop("revision", None))
-        hub_options = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
-        revision = resolve_revision(place, wanted, **hub_options)
+        place, revision = pretrained_model_name_or_path, None
+        if place is not None:  # else a config and weights at hand are given
+            place, wanted = place_and_revision(place, kwargs.pop("revision", None))
+            hub_options = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
+            revision = resolve_revision(place, wanted, **hub_options)
         if revision is not None:
             kwargs["revision"] = revision
         loaded: Any = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
@@ -103,7 +105,8 @@ class StrictLoading(PreTrainedModel):
                     f"transformers cannot load the adapter {adapter}: {kinds}. peft itself can: "
                     "PeftModel.from_pretrained(model, adapter), with the model that it was made for."
                 )
-            raise ValueError(f"The weights in {place} are not those of a {cls.__name__} of its config: {kinds}.")
+            source = "given" if place is None else f"in {place}"
+            raise ValueError(f"The weights {source} are not those of a {cls.__name__} of its config: {kinds}.")
         return (model, info) if wants_info else model
 
     def get_input_embeddings(self) -> Any:

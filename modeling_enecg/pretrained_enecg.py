@@ -162,9 +162,11 @@ class EnECGPreTrainedModel(StrictLoading):
             OSError: if the model or such an expert cannot be loaded, or a download is damaged.
         """
         hub_options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
-        place, revision = place_and_revision(pretrained_model_name_or_path, kwargs.pop("revision", None))
+        place, revision = pretrained_model_name_or_path, None
+        if place is not None:  # else a config and weights at hand are given
+            place, revision = place_and_revision(place, kwargs.pop("revision", None))
         own_options = hub_options if revision is None else {**hub_options, "revision": revision}
-        if kwargs.get("trust_remote_code"):
+        if kwargs.get("trust_remote_code") and place is not None:
             fields, _ = cls.config_class.get_config_dict(place, **own_options)
             register_travelled(place, fields.get("experts", {}), **own_options)
         if revision is not None:
@@ -174,7 +176,7 @@ class EnECGPreTrainedModel(StrictLoading):
         for name, reference in (model.config.expert_references or {}).items():
             model.backbones[name].load_state_dict(fetch_expert(name, reference, **hub_options).state_dict())
             model.expert_sources[name] = {key: reference[key] for key in ("path", "revision")}
-        model._saved_in = (place, own_options)
+        model._saved_in = None if place is None else (place, own_options)
         return result
 
     def save_pretrained(

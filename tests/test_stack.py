@@ -199,6 +199,17 @@ def test_other_shapes_are_forgiven_on_request_and_nothing_else(pair, tmp_path):
         EnECGModel.from_pretrained(tmp_path, config=config, ignore_mismatched_sizes=True)
 
 
+@pytest.mark.parametrize("of", [lambda pair: pair, lambda pair: pair.experts["stmem"]])
+def test_a_config_and_weights_at_hand_make_a_model_if_they_fit(pair, of):
+    model = of(pair)
+    weights = {name: each.clone() for name, each in model.state_dict().items()}
+    loaded = type(model).from_pretrained(None, config=model.config, state_dict=weights)
+    assert all(torch.equal(each, weights[name]) for name, each in loaded.state_dict().items())
+    del weights[next(iter(weights))]
+    with pytest.raises(ValueError, match=r"The weights given are not those of .* missing keys: "):
+        type(model).from_pretrained(None, config=model.config, state_dict=weights)
+
+
 # What a signal has not
 
 

@@ -113,3 +113,11 @@ def test_a_fault_in_the_code_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("modeling_enecg.cli.experts.run", lambda options: {}["absent"])
     with pytest.raises(KeyError):
         main(["experts"])
+
+
+def test_a_package_of_an_extra_that_is_not_installed_is_named_with_the_extra(monkeypatch, fail):
+    def without_pandas(*arguments):
+        raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+
+    monkeypatch.setattr("modeling_enecg.cli.experiment.check_folder", without_pandas)
+    assert "pip install pandas brings it, or the project's extras train and formats" in fail("experiment", "--list")
