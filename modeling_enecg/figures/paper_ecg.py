@@ -27,6 +27,7 @@ _PAPER_WIDTH = CALIBRATION_WIDTH + 250 + 5
 _HEADING_HEIGHT, _LINE_HEIGHT = 7, 5
 _BEAT_GAP = 3.0
 _PULSE_S = 0.2
+_LETTERS_A_LINE = 125
 
 _PIXELS_PER_MM = 10
 _THIN_LINE, _THICK_LINE = "#f9d9d6", "#efaaa4"
@@ -85,7 +86,7 @@ def plot_ecg(
     if beat is not None:
         rows += _rows_of_beats(beat, list(leads), paper, windows_s)
     heading = textwrap.wrap(title or "", width=80)
-    wrapped = [part for line in lines for part in textwrap.wrap(line, width=115)]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, width=_LETTERS_A_LINE)]
     header_height = _HEADING_HEIGHT * len(heading) + _LINE_HEIGHT * len(wrapped) + 3
     baselines, paper_height = stack(rows)
 

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..evaluation.curves import net_benefit, precision_recall_curve, roc_curve
+from ..evaluation.curves import Band, net_benefit, precision_recall_curve, roc_curve
 from .saving import Paths, save_figure
 from .style import BLUE, COLORS, GREY, ORANGE, STYLE, add_heading, add_legend, report_figure
 
@@ -25,7 +25,9 @@ Records = tuple[np.ndarray, np.ndarray]  # of one label, what is positive and th
 
 
 @rc_context(STYLE)
-def plot_ranking_curves(labels: Mapping[str, Records], path: Paths, title: str) -> Figure:
+def plot_ranking_curves(
+    labels: Mapping[str, Records], path: Paths, title: str, bands: Mapping[str, tuple[Band, Band]] | None = None
+) -> Figure:
     """Draw the ROC curve and the curve of precision over recall of some labels.
 
     Args:
@@ -34,6 +36,8 @@ def plot_ranking_curves(labels: Mapping[str, Records], path: Paths, title: str) 
             at most.
         path (`str`, `Path` or a sequence of them): The files to write, `.png` for instance.
         title (`str`): A heading.
+        bands (`Mapping[str, tuple[Band, Band]]`, *optional*): By what the legend says of a label, how far its two
+            curves vary; labels may be missing.
 
     Returns:
         `Figure` of two panels; dotted is the precision of chance, each label's prevalence.
@@ -51,6 +55,9 @@ def plot_ranking_curves(labels: Mapping[str, Records], path: Paths, title: str) 
         left.plot(*roc_curve(is_positive, probabilities), color=color, label=label)
         right.step(*precision_recall_curve(is_positive, probabilities), where="pre", color=color)
         right.axhline(np.mean(is_positive), color=color, linestyle=":", linewidth=1)
+        if bands and label in bands:
+            for axes, band, step in ((left, bands[label][0], None), (right, bands[label][1], "pre")):
+                axes.fill_between(*band, color=color, alpha=0.12, linewidth=0, step=step)
     left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
     right.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="Precision and recall")
     for axes in (left, right):

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..configuration_enecg import Task
-from ..evaluation import Scored
+from ..evaluation import Bootstrap, Scored
 from ..evaluation.calibration import Calibration
+from ..evaluation.curves import Band, precision_recall_band, roc_band
+from ..evaluation.intervals import too_few
 from ..evaluation.metrics import main_metric, metric_title
 from ..evaluation.subgroups import GROUPS
 from ..figures.labels import plot_per_label
@@ -34,14 +38,22 @@ class TaskPictures:
         folder (`Path`): Where the files go.
         prefix (`str`): How their names begin.
         options (`ReportOptions`): Says in which formats.
+        bootstrap (`Bootstrap`): How the bands of curves are made.
     """
 
     def __init__(
-        self, scored: Scored, evaluated: Mapping[str, Any], folder: Path, prefix: str, options: ReportOptions
+        self,
+        scored: Scored,
+        evaluated: Mapping[str, Any],
+        folder: Path,
+        prefix: str,
+        options: ReportOptions,
+        bootstrap: Bootstrap,
     ) -> None:
         self.scored, self.task, self.evaluated = scored, scored.task, evaluated
         self.folder, self.prefix = folder, prefix
         self.formats = list(dict.fromkeys(["png", *options.figure_formats]))
+        self.bootstrap = bootstrap
         self.title = f"{self.task.name}, {len(scored)} test records"
         self.pictures: dict[str, Picture] = {}
 
@@ -99,9 +111,19 @@ class TaskPictures:
         paths = self._add(
             "ranking",
             f"ROC curves, and precision over recall, of {self._share_of_labels(len(shown))} labels (positives in "
-            "brackets); dotted is chance.",
+            f"brackets); dotted is chance. At each point a band holds {100 * self.bootstrap.confidence:g} % of the "
+            "resamples; curves of too few positives or negatives have none.",
         )
-        plot_ranking_curves({names[label]: records[label] for label in shown}, paths, self.title)
+        bands = {names[label]: band for label in shown if (band := self._bands(*records[label])) is not None}
+        plot_ranking_curves({names[label]: records[label] for label in shown}, paths, self.title, bands)
+
+    def _bands(self, is_positive: np.ndarray, probabilities: np.ndarray) -> tuple[Band, Band] | None:
+        """Return how far a label's two curves vary, None where resampling cannot tell."""
+        resamples = self.bootstrap.resamples(self.scored)
+        if any(too_few(resamples, chosen) for chosen in (is_positive, ~is_positive)):
+            return None
+        given = is_positive, probabilities, resamples.counts[1:], self.bootstrap.confidence
+        return roc_band(*given), precision_recall_band(*given)
 
     def _draw_decisions(self, frequent: list[str]) -> None:
         calibration = self.evaluated["calibration"]
@@ -137,7 +159,13 @@ class TaskPictures:
 
 
 def draw_task(
-    run: Run, task: Task, evaluated: Mapping[str, Any], folder: Path, prefix: str, options: ReportOptions
+    run: Run,
+    task: Task,
+    evaluated: Mapping[str, Any],
+    folder: Path,
+    prefix: str,
+    options: ReportOptions,
+    bootstrap: Bootstrap,
 ) -> dict[str, Picture]:
     """Draw a task's figures into a folder, and return those by kind; arguments as of `TaskPictures`."""
-    return TaskPictures(run.splits["test"].scored(task), evaluated, folder, prefix, options).draw()
+    return TaskPictures(run.splits["test"].scored(task), evaluated, folder, prefix, options, bootstrap).draw()

@@ -96,12 +96,13 @@ class ReportOptions:
         return "the highest F1"
 
 
-def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
+def evaluate_run(run: Run, options: ReportOptions, bootstrap: Bootstrap | None = None) -> dict[str, Any]:
     """Compute what a report shows of a run's test records, task by task.
 
     Args:
         run (`Run`): The run.
         options (`ReportOptions`): How.
+        bootstrap (`Bootstrap`, *optional*): That of `options`, where it is shared with what else is computed.
 
     Returns:
         `dict[str, Any]`, ready for JSON: from a task to
@@ -119,7 +120,7 @@ def evaluate_run(run: Run, options: ReportOptions) -> dict[str, Any]:
     Raises:
         ValueError: if an age is no number or negative.
     """
-    bootstrap = options.bootstrap()
+    bootstrap = bootstrap or options.bootstrap()
     return {task.name: _evaluate_task(run, task, options, bootstrap) for task in run.tasks}
 
 

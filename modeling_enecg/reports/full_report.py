@@ -40,12 +40,15 @@ def write_full_report(folders: Sequence[str | Path], output: str | Path, options
         ValueError: if a folder is given twice, or holds no run that can be read; see `read_run`.
     """
     runs = read_runs(folders)
-    evaluations = {name: evaluate_run(run, options) for name, run in runs.items()}
+    bootstrap = options.bootstrap()
+    evaluations = {name: evaluate_run(run, options, bootstrap) for name, run in runs.items()}
     output = Path(output)
     with added_files(output / FIGURES) as aside:
         pictures = {
             name: {
-                task.name: draw_task(run, task, evaluations[name][task.name], aside, f"{index}_{task.name}", options)
+                task.name: draw_task(
+                    run, task, evaluations[name][task.name], aside, f"{index}_{task.name}", options, bootstrap
+                )
                 for task in run.tasks
             }
             for index, (name, run) in enumerate(runs.items(), start=1)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from modeling_enecg import Task
 from modeling_enecg.evaluation import Bootstrap, Scored
+from modeling_enecg.evaluation.curves import precision_recall_band, roc_band
 from modeling_enecg.evaluation.reliability import calibration_scores
 from modeling_enecg.figures.labels import plot_differences, plot_per_label
 from modeling_enecg.figures.probabilities import (
@@ -14,6 +16,7 @@ from modeling_enecg.figures.probabilities import (
     plot_decision_curves,
     plot_ranking_curves,
 )
+from modeling_enecg.figures.style import COLORS
 from modeling_enecg.figures.subgroups import plot_subgroups
 from modeling_enecg.figures.training import plot_training_curves
 from tests.helpers.figures import has_ink_at_its_edge
@@ -45,6 +48,17 @@ def test_ranking_curves_begin_and_end_where_they_must(tmp_path):
     assert [line.get_xdata()[-1] for line in curves] == [1, 1]
     prevalences = [line.get_ydata()[0] for line in precision.get_lines() if line.get_linestyle() == ":"]
     assert prevalences == [truth.mean() for truth, _ in records(2).values()]
+
+
+def test_bands_lie_about_the_curves_of_the_labels_that_have_one(tmp_path):
+    shown = records(2)
+    counts = np.random.default_rng(0).multinomial(200, np.full(200, 1 / 200), 50)
+    bands = {"label 1": tuple(band(*shown["label 1"], counts) for band in (roc_band, precision_recall_band))}
+    figure = plot_ranking_curves(shown, tmp_path / "ranking.png", "Test", bands)
+    for axes in figure.axes:
+        (drawn,) = axes.collections
+        assert drawn.get_facecolor()[0, :3] == pytest.approx(to_rgb(COLORS[1]))
+        assert (drawn.get_paths()[0].vertices[:, 1] <= 1).all()
 
 
 @pytest.mark.parametrize("number", [0, NUM_LINES + 1])
