@@ -38,7 +38,7 @@ class EnECGConfig(PreTrainedConfig):
             not depend on where a beat lies; with one expert always `"uniform"`.
         gate_leads (`list[str]`, *optional*): What a gate on the signal reads: by default lead II (`"leads"`, as in
             EnECG) or all twelve (`"encoder"`).
-        gate_sampling_rate (`float`, *optional*, defaults to 100): Samples a second (Hz) of the gate's input.
+        gate_sampling_rate (`float`, *optional*, defaults to 100): Samples per second (Hz) of the gate's input.
         gate_sequence_length (`int`, *optional*, defaults to 1000): Samples of the gate's input; EnECG takes 5000 at
             500 Hz.
         gate_hidden_size (`int`, *optional*): Width of a signal gate; by default 256 (`"leads"`, as in EnECG) or 32

@@ -75,7 +75,7 @@ def resample(
 def kaiser_filter(up: int, down: int) -> np.ndarray:
     """Return the filter with which resampy 0.4 resamples ("kaiser_best"), for scipy's polyphase resampling.
 
-    It is a sinc of 50 zero crossings a side under a Kaiser window, stretched where the rate falls. resampy reads it
+    It is a sinc of 50 zero crossings per side under a Kaiser window, stretched where the rate falls. resampy reads it
     off a table in whole steps, from the fraction of a sample at which an output lies; so does this, or models that
     have seen its signals would see others (by some 1e-5 of the amplitude).
 
@@ -85,7 +85,7 @@ def kaiser_filter(up: int, down: int) -> np.ndarray:
     """
     num_zeros, table_size, beta, rolloff = 50, 8192, 12.9846, 0.9173473712608761
     scale = min(1.0, up / down)
-    step = int(scale * table_size) / table_size  # zero crossings a sample
+    step = int(scale * table_size) / table_size  # zero crossings per sample
     half_width = math.ceil((num_zeros / step + 1) * up)
     distance = np.arange(-half_width, half_width + 1) / up  # in samples, from the input to the output
     whole = np.maximum(np.where(distance > 0, np.floor(distance), np.ceil(-distance) - 1), 0)

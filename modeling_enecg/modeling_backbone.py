@@ -174,7 +174,7 @@ class ECGBackboneConfig(PreTrainedConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`float`, *optional*, defaults to 500): Samples a second (Hz) of the input.
+        sampling_rate (`float`, *optional*, defaults to 500): Samples per second (Hz) of the input.
         sequence_length (`int`, *optional*, defaults to 5000): Samples that the feature extractor gives.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last block; 0 at the first.
         weights_source (`str`, *optional*): Where the weights were published; none for weights of one's own.

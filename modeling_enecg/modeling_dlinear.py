@@ -32,7 +32,7 @@ class DLinearConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 50): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 50): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 500): Input in samples.
         horizon (`int`, *optional*, defaults to 1): Samples to forecast.
         kernel_size (`int`, *optional*, defaults to 1001): Odd width of the moving average in samples; may exceed
@@ -107,7 +107,7 @@ class MovingAverage(nn.Module):
 
 
 class LeadLinear(nn.Module):
-    """A linear layer over time with one set of weights for all leads, or one a lead."""
+    """A linear layer over time with one set of weights for all leads, or one per lead."""
 
     def __init__(self, config: DLinearConfig):
         super().__init__()

@@ -42,10 +42,10 @@ class ECGCPCConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 240): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 240): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 2400): Samples that the feature extractor gives; the network
             itself takes any number. The benchmark fine-tunes and tests on windows of 600.
-        conv_dim (`list[int]`, *optional*, defaults to `[512, 512, 512, 512]`): Channels a convolution; may be empty.
+        conv_dim (`list[int]`, *optional*, defaults to `[512, 512, 512, 512]`): Channels per convolution; may be empty.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 1, 1, 1]`): Width of each convolution in its samples.
         conv_stride (`list[int]`, *optional*, defaults to `[2, 1, 1, 1]`): Downsampling by each convolution.
         conv_dilation (`list[int]`, *optional*, defaults to `[1, 1, 1, 1]`): Spacing of what each convolution sees.

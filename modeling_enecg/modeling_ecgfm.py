@@ -37,10 +37,10 @@ class ECGFMConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 500): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 500): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 2500): Samples that the feature extractor gives; the network
             itself takes any number that makes a token.
-        conv_dim (`list[int]`, *optional*, defaults to `[256, 256, 256, 256]`): Channels a convolution.
+        conv_dim (`list[int]`, *optional*, defaults to `[256, 256, 256, 256]`): Channels per convolution.
         conv_kernel (`list[int]`, *optional*, defaults to `[2, 2, 2, 2]`): Width of each convolution in its samples.
         conv_stride (`list[int]`, *optional*, defaults to `[2, 2, 2, 2]`): Downsampling by each convolution.
         conv_bias (`bool`, *optional*, defaults to `False`): Whether the convolutions have a bias.
@@ -48,7 +48,7 @@ class ECGFMConfig(ECGBackboneConfig):
         num_conv_pos_embedding_groups (`int`, *optional*, defaults to 16): Groups of the positional convolution.
         hidden_size (`int`, *optional*, defaults to 768): Width of a token.
         num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
-        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads a block.
+        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads per block.
         intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLP's hidden layer.
         layer_norm_first (`bool`, *optional*, defaults to `False`): Whether a block norms the input of each branch and
             the model its last tokens, instead of each sum and the first tokens.

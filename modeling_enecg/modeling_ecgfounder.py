@@ -34,16 +34,16 @@ class ECGFounderConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 500): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 500): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 5000): Samples that the feature extractor gives; the network
             itself takes any number.
         stem_size (`int`, *optional*, defaults to 64): Channels of the first convolution.
-        hidden_sizes (`list[int]`, *optional*, defaults to `[64, 160, 160, 400, 400, 1024, 1024]`): Channels a stage.
+        hidden_sizes (`list[int]`, *optional*, defaults to `[64, 160, 160, 400, 400, 1024, 1024]`): Channels per stage.
         depths (`list[int]`, *optional*, defaults to `[2, 2, 2, 3, 3, 4, 4]`): Residual blocks a stage.
         expansion (`int | float`, *optional*, defaults to 1): Inner channels of a block, relative to its output.
         kernel_size (`int`, *optional*, defaults to 16): Width of the convolutions in samples.
         stride (`int`, *optional*, defaults to 2): Downsampling of a stage's first block; the stem's is always 2.
-        group_width (`int`, *optional*, defaults to 16): Channels a group of the grouped convolution.
+        group_width (`int`, *optional*, defaults to 16): Channels per group of the grouped convolution.
         use_batch_norm (`bool`, *optional*, defaults to `False`): Batch norm before each convolution but the first.
         dropout (`float`, *optional*, defaults to 0.0): Dropout after each activation; 0.5 where upstream uses it.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last block; 0 at the first.

@@ -41,12 +41,12 @@ class ECGJEPAConfig(ECGBackboneConfig):
         num_leads (`int`, *optional*, defaults to 8): Leads of the input.
         leads (`list[str]`, *optional*): Their names, in order. By default the first `num_leads` of I, II, V1-V6, or
             beyond eight of the 12 standard leads.
-        sampling_rate (`int`, *optional*, defaults to 250): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 250): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 2500): The longest input in samples.
         patch_size (`int`, *optional*, defaults to 50): Samples a patch.
         hidden_size (`int`, *optional*, defaults to 768): Width of a token.
         num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
-        num_attention_heads (`int`, *optional*, defaults to 16): Attention heads a block.
+        num_attention_heads (`int`, *optional*, defaults to 16): Attention heads per block.
         intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLP's hidden layer.
         qkv_bias (`bool`, *optional*, defaults to `False`): Whether queries, keys and values have a bias.
         learnable_positions (`bool`, *optional*, defaults to `False`): Whether the table of positions is trained. By
@@ -128,7 +128,7 @@ class ECGJEPAConfig(ECGBackboneConfig):
 
 
 class ECGJEPAEmbeddings(nn.Module):
-    """Cut each lead into patches and embed them; and hold the table of positions, a row a token."""
+    """Cut each lead into patches and embed them; and hold the table of positions, a row per token."""
 
     position_embeddings: torch.Tensor
 

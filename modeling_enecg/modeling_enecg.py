@@ -266,7 +266,7 @@ class EnECGModel(EnECGPreTrainedModel):
                 the others are 0. By default all.
 
         Raises:
-            ValueError: if a list has not one entry an expert.
+            ValueError: if a list has not one entry per expert.
         """
         features = {}
         for index, (name, views) in enumerate(self.expert_inputs(input_values, lead_mask, input_mask).items()):
@@ -307,7 +307,7 @@ class EnECGModel(EnECGPreTrainedModel):
         }
 
     def _of_experts(self, what: str, given: Any) -> Sequence[Any]:
-        """Return a list with one entry an expert."""
+        """Return a list with one entry per expert."""
         if given is None or isinstance(given, torch.Tensor):
             return [given] * len(self.experts)
         if len(given) != len(self.experts):
@@ -333,7 +333,7 @@ class EnECGModel(EnECGPreTrainedModel):
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_leads, sequence_length)`, *optional*): What
-                the feature extractor gives. Where experts take different inputs, a list with one tensor an expert, in
+                the feature extractor gives. Where experts take different inputs, a list with one tensor per expert, in
                 the order of `config.experts`.
             labels (`dict[str, torch.Tensor]`, *optional*): From a task's name to its labels, as `task_loss` describes;
                 tasks may be left out. With one task, its labels alone will do.

@@ -41,10 +41,10 @@ class HuBERTECGConfig(ECGBackboneConfig):
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6. The
             network itself takes any number of them.
-        sampling_rate (`int`, *optional*, defaults to 100): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 100): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 500): Samples that the feature extractor gives; the network
             itself takes any number that makes a token.
-        conv_dim (`list[int]`, *optional*, defaults to five times 512): Channels a convolution.
+        conv_dim (`list[int]`, *optional*, defaults to five times 512): Channels per convolution.
         conv_kernel (`list[int]`, *optional*, defaults to `[10, 3, 3, 2, 2]`): Width of each convolution in its
             samples.
         conv_stride (`list[int]`, *optional*, defaults to `[4, 2, 2, 2, 2]`): Downsampling by each convolution.
@@ -53,7 +53,7 @@ class HuBERTECGConfig(ECGBackboneConfig):
         num_conv_pos_embedding_groups (`int`, *optional*, defaults to 16): Groups of the positional convolution.
         hidden_size (`int`, *optional*, defaults to 768): Width of a token.
         num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
-        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads a block.
+        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads per block.
         intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLP's hidden layer.
         feat_proj_dropout (`float`, *optional*, defaults to 0.0): Dropout on the projected convolution features.
         hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout before the blocks and on each branch's output.

@@ -40,14 +40,14 @@ class MomentConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`float`, *optional*, defaults to 51.2): Samples a second (Hz) that the feature extractor gives;
+        sampling_rate (`float`, *optional*, defaults to 51.2): Samples per second (Hz) of what the extractor gives;
             10 s fill the 512 samples of the pre-training.
         sequence_length (`int`, *optional*, defaults to 512): Samples that the feature extractor gives; the network
             itself takes any multiple of `patch_size`, such as 5000 (with a `sampling_rate` of 500).
         patch_size (`int`, *optional*, defaults to 8): Samples a patch.
         hidden_size (`int`, *optional*, defaults to 512): Width of a token.
         num_hidden_layers (`int`, *optional*, defaults to 8): Number of blocks.
-        num_attention_heads (`int`, *optional*, defaults to 6): Attention heads a block.
+        num_attention_heads (`int`, *optional*, defaults to 6): Attention heads per block.
         head_dim (`int`, *optional*, defaults to 64): Width of a head, independent of `hidden_size`.
         intermediate_size (`int`, *optional*, defaults to 1024): Width of the gated feed-forward's hidden layer.
         hidden_act (`str`, *optional*, defaults to `"gelu_new"`): Activation of the feed-forward's gate.

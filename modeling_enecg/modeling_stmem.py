@@ -36,12 +36,12 @@ class STMEMConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 250): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 250): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 2250): The longest input in samples.
         patch_size (`int`, *optional*, defaults to 75): Samples a patch.
         hidden_size (`int`, *optional*, defaults to 768): Width of a token.
         num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
-        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads a block.
+        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads per block.
         head_dim (`int`, *optional*, defaults to 64): Width of a head, independent of `hidden_size`.
         intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLP's hidden layer.
         qkv_bias (`bool`, *optional*, defaults to `True`): Whether queries, keys and values have a bias.

@@ -49,7 +49,7 @@ class TempoConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`float`, *optional*, defaults to 33.6): Samples a second (Hz): 10 s fill `sequence_length`.
+        sampling_rate (`float`, *optional*, defaults to 33.6): Samples per second (Hz): 10 s fill `sequence_length`.
         sequence_length (`int`, *optional*, defaults to 336): Samples of the input; the model takes no other number.
         horizon (`int`, *optional*, defaults to 96): Samples of the forecast.
         patch_size (`int`, *optional*, defaults to 16): Samples a patch.
@@ -57,7 +57,7 @@ class TempoConfig(ECGBackboneConfig):
         trend_window (`int`, *optional*, defaults to 25): Samples of the moving average before the trend's linear map.
         hidden_size (`int`, *optional*, defaults to 768): Width of a token.
         num_hidden_layers (`int`, *optional*, defaults to 6): Number of blocks.
-        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads a block.
+        num_attention_heads (`int`, *optional*, defaults to 12): Attention heads per block.
         intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLP's hidden layer.
         vocab_size (`int`, *optional*, defaults to 50257): Tokens of GPT-2's vocabulary, for the prompts.
         max_position_embeddings (`int`, *optional*, defaults to 1024): The most tokens of one lead, prompts included.

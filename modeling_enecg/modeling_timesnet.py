@@ -41,7 +41,7 @@ class TimesNetConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 50): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 50): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 500): Input in samples.
         horizon (`int`, *optional*, defaults to 1): Samples to forecast; with 0 there is no forecast, as upstream for
             classification, imputation and anomaly detection.

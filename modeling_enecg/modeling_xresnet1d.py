@@ -35,7 +35,7 @@ class XResNet1dConfig(ECGBackboneConfig):
 
     Args:
         num_leads (`int`, *optional*, defaults to 12): Leads, in the order I, II, III, aVR, aVL, aVF, V1-V6.
-        sampling_rate (`int`, *optional*, defaults to 100): Samples a second (Hz) that the model is trained on.
+        sampling_rate (`int`, *optional*, defaults to 100): Samples per second (Hz) that the model is trained on.
         sequence_length (`int`, *optional*, defaults to 1000): Samples that the feature extractor gives: a whole record
             of PTB-XL. The network itself takes any number; the benchmark trains and tests on windows of 250.
         stem_sizes (`list[int]`, *optional*, defaults to `[32, 32, 64]`): Channels of the stem's convolutions.

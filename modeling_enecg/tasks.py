@@ -146,7 +146,7 @@ class Task:
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs: one a label, and one for a regression without labels."""
+        """Number of outputs: one per label, and one for a regression without labels."""
         return max(len(self.labels), 1)
 
     @property

@@ -1,4 +1,4 @@
-"""What is measured in a recording for its print: the R peaks and the RR interval."""
+"""Measurements of a recording for its print: the R peaks and the RR interval."""
 
 from dataclasses import replace
 

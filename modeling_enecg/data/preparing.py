@@ -131,7 +131,7 @@ def mean_over_windows(
 
     Args:
         ids (`Sequence`): Each window's record, in any order.
-        arrays (`Mapping[str, np.ndarray]`): By task, values with one row a window.
+        arrays (`Mapping[str, np.ndarray]`): By task, values with one row per window.
 
     Returns:
         `tuple[np.ndarray, list[dict[str, np.ndarray]]]`: The row of each record's first window, and the means, in the

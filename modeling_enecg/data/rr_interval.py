@@ -19,7 +19,7 @@ UNITS_PER_MV = 1000
 MIN_AMPLITUDE = 0.1  # mV from the lowest to the highest sample; XQRS adapts, and would find beats in the hiss below
 MIN_SECONDS = 1
 MIN_PEAKS = 3
-MIN_RR, MAX_RR = 250.0, 3000.0  # ms: 240 and 20 beats a minute
+MIN_RR, MAX_RR = 250.0, 3000.0  # ms: 240 and 20 beats per minute
 
 
 def r_peaks(lead: np.ndarray, sampling_rate: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Where a recipe's records come from: PTB-XL, MIMIC-IV-ECG, a folder of one's own, or Parquet files of any of them.
 
 Every source gives the same columns: `ecg_id`, `patient_id`, `signal` (bytes of int16 microvolts, leads before
-samples), where they differ between records `sampling_rate` and `lead_names`, and one column a task.
+samples), where they differ between records `sampling_rate` and `lead_names`, and one column per task.
 """
 
 import re

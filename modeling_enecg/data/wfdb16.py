@@ -6,7 +6,7 @@ system call. Any other single-segment record, unless compressed, goes through th
 checked as strictly, and converted.
 
 Of a regular record's time at 500 Hz, measured with its files in memory, about a third goes into the transpose to one
-row a lead, a quarter each into the header and into the system's copy of the file, and a tenth into the checksums; at
+row per lead, a quarter each into the header and into the system's copy of the file, and a tenth into the checksums; at
 100 Hz the header takes half.
 
 The formats are those of `header(5)` and `signal(5)` in the WFDB Applications Guide, https://physionet.org/physiotools/wag.
@@ -90,7 +90,7 @@ def read_records(paths: Sequence[str], sampling_rate: int, num_samples: int) -> 
     Args:
         paths (`Sequence[str]`): The records' paths, without `.hea` or `.dat`.
         sampling_rate (`int`): Their sampling rate, in Hz.
-        num_samples (`int`): Their length, in samples a lead.
+        num_samples (`int`): Their length, in samples per lead.
 
     Returns:
         `RecordBatch`: The signals and, by position, the faults.

@@ -1,4 +1,4 @@
-"""What features are worth before anything is built on them: a linear probe, and their effective rank."""
+"""The worth of features before anything is built on them: a linear probe, and their effective rank."""
 
 from collections.abc import Mapping, Sequence
 

@@ -37,7 +37,7 @@ class StudyResults:
 
     Attributes:
         runs (`list[RunResult]`): All of them, but for those that only come before others.
-        scores (`pd.DataFrame`): One row a run, task and metric on the test fold: `run`, `row`, `seed`, `task`,
+        scores (`pd.DataFrame`): One row per run, task and metric on the test fold: `run`, `row`, `seed`, `task`,
             `metric`, `point`, `lower`, `upper`; costs have the task `"cost"`.
     """
 

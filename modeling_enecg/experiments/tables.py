@@ -116,7 +116,7 @@ def _markdown(study: Study, results: StudyResults, summary: pd.DataFrame, publis
 
 
 def _grid(rows: pd.DataFrame, columns: str, published: list[PublishedResult]) -> str:
-    """Return a Markdown table of one line a row, with published values below."""
+    """Return a Markdown table of one line per row, with published values below."""
     heads = list(dict.fromkeys(rows[columns]))
     cells = {(row["row"], row[columns]): _cell(row) for _, row in rows.iterrows()}
     cells |= {(published_row(each), each.task): f"{each.value:.3f}" for each in published}

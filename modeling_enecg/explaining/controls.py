@@ -1,4 +1,4 @@
-"""What an explanation has to beat before it is believed.
+"""The controls that an explanation has to beat before it is believed.
 
 The deletion curve follows Petsiuk, Das, Saenko, "RISE", arXiv 1806.07421, with random orders beside it; the comparison
 with a model of random weights is that of Adebayo et al., "Sanity Checks for Saliency Maps", arXiv 1810.03292.

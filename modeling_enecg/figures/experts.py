@@ -42,7 +42,7 @@ def plot_gate_weights(weights: Mapping[str, ArrayLike], path: Paths, expert_name
         `Figure` of one panel per task.
 
     Raises:
-        ValueError: if there is no task, weights have no record or not one column an expert, or the file's format is
+        ValueError: if there is no task, weights have no record or not one column per expert, or the file's format is
             unknown.
     """
     if not weights:
@@ -72,7 +72,7 @@ def plot_gate_weights_by_class(table: Mapping[str, Any], path: Paths, title: str
         title (`str`): A heading.
 
     Returns:
-        `Figure` with a row a class, in the table's order, and a column an expert: the higher the weight, the darker,
+        `Figure` with a row per class, in the table's order, and a column per expert: the higher the weight the darker,
         up to three times an equal share; grey for a class without a record.
 
     Raises:

@@ -56,7 +56,7 @@ def plot_ecg(
 
     Args:
         signal_mv (`ArrayLike` of shape `(num_leads, num_samples)`): The signal in mV.
-        sampling_rate (`float`): Samples a second, in Hz.
+        sampling_rate (`float`): Samples per second, in Hz.
         lead_names (`Sequence[str]`): The name of each row of the signal; standard leads are known by
             their aliases.
         path (`str` or `Path`, *optional*): A `.png`, `.svg` or `.pdf` file to write.

@@ -267,7 +267,7 @@ def _eval_results(metrics: Mapping[str, Any], info: RunInfo) -> list[EvalResult]
 
 
 def _rows(tasks: Sequence[Task], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one table row a split, task and metric; errors are in the task's unit."""
+    """Return one table row per split, task and metric; errors are in the task's unit."""
     units = {task.name: task.unit for task in tasks}
     return [
         {
@@ -290,7 +290,7 @@ def _rows(tasks: Sequence[Task], metrics: Mapping[str, Any]) -> list[dict[str, A
 
 
 def _rows_by_lead_set(lead_sets: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return one table row a lead set and task: the headline score."""
+    """Return one table row per lead set and task: the headline score."""
     return [
         {"lead_set": lead_set, "task": task, "score": _score(metric, scores[metric])}
         for lead_set, by_task in lead_sets.items()
@@ -301,7 +301,7 @@ def _rows_by_lead_set(lead_sets: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _expert_rows(experts: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return one table row a task and expert: its mean weight, and what leaving it out changes."""
+    """Return one table row per task and expert: its mean weight, and what leaving it out changes."""
     rows = []
     for task, tables in experts.items():
         for expert, weight in tables["gate_weights"]["all_records"]["weights"].items():
@@ -315,7 +315,7 @@ def _expert_rows(experts: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _log_rows(log: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return one table row an epoch at which features were watched: the loss, their rank, and the probe's score."""
+    """Return one table row per epoch at which features were watched: the loss, their rank, and the probe's score."""
     losses = {round(entry["epoch"]): entry["loss"] for entry in log if "loss" in entry}
     return [
         {

@@ -1,4 +1,4 @@
-"""What the experts of a model make of a recording, before any task: their pooled features."""
+"""The features that the experts of a model make of a recording, before any task."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ _FIRST_OF_1900S = 85  # as the year's two digits: a date of EDF is from 1985 to 
 
 
 class _Channel(NamedTuple):
-    """A channel: its header, its samples a record, and how many samples of other channels stand before them."""
+    """A channel: its header, its samples per record, and how many samples of other channels stand before them."""
 
     fields: dict[str, str]
     num_samples: int

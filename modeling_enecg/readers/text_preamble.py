@@ -118,7 +118,7 @@ def _without_marks(line: str) -> str:
 
 
 def mv_per_count(lines: list[str]) -> list[tuple[str, float]]:
-    """Return the channels' names and mV a count that the header of a LabSystem Pro export describes; else none.
+    """Return the channels' names and mV per count that the header of a LabSystem Pro export describes; else none.
 
     Each channel has a label and a range, which 16 bits divide: -32768 is minus the range.
     """

@@ -1,4 +1,4 @@
-"""What is watched of a backbone's features while it is pre-trained: a linear probe, and their effective rank."""
+"""A watch on a backbone's features while it is pre-trained: a linear probe, and their effective rank."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

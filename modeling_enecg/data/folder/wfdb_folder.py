@@ -88,7 +88,7 @@ class WFDBFolder(CheckedBuilder):
     - `sampling_rate`: in Hz;
     - `lead_names`: those of the standard 12 leads that have samples, in their standard order. Other leads are left
       out;
-    - one column a task, None where the label is not known: a list of labels, one class, or a number.
+    - one column per task, None where the label is not known: a list of labels, one class, or a number.
 
     A record is faulty where its file is, where only some samples of a lead are missing, it has no standard lead, or an
     amplitude is beyond ±32.767 mV even without the lead's offset.

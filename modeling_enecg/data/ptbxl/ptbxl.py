@@ -68,7 +68,7 @@ class PTBXLConfig(CheckedConfig):
 
     @property
     def num_samples(self) -> int:
-        """Samples a lead."""
+        """Samples per lead."""
         return SECONDS * self.sampling_rate
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
