@@ -1,4 +1,10 @@
-"""Every shipped experiment in its small form, from simulated records to tables and figures."""
+"""Shipped experiments in their small form, from simulated records to tables and figures.
+
+Each kind of figure, of axis and of table is among them; with ENECG_ALL_EXPERIMENTS set all run, which takes minutes.
+That every one comes to legal recipes is tested with the studies.
+"""
+
+import os
 
 import pandas as pd
 import pytest
@@ -9,6 +15,14 @@ from modeling_enecg.experiments import list_studies, load_study
 from tests.helpers.training import ROOT
 
 CONFIGS = ROOT / "configs"
+SOME = [
+    "benchmark/adaptation_modes",
+    "enecg/gate",
+    "enecg/joint_training",
+    "enecg/top_k",
+    "post_training/main_table",
+    "post_training/training_dynamics",
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +35,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("name", list_studies(CONFIGS))
+@pytest.mark.parametrize("name", list_studies(CONFIGS) if "ENECG_ALL_EXPERIMENTS" in os.environ else SOME)
 def test_the_small_form_of_an_experiment_ends_in_tables_and_figures(name, few_records, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # a run sets it; this restores it
     places = ["--data_dir", str(few_records), "--output_dir", str(tmp_path), "--cache_dir", str(cache)]
