@@ -24,7 +24,7 @@ MM_PER_INCH = 25.4
 # Lengths in millimetres. The paper's are whole large boxes, so that traces start and rest on thick lines.
 _MARGIN = 10
 _PAPER_WIDTH = CALIBRATION_WIDTH + 250 + 5
-_HEADING_HEIGHT, _LINE_HEIGHT = 7, 5
+_HEADING_HEIGHT, _LINE_HEIGHT = 7.0, 4.25
 _BEAT_GAP = 3.0
 _PULSE_S = 0.2
 _LETTERS_A_LINE = 125
@@ -72,7 +72,7 @@ def plot_ecg(
             from its R peak, to be marked.
 
     Returns:
-        `Figure`: 290 mm wide, fit for A4 paper; it belongs to no window and to no `pyplot` state.
+        `Figure`: 290 mm wide and as high as its leads need; it belongs to no window and to no `pyplot` state.
 
     Raises:
         ValueError: if the signal is not 2-D or is empty, the sampling rate is not positive, lead names and rows differ

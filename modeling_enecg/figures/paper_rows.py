@@ -20,7 +20,7 @@ CALIBRATION_WIDTH = 15
 FARTHEST = 60.0  # from its baseline, where the pen stops
 PAPER, INK, FAINT_INK = "#fff8f7", "#111111", "#666666"
 
-_LEAST_PITCH = 20  # between baselines
+_LEAST_PITCH = 15  # between baselines
 _GAP = 1.0  # between what lies above each other
 _NAME_WIDTH, _NAME_HEIGHT, _LEAST_NAME_PLACE = 9.5, 3.5, 6.0
 _NOTE_WIDTH, _NOTE_HEIGHT = 15.0, 3.0
