@@ -77,10 +77,14 @@ class Findings(dict[str, list[dict[str, Any]]]):
 
 
 def leading_findings(found: Findings, limit: int = 6) -> list[dict[str, Any]]:
-    """Return the labels that are present in any classification task and the most probable others, highest first."""
-    labels = {each["label"]: each for task in found.values() for each in task if "score" in each}
-    ranked = sorted(labels.values(), key=lambda each: (not each["present"], -each["score"]))
-    return ranked[:limit]
+    """Return the labels that are present in any classification task and the most probable others, highest first.
+
+    A label that several tasks have counts once, where it ranks highest.
+    """
+    classified = [each for task in found.values() for each in task if "score" in each]
+    ranked = sorted(classified, key=lambda each: (not each["present"], -each["score"]))
+    first = {each["label"]: each for each in reversed(ranked)}
+    return [each for each in ranked if first[each["label"]] is each][:limit]
 
 
 def write_note(note: Note) -> np.ndarray:
