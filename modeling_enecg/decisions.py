@@ -94,7 +94,7 @@ def recording_findings(
     outputs: Mapping[str, np.ndarray] | None,
     quantiles: ArrayLike | None = None,
 ) -> Findings:
-    """Return all that a model finds in one recording.
+    """Return all that a model finds in one recording; where leads are missing, without intervals and prediction sets.
 
     Args:
         tasks (`Mapping[str, Task]`): The tasks by name.
@@ -113,8 +113,14 @@ def recording_findings(
         if novelty["rank"] > NOVEL_RANK:
             note = note._replace(quality=note.quality.with_doubt(NOVEL))
     found = {name: findings(task, outputs[f"logits.{name}"]) for name, task in tasks.items()}
+    if note.missing_leads:  # intervals and sets hold for records such as they were measured on
+        found = {name: [_without_coverage(each) for each in task] for name, task in found.items()}
     weights = {name: dict(zip(experts, outputs[f"gate_weights.{name}"].tolist(), strict=True)) for name in tasks}
     return Findings(found, *note, weights, novelty)
+
+
+def _without_coverage(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in finding.items() if key not in ("lower", "upper", "possible")}
 
 
 def _quantities(task: Task, values: Sequence[float]) -> list[dict[str, Any]]:

@@ -3,10 +3,13 @@
 import argparse
 import textwrap
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from ..data.folder.recordings import ReadingOptions
+
+PICTURES = (".png", ".svg", ".pdf")
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -54,6 +57,16 @@ def add_model_arguments(parser: argparse.ArgumentParser, or_else: str = "") -> N
         default=[],
         help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
     )
+
+
+def check_plot(file: str | None) -> None:
+    """Refuse a picture that could not be written, before any work goes into it.
+
+    Raises:
+        ValueError: if the file's ending is of no such format.
+    """
+    if file is not None and Path(file).suffix.lower() not in PICTURES:
+        raise ValueError(f"--plot writes {', '.join(PICTURES)}, by the file's ending; got {file}.")
 
 
 def add_reading_arguments(group: "argparse._ArgumentGroup", rate_of_dataset: str = "") -> None:

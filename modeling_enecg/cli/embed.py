@@ -10,6 +10,7 @@ from ._parsers import (
     Commands,
     add_model_arguments,
     add_reading_arguments,
+    check_plot,
     new_parser,
     quiet_libraries,
     reading_options,
@@ -90,6 +91,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Embed what was given, or print what is similar to it."""
+    check_plot(options.plot)
     if (options.output is None) == (options.among is None):
         raise ValueError("Give an --output, or a table to look --among.")
     if options.plot and options.output is None:
@@ -118,7 +120,9 @@ def _is_dataset(place: str) -> bool:
         tables = ("ptbxl_database.csv", "record_list.csv", "dataset.yaml")
         has_table = any((path / name).is_file() for name in tables)
         return has_table or (any(path.rglob("*.parquet")) and not any(recordings(path)))
-    return path.suffix in (".yaml", ".yml") or (is_hub_id(place) and not list(path.parent.glob(f"{path.name}.*")))
+    if path.suffix in (".yaml", ".yml"):
+        return True
+    return is_hub_id(place) and not path.parent.is_dir()  # else a recording, or a mistyped one, whose name stays here
 
 
 def _embed(options: argparse.Namespace, is_dataset: bool) -> None:

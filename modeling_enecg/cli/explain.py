@@ -13,6 +13,7 @@ from ._parsers import (
     Commands,
     add_model_arguments,
     add_reading_arguments,
+    check_plot,
     new_parser,
     quiet_libraries,
     reading_options,
@@ -67,6 +68,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Explain one output for one recording."""
+    check_plot(options.plot)
     find_model(options.model)
     for place in options.adapter:
         check_place(place)

@@ -13,6 +13,7 @@ from ._parsers import (
     Commands,
     add_model_arguments,
     add_reading_arguments,
+    check_plot,
     new_parser,
     quiet_libraries,
     reading_options,
@@ -80,6 +81,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict what was given."""
+    check_plot(options.plot)
     if (options.dataset is None) == (not options.records):
         raise ValueError("Give records, or a --dataset.")
     if _is_onnx(options):
@@ -160,13 +162,13 @@ def _predict_records(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         results.append((path, record, found))
-        if options.plot:
-            _plot(record, found, Path(path).name, options)
     if options.json:
         print(json.dumps([_described(predictor, *result) for result in results], indent=2))
     else:
         for result in results:
             _print_result(predictor, *result)
+    if options.plot:  # after the findings, which a picture that cannot be drawn must not cost
+        _plot(record, found, Path(path).name, options)
 
 
 def _record_predictor(options: argparse.Namespace) -> "Predictor | OnnxPredictor":

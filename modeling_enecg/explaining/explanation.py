@@ -191,6 +191,10 @@ def explain(
     flat, score = record.scores([record.is_seen, np.zeros_like(record.is_seen)])
     error = _completeness_error(by_gradients.cells, score, flat)
     warnings = [] if len(beats) else ["No beat was found, so that all is called rest."]
+    if str(judged.quality):
+        warnings.insert(0, f"The recording is {judged.quality.verdict}: {judged.quality}.")
+    if judged.missing_leads:
+        warnings.append(f"Leads are missing: {', '.join(judged.missing_leads)}.")
     if error > LARGEST_COMPLETENESS_ERROR:
         by_gradients.warnings.append(
             f"The integrated gradients do not add up to the output (completeness error {error:.1%}); "

@@ -184,7 +184,17 @@ def _draw_strip(axes: Axes, strip: Strip, left: float, baseline: float, has_bord
         top = min(_reach(strip.y)[0] + _GAP, strip.name_y - _GAP / 2)
         axes.vlines(x, baseline - max(extent.down, 2), baseline + top, color=color, linestyle=dashes, linewidth=width)
     axes.plot(left + strip.x, baseline + strip.y, color=INK, linewidth=0.7)
-    words = [axes.text(left + strip.left + 1, baseline + strip.name_y, strip.name, size=9, weight="bold", color=INK)]
+    words = [
+        axes.text(
+            left + strip.left + 1,
+            baseline + strip.name_y,
+            strip.name,
+            size=9,
+            weight="bold",
+            color=INK,
+            parse_math=False,
+        )
+    ]
     for note in strip.notes:
         side = "bottom" if note.is_above else "top"
         words.append(axes.text(left + note.x, baseline + note.y, note.text, size=7, va=side, color=ORANGE))

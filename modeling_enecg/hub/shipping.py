@@ -18,6 +18,7 @@ from ..runs.shipped import MODELS, shipped_folder
 from .card import PLACE
 
 MOST_MB = 3.0  # of weights
+_PIPELINE = "from transformers import pipeline\n"
 _CODE = ("auto_map", "custom_pipelines")
 
 
@@ -49,6 +50,7 @@ def ship(run: str | Path, name: str, models: Path = MODELS) -> Path:
             (aside / file).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
         card = re.sub(r"!\[[^]]*\]\([^)]*\)\n\n?", "", (run / CARD).read_text(encoding="utf-8"))
         card = card.replace(f'"{PLACE}"', f'modeling_enecg.builtin("{name}")').replace(", trust_remote_code=True", "")
+        card = card.replace(_PIPELINE, f"{_PIPELINE}\nimport modeling_enecg\n")
         card = re.sub(r"`trust_remote_code=True` runs .*?\n\n", "", card, flags=re.DOTALL)
         (aside / CARD).write_text(card + _more(name), encoding="utf-8")
     return models / name

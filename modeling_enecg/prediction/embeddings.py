@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.folder.recordings import ReadingOptions, find_recordings
+from ..data.folder.recordings import ReadingOptions, find_recordings, states_beside
 from ..data.rows import row_signal
 from ..data.sources import DatasetOptions
 from ..ecg_file import ECGFileError
@@ -162,7 +162,7 @@ def embed_files(
         columns = job.columns([partial(_read, file, reading) for file in own])
         return job.table({"file": pa.array(own, pa.string()), **columns})
 
-    return job.write(output, [repr(reading), *files], list(parts), make)
+    return job.write(output, [repr(reading), *files, *states_beside(files)], list(parts), make)
 
 
 def _read(file: str, reading: ReadingOptions) -> Any:

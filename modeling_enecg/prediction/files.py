@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..data.folder.recordings import ReadingOptions, find_recordings
+from ..data.folder.recordings import ReadingOptions, find_recordings, states_beside
 from ..ecg_file import ECGFileError
 from ..findings import Findings
 from ..io import read_ecg
@@ -45,7 +45,8 @@ def predict_files(
     """
     files = find_recordings(places)
     parts = {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
-    digest = hashlib.sha256("\n".join([predictor.digest(), repr(options), str(force), *files]).encode()).hexdigest()
+    texts = [predictor.digest(), repr(options), str(force), *files, *states_beside(files)]
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     return write_in_parts(
         output, digest, list(parts), lambda name: _predict_part(predictor, parts[name], options, force)
     )

@@ -15,7 +15,7 @@ def finding_columns(tasks: Sequence[Task], results: Sequence[Findings | None]) -
     `novelty` is the share of validation records that lie nearer to those of training, null where the model cannot
     tell. For each task and output there are `<task>.<output>.predicted` (a regression's value, or the model's own
     probability), `.probability` (the calibrated one) and `.present` of classifications, `.lower` and `.upper` of
-    regressions with an interval.
+    regressions with an interval, null where leads are missing.
 
     Args:
         tasks (`Sequence[Task]`): The tasks.
@@ -29,7 +29,7 @@ def finding_columns(tasks: Sequence[Task], results: Sequence[Findings | None]) -
         ]
 
         def column(label: str, key: str, kind: pa.DataType, rows: list[dict[str, Any]] = by_label) -> pa.Array:
-            return pa.array([row[label][key] if label in row else None for row in rows], kind)
+            return pa.array([row[label].get(key) if label in row else None for row in rows], kind)
 
         for label in task.output_names:
             name = f"{task.name}.{label}"

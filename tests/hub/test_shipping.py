@@ -48,6 +48,7 @@ def test_a_shipped_model_finds_what_the_runs_model_finds(run, models, simulated)
 def test_its_card_says_how_it_is_called_and_refers_to_no_file_that_is_not_there(run, models):
     text = (shipping.ship(run, "little", models) / "README.md").read_text()
     assert 'pipeline("ecg-classification", model=modeling_enecg.builtin("little"))' in text
+    assert "from transformers import pipeline\n\nimport modeling_enecg\n" in text
     assert "figures/" not in text
     assert "trust_remote_code" not in text
     assert "path/or/hub-id" not in text

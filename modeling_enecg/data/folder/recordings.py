@@ -1,7 +1,7 @@
 """The recordings among the files of folders."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,21 @@ def find_recordings(places: Sequence[str | Path]) -> list[str]:
             raise ValueError(f"{place} holds no recording of a known format.")
         found += inside
     return list(dict.fromkeys(found))
+
+
+def states_of_files(folders: Iterable[Path]) -> Iterator[str]:
+    """Yield name, size and time of change of each file directly in some folders that can be of a recording."""
+    for folder in sorted(folders):
+        for file in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []:
+            can_be = not file.name.startswith(".") and Path(file.name).suffix not in _NO_RECORDINGS
+            if can_be and file.is_file():
+                status = file.stat()
+                yield f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}\n"
+
+
+def states_beside(files: Iterable[str]) -> Iterator[str]:
+    """Yield the states of all files beside recordings, as `states_of_files` gives them."""
+    return states_of_files({Path(file).parent for file in files})
 
 
 def recordings(folder: Path) -> Iterator[str]:

@@ -22,7 +22,6 @@ As a script it checks the folder, tells what is in it, and with `--output_dir` w
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ import pyarrow as pa
 
 from ..builder import CHUNK_SIZE, SPLIT_FOLDS, CheckedBuilder, CheckedConfig, in_chunks
 from ..errors import DatasetError
+from .recordings import states_of_files
 from .settings import FolderSettings, folder_error, read_settings, settings_file
 from .signal import read_signal
 from .table import TableRow, read_label_table, record_file
@@ -150,12 +150,8 @@ def input_fingerprint(settings: FolderSettings) -> str:
     digest = hashlib.sha256(repr((FEATURES, tasks, own)).encode())
     digest.update((settings.folder / settings.table).read_bytes())
     parents = {record_file(settings.folder, row.values["ecg_id"]).parent for row in rows}
-    for folder in sorted({each.parent if each.is_file() else each for each in parents}):  # a file may hold records
-        files = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
-        for file in files:
-            if file.is_file():
-                status = file.stat()
-                digest.update(f"{folder}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    folders = {each.parent if each.is_file() else each for each in parents}  # a file may hold records
+    digest.update("".join(states_of_files(folders)).encode())
     return digest.hexdigest()[:16]
 
 
