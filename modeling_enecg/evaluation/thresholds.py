@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .checks import finite_array
 
 UNINFORMED = 0.5
-LEAST_POSITIVES = 5  # by fewer the best F1 is a matter of chance, and a model decides as it would without them
+LEAST_POSITIVES = 3  # by fewer the best F1 is a matter of chance, and a model decides as it would without them
 _NOISE = 1e-5  # relative: what another batch size, precision or machine may change of a probability
 _SINGLE = np.finfo(np.float32).eps
 

@@ -20,7 +20,7 @@ from modeling_enecg import ECGFeatureExtractor, EnECGFeatureExtractor, EnECGMode
 from modeling_enecg.data.errors import DatasetError
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS, task_labels
 from modeling_enecg.evaluation.calibration import calibrated_outputs
-from modeling_enecg.evaluation.thresholds import f1_thresholds
+from modeling_enecg.evaluation.thresholds import LEAST_POSITIVES, f1_thresholds
 from modeling_enecg.runs.processes import ProcessesError
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from tests.helpers.training import (
@@ -171,7 +171,9 @@ def test_thresholds_in_the_saved_config_are_those_of_the_validation_fold(finishe
     )
     task = AutoModel.from_pretrained(finished).tasks["superdiagnostic"]
     assert task.calibration is not None
-    assert task.thresholds == pytest.approx(f1_thresholds(targets, calibrated_outputs(task, outputs)), abs=1e-12)
+    wanted = f1_thresholds(targets, calibrated_outputs(task, outputs), LEAST_POSITIVES)
+    assert task.thresholds == pytest.approx(wanted, abs=1e-12)
+    assert set(task.thresholds) != {0.5}
 
 
 def test_stochastic_depth_and_dropout_are_noted_in_the_saved_config(finished):
