@@ -25,7 +25,7 @@ from tests.helpers.damaged_files import damaged_samples
 from tests.helpers.valid_files import SAMPLES, Sample
 
 SEED = 20261123
-CASES = int(os.environ.get("ENECG_FUZZ_CASES", "1000"))
+CASES = int(os.environ.get("ENECG_FUZZ_CASES", "500"))
 MOST_SECONDS = 5  # of the processor
 MOST_BYTES = 256 << 20
 LONGEST_MESSAGE, LONGEST_NAME = 2000, 600

@@ -15,6 +15,8 @@ from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.cross_validation import Folds, final_schedule, parts
 from tests.helpers.training import read_json, recipe_fields, write_recipe
 
+pytestmark = pytest.mark.xdist_group("cross_validation")  # its runs are shared
+
 TASKS = [Task("finding", "multi_label_classification", ["rare", "common"]), Task("age", "regression")]
 STAGES = {
     "linear_probing": {"num_train_epochs": 2, "global_batch_size": 16},

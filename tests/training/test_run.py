@@ -267,13 +267,12 @@ def test_a_folder_with_other_files_is_refused(follow, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize(("stage", "step", "epochs_done"), [("linear_probing", 20, 2), ("post_training", 30, 3)])
-def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path, stage, step, epochs_done):
-    """Killed once the checkpoint of an epoch is whole; the next start takes up from there."""
-    folder = tmp_path / "run"
-    train_and_kill(folder, stage, step, recipe_file, "--output_dir", str(folder))
+def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path):
+    """Killed in the second stage, once the checkpoint of an epoch is whole; the next start takes up from there."""
+    folder, epochs_done = tmp_path / "run", 3
+    train_and_kill(folder, "post_training", 30, recipe_file, "--output_dir", str(folder))
     probe = folder / "linear_probing" / "model.safetensors"
-    probed_at = probe.stat().st_mtime_ns if stage == "post_training" else None
+    probed_at = probe.stat().st_mtime_ns
 
     status, output = train(recipe_file, "--output_dir", str(folder))
     assert status == 0, output
@@ -282,10 +281,7 @@ def test_a_killed_run_goes_on_to_the_same_result(finished, recipe_file, tmp_path
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "predictions.parquet"), pd.read_parquet(finished / "predictions.parquet")
     )
-    losses = [read_json(each / stage / "history.json")["log"][-1]["train_loss"] for each in (folder, finished)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    if stage == "post_training":
-        assert probe.stat().st_mtime_ns == probed_at, "the finished stage was done again"
+    assert probe.stat().st_mtime_ns == probed_at, "the finished stage was done again"
     epochs = [float(part.split("'")[0]) for part in output.split("'epoch': '")[1:]]
     assert epochs
     assert epochs[0] >= epochs_done, "finished epochs were done again"
@@ -316,16 +312,11 @@ def test_predictions_that_are_gone_are_made_again(finished, recipe_file, tmp_pat
     pd.testing.assert_frame_equal(made, before)
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
-def test_two_processes_score_as_one(finished, recipe_file, tmp_path, launcher):
-    port = free_port()
-    command = {
-        "torchrun": ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", port),
-        "accelerate": (
-            *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
-            *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port),
-        ),
-    }[launcher]
+def test_two_processes_under_accelerate_score_as_one(finished, recipe_file, tmp_path):
+    command = (
+        *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", free_port()),
+    )
     status, output = train(
         *(recipe_file, "--output_dir", str(tmp_path / "run"), "--num_processes", "2"),
         launcher=(sys.executable, "-m", *command),
