@@ -14,10 +14,10 @@ pytest.importorskip("gradio", reason="gradio is not installed here; `make test-a
 
 import app
 from modeling_enecg import Task
+from modeling_enecg.decisions import findings
 from modeling_enecg.findings import Findings
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.probabilities import findings
 from modeling_enecg.recording import ECGRecord
 from modeling_enecg.signal_quality import SignalQuality
 from tests.helpers.demo_page import wait_until
@@ -69,7 +69,7 @@ def change_header(record, old, new):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({HEADER: b"\0 no header"}, "00001_hr.hea: number of signals &#x27;no&#x27; is no whole number"),
+        ({HEADER: b"\0 no header"}, "00001_hr.hea: the WFDB header is damaged: number of signals is &#x27;no&#x27;"),
         ({HEADER: None}, "00001_hr.dat: is of no known format: no signature of one, and no WFDB header beside it."),
         ({SIGNAL: None}, "00001_hr.hea: the header names the signal file 00001_hr.dat, which is not there."),
         ({SIGNAL: b"short"}, "00001_hr.hea: declares 12 channels of 5000 samples, but holds at most 2 samples"),

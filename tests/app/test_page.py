@@ -94,7 +94,7 @@ def test_another_choice_takes_the_place_of_the_last(page, predictor, record):
 def test_rubbish_gives_a_readable_line(page, server, tmp_path):
     (tmp_path / "rubbish.hea").write_bytes(b"\0\xff no header at all")
     page.upload(tmp_path / "rubbish.hea")
-    page.wait_for("[role=alert]", "rubbish.hea: number of signals 'no' is no whole number")
+    page.wait_for("[role=alert]", "rubbish.hea: the WFDB header is damaged: number of signals is 'no'")
     page.screenshot("rubbish")
     assert "Traceback" not in page.text("body")
     assert str(server.temporary) not in page.text("body")
