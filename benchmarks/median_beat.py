@@ -11,7 +11,8 @@ import argparse
 
 import numpy as np
 
-from modeling_enecg.data.beats import find_beats, median_rr_ms
+from modeling_enecg.data.beats import find_beats
+from modeling_enecg.data.rr_interval import median_rr_ms
 from modeling_enecg.data.simulator.ecg import SAMPLING_RATE, Simulated, simulate_with_truth
 from modeling_enecg.evaluation.median_beat import MedianBeat, median_beat
 from modeling_enecg.leads import STANDARD_LEADS

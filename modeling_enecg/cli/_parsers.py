@@ -6,6 +6,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..runs.portable import check_place
+from ..runs.shipped import find_model
+
 if TYPE_CHECKING:
     from ..data.folder.recordings import ReadingOptions
 
@@ -48,8 +51,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, or_else: str = "") -> N
     model.add_argument(
         "model",
         metavar="MODEL",
-        help="MODEL is the folder or Hub id of an EnECG model, or of an adapter that names its base; or small, the "
-        f"model that comes with the package{or_else}.",
+        help="MODEL is small, the model that comes with the package; or the folder or Hub id of an EnECG model, or of "
+        f"an adapter that names its base{or_else}.",
     )
     model.add_argument(
         "--adapter",
@@ -57,6 +60,29 @@ def add_model_arguments(parser: argparse.ArgumentParser, or_else: str = "") -> N
         default=[],
         help="The adapter, a folder or Hub id, is put on the model. Several may be given.",
     )
+
+
+def check_model(options: argparse.Namespace) -> None:
+    """Refuse a model and adapters that are nowhere, before anything large is imported.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if a shipped model and a folder here have the same name.
+    """
+    find_model(options.model)
+    for place in options.adapter:
+        check_place(place)
+
+
+def counted_verdicts(table: Path, rows: str) -> str:
+    """Return how many rows, called so, a table has, and how many of each verdict."""
+    import pyarrow.parquet as pq
+
+    from ..signal_quality import DOUBTFUL, OK, UNUSABLE
+
+    verdicts = pq.read_table(table, columns=["quality"])["quality"].to_pylist()
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (OK, DOUBTFUL, UNUSABLE))
+    return f"{len(verdicts)} {rows}: {counts}"
 
 
 def check_plot(file: str | None) -> None:
@@ -108,9 +134,13 @@ def quiet_libraries() -> None:
 
 
 __all__ = [
+    "PICTURES",
     "Commands",
     "add_model_arguments",
     "add_reading_arguments",
+    "check_model",
+    "check_plot",
+    "counted_verdicts",
     "new_parser",
     "quiet_libraries",
     "reading_options",

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runs.portable import check_place, is_hub_id
-from ..runs.shipped import find_model
 from ._parsers import (
     Commands,
     add_model_arguments,
     add_reading_arguments,
+    check_model,
     check_plot,
+    counted_verdicts,
     new_parser,
     quiet_libraries,
     reading_options,
@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
         "enecg embed checkpoints/ecgfounder new_recordings --output features.parquet --neighbours 5\n"
         "enecg embed runs/smoke tracing.xml --among features.parquet",
     )
-    add_model_arguments(parser, "; or of a backbone alone, or the name of a shipped model")
+    add_model_arguments(parser, ", or of a backbone alone")
     data = parser.add_argument_group("data")
     data.add_argument(
         "data",
@@ -98,31 +98,17 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--plot draws the table that --output names.")
     if options.neighbours is not None and options.neighbours < 1:
         raise ValueError(f"--neighbours must be 1 or more; got {options.neighbours}.")
-    find_model(options.model)
-    for place in options.adapter:
-        check_place(place)
+    check_model(options)
+    from ..data.sources import is_dataset
+
     if options.among is not None:
         _print_similar(options)
-    elif len(options.data) == 1 and _is_dataset(options.data[0]):
+    elif len(options.data) == 1 and is_dataset(options.data[0]):
         _embed(options, is_dataset=True)
     else:
         if options.label or options.split:
             raise ValueError("--label and --split are for a dataset; these are recordings, which have none.")
         _embed(options, is_dataset=False)
-
-
-def _is_dataset(place: str) -> bool:
-    """Whether a place is a dataset, and not recordings: by its tables, or since there is nothing here of that name."""
-    from ..data.folder.recordings import recordings
-
-    path = Path(place)
-    if path.is_dir():
-        tables = ("ptbxl_database.csv", "record_list.csv", "dataset.yaml")
-        has_table = any((path / name).is_file() for name in tables)
-        return has_table or (any(path.rglob("*.parquet")) and not any(recordings(path)))
-    if path.suffix in (".yaml", ".yml"):
-        return True
-    return is_hub_id(place) and not path.parent.is_dir()  # else a recording, or a mistyped one, whose name stays here
 
 
 def _embed(options: argparse.Namespace, is_dataset: bool) -> None:
@@ -139,7 +125,9 @@ def _embed(options: argparse.Namespace, is_dataset: bool) -> None:
     else:
         output = embed_files(embedder, options.data, options.output, wanted, reading_options(options))
     if state.is_main_process:
-        print(_summary(output, embedder))
+        sizes = ", ".join(f"{name} {size}" for name, size in embedder.sizes.items())
+        counts = counted_verdicts(output, "records")
+        print(f"{output}: {counts}. Features: {sizes}. The column error says why there are none.")
         if options.plot:
             _plot(output, options)
 
@@ -154,15 +142,6 @@ def _embed_dataset(options: argparse.Namespace, embedder: "Embedder", wanted: "E
     return embed_dataset(embedder, dataset, options.output, wanted, options.split, options.label)
 
 
-def _summary(output: Path, embedder: "Embedder") -> str:
-    import pyarrow.parquet as pq
-
-    verdicts = pq.read_table(output, columns=["quality"])["quality"].to_pylist()
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("ok", "doubtful", "unusable"))
-    sizes = ", ".join(f"{name} {size}" for name, size in embedder.sizes.items())
-    return f"{output}: {len(verdicts)} records: {counts}. Features: {sizes}. The column error says why there are none."
-
-
 def _plot(output: Path, options: argparse.Namespace) -> None:
     from ..evaluation.similarity import map_in_2d
     from ..figures.maps import plot_map
@@ -173,7 +152,7 @@ def _plot(output: Path, options: argparse.Namespace) -> None:
     by = f" by {options.label[0]}" if options.label else ""
     experts = ", ".join(embedded.features)
     title = f"{len(embedded.ids)} records{by}; features of {experts}"
-    plot_map(map_in_2d(embedded.space().points), labels, options.plot, title)
+    plot_map(map_in_2d(embedded.space.points), labels, options.plot, title)
 
 
 def _text(value: Any) -> str | None:
@@ -185,7 +164,6 @@ def _text(value: Any) -> str | None:
 
 def _print_similar(options: argparse.Namespace) -> None:
     from ..data.folder.recordings import find_recordings
-    from ..io import read_ecg
     from ..prediction.embedder import Embedder
     from ..prediction.embeddings import read_embeddings
 
@@ -193,7 +171,7 @@ def _print_similar(options: argparse.Namespace) -> None:
     embedded, reading = read_embeddings(options.among), reading_options(options)
     embedder = Embedder(options.model, options.adapter)
     for file in find_recordings(options.data):
-        record = read_ecg(file, reading.sampling_rate, reading.unit, reading.lead_names)
+        record = reading.read(file)
         try:
             similar = embedded.most_similar(embedder, record, options.neighbours or _NEIGHBOURS, options.force)
         except ValueError as error:
@@ -205,17 +183,10 @@ def _print_similar(options: argparse.Namespace) -> None:
 
 def _labels_of(embedded: "EmbeddedRecords", name: Any) -> str:
     """Return what the table knows of a record besides its features."""
+    from ..prediction.embeddings import NEIGHBOURS, SIMILARITIES
+    from ..runs.predictions import IDS
+
     row = embedded.table.slice(embedded.ids.index(name), 1).to_pylist()[0]
-    skipped = {
-        *embedded.features,
-        "file",
-        "ecg_id",
-        "patient_id",
-        "split",
-        "quality",
-        "error",
-        "neighbours",
-        "similarities",
-    }
+    skipped = {*embedded.features, *IDS, "file", "split", "quality", "error", NEIGHBOURS, SIMILARITIES}
     texts = [f"{column} {_text(value)}" for column, value in row.items() if column not in skipped]
     return f"  ({'; '.join(texts)})" if texts else ""

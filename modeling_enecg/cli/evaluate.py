@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..runs.portable import check_place
-from ..runs.shipped import find_model
-from ._parsers import Commands, add_model_arguments, new_parser, quiet_libraries
+from ._parsers import Commands, add_model_arguments, check_model, new_parser, quiet_libraries
 
 
 def add_parser(commands: Commands) -> None:
@@ -51,9 +49,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, then report."""
-    find_model(options.model)
-    for place in options.adapter:
-        check_place(place)
+    check_model(options)
     from ..data.sources import DatasetOptions
     from ..prediction import Predictor
     from ..prediction.dataset import options_for

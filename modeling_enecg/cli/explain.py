@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runs.portable import check_place
-from ..runs.shipped import find_model
 from ._paper import add_paper_arguments, print_options
 from ._parsers import (
     Commands,
     add_model_arguments,
     add_reading_arguments,
+    check_model,
     check_plot,
     new_parser,
     quiet_libraries,
@@ -37,7 +36,7 @@ def add_parser(commands: Commands) -> None:
         "Integrated gradients and occlusion explain one output; each is held against a random order and against a "
         "model of random weights, and a warning says where it does no better.",
     )
-    add_model_arguments(parser, "; or the name of a shipped model")
+    add_model_arguments(parser)
     record = parser.add_argument_group("recording")
     record.add_argument("record", metavar="RECORD", help="RECORD is an ECG file of any known format.")
     add_reading_arguments(record)
@@ -69,16 +68,12 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Explain one output for one recording."""
     check_plot(options.plot)
-    find_model(options.model)
-    for place in options.adapter:
-        check_place(place)
+    check_model(options)
     from ..explaining import explain
-    from ..io import read_ecg
     from ..prediction import Predictor
 
     quiet_libraries()
-    reading = reading_options(options)
-    record = read_ecg(options.record, reading.sampling_rate, reading.unit, reading.lead_names)
+    record = reading_options(options).read(options.record)
     predictor = Predictor(options.model, options.adapter)
     model, extractor = predictor.model, predictor.extractor
     try:

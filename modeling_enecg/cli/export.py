@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runs.portable import check_place
-from ..runs.shipped import find_model
-from ._parsers import Commands, add_model_arguments, new_parser, quiet_libraries
+from ._parsers import Commands, add_model_arguments, check_model, new_parser, quiet_libraries
 
 if TYPE_CHECKING:
     from ..prediction import Predictor
@@ -44,9 +42,7 @@ def run(options: argparse.Namespace) -> None:
     """Export, and say how far the file is from the model."""
     if Path(options.file).suffix != ".onnx":
         raise ValueError(f"The file must end in .onnx, by which `enecg predict` knows it; got {options.file}.")
-    find_model(options.model)
-    for place in options.adapter:
-        check_place(place)
+    check_model(options)
     from ..export.graph import export_model
     from ..prediction import Predictor
 
@@ -75,11 +71,12 @@ def _compare(predictor: "Predictor", file: Path, place: str) -> None:
 def _records(predictor: "Predictor", place: str) -> Iterator[Any]:
     """Read the recordings of a folder, or a dataset: a Hub id, or a folder that has none, or has them at two rates."""
     from ..data.folder.recordings import recordings
+    from ..data.ptbxl.metadata import DATABASE_CSV
     from ..data.sources import DatasetOptions
     from ..export.comparison import records_of_dataset, records_of_folder
     from ..prediction.dataset import options_for
 
-    is_ptbxl = Path(place, "ptbxl_database.csv").is_file()
+    is_ptbxl = Path(place, DATABASE_CSV).is_file()
     if not is_ptbxl and any(recordings(Path(place))):
         return records_of_folder(place)
     return records_of_dataset(options_for(predictor, DatasetOptions(place)))

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runs.portable import check_place
-from ..runs.shipped import find_model
 from ._paper import add_paper_arguments, print_options
 from ._parsers import (
     Commands,
     add_model_arguments,
     add_reading_arguments,
+    check_model,
     check_plot,
+    counted_verdicts,
     new_parser,
     quiet_libraries,
     reading_options,
@@ -88,9 +88,7 @@ def run(options: argparse.Namespace) -> None:
         if options.adapter or options.output or options.dataset:
             raise ValueError("An ONNX file predicts RECORDs, and has no --adapter, --output or --dataset.")
     else:
-        find_model(options.model)
-    for place in options.adapter:
-        check_place(place)
+        check_model(options)
     if options.dataset is not None:
         _predict_dataset(options)
     elif options.output is not None:
@@ -115,16 +113,7 @@ def _predict_files(options: argparse.Namespace) -> None:
     predictor = Predictor(options.model, options.adapter, state.device)
     output = predict_files(predictor, options.records, options.output, reading_options(options), options.force)
     if state.is_main_process:
-        print(_summary(output))
-
-
-def _summary(output: Path) -> str:
-    """Return how the files of a table fared."""
-    import pyarrow.parquet as pq
-
-    verdicts = pq.read_table(output, columns=["quality"])["quality"].to_pylist()
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("ok", "doubtful", "unusable"))
-    return f"{output}: {len(verdicts)} files: {counts}. The column error says why."
+        print(f"{output}: {counted_verdicts(output, 'files')}. The column error says why.")
 
 
 def _predict_dataset(options: argparse.Namespace) -> None:
@@ -147,7 +136,6 @@ def _predict_dataset(options: argparse.Namespace) -> None:
 
 def _predict_records(options: argparse.Namespace) -> None:
     from ..data.folder.recordings import find_recordings
-    from ..io import read_ecg
 
     quiet_libraries()
     files = find_recordings(options.records)
@@ -156,7 +144,7 @@ def _predict_records(options: argparse.Namespace) -> None:
     predictor, reading = _record_predictor(options), reading_options(options)
     results = []
     for path in files:
-        record = read_ecg(path, reading.sampling_rate, reading.unit, reading.lead_names)
+        record = reading.read(path)
         try:
             found = predictor(record, options.force)
         except ValueError as error:
@@ -168,6 +156,7 @@ def _predict_records(options: argparse.Namespace) -> None:
         for result in results:
             _print_result(predictor, *result)
     if options.plot:  # after the findings, which a picture that cannot be drawn must not cost
+        ((path, record, found),) = results
         _plot(record, found, Path(path).name, options)
 
 

@@ -1,9 +1,9 @@
-"""The R peaks of a recording of any leads, and the RR interval between them."""
+"""The R peaks of a recording of any leads."""
 
 import numpy as np
 
 from ..recording import ECGRecord
-from .rr_interval import DETECTION_RATE, MAX_RR, MIN_AMPLITUDE, MIN_PEAKS, MIN_RR, MIN_SECONDS, r_peaks
+from .rr_interval import DETECTION_RATE, MIN_AMPLITUDE, MIN_SECONDS, r_peaks
 
 _SEARCHED_LEADS = ("II", "I", "V5", "V4", "V6", "V3", "V2", "aVF", "III", "aVL", "V1", "aVR")
 _SEARCH_S = 0.06  # about what XQRS found, for the largest deflection
@@ -37,19 +37,4 @@ def find_beats(record: ECGRecord) -> np.ndarray:
     return np.unique(peaks)
 
 
-def median_rr_ms(beats: np.ndarray) -> float | None:
-    """Return the median interval between successive R peaks, in ms.
-
-    Args:
-        beats (`np.ndarray` of shape `(num_beats,)`): When they are, in seconds.
-
-    Returns:
-        `float`, *optional*: None with fewer than 3 R peaks, or where it is outside 250 to 3000 ms.
-    """
-    if len(beats) < MIN_PEAKS:
-        return None
-    interval = 1000 * float(np.median(np.diff(beats)))
-    return interval if MIN_RR <= interval <= MAX_RR else None
-
-
-__all__ = ["find_beats", "median_rr_ms"]
+__all__ = ["find_beats"]

@@ -22,7 +22,8 @@ def measured_print(record: ECGRecord, paper: Paper | None = None, patient: str |
     """
     paper = paper or Paper()
     try:
-        from .beats import find_beats, median_rr_ms
+        from .beats import find_beats
+        from .rr_interval import median_rr_ms
     except ModuleNotFoundError as error:
         if error.name != "wfdb":
             raise

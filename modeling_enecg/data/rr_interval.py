@@ -56,8 +56,20 @@ def rr_interval(signal: np.ndarray, sampling_rate: int) -> float | None:
     lead = signal[LEAD] / UNITS_PER_MV
     if len(lead) < MIN_SECONDS * sampling_rate or np.ptp(lead) < MIN_AMPLITUDE:
         return None
-    peaks = r_peaks(lead, sampling_rate)
+    return median_rr_ms(r_peaks(lead, sampling_rate), DETECTION_RATE)
+
+
+def median_rr_ms(peaks: np.ndarray, sampling_rate: float = 1) -> float | None:
+    """Return the median interval between successive R peaks, in ms.
+
+    Args:
+        peaks (`np.ndarray` of shape `(num_peaks,)`): When they are, in samples; in seconds by default.
+        sampling_rate (`float`, *optional*, defaults to 1): Of those samples, in Hz.
+
+    Returns:
+        `float`, *optional*: None with fewer than 3 R peaks, or where it is outside 250 to 3000 ms.
+    """
     if len(peaks) < MIN_PEAKS:
         return None
-    interval = float(np.median(np.diff(peaks))) * 1000 / DETECTION_RATE
+    interval = float(np.median(np.diff(peaks))) * 1000 / sampling_rate
     return interval if MIN_RR <= interval <= MAX_RR else None

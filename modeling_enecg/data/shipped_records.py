@@ -4,7 +4,6 @@ The release gives raw records, with all labels; a folder of the same release giv
 unit deviation in each lead, whose labels are the release's as well. Of a record that both have, the raw one is taken.
 """
 
-import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,14 +15,13 @@ import wfdb
 import yaml
 
 from ..leads import STANDARD_LEADS
-from ..runs.files import new_folder
-from .folder.recordings import SETTINGS_FILE
+from ..runs.files import new_folder, write_csv
+from .folder.recordings import SETTINGS_FILE, TABLE_FILE
 from .rows import signal_array
 from .rr_interval import rr_interval
 from .sources import SPLITS, DatasetOptions, find_source
 from .targets import dataset_tasks
 
-TABLE = "labels.csv"
 LABELS = {
     "superdiagnostic": "multi_label",
     "subdiagnostic": "multi_label",
@@ -64,8 +62,8 @@ def write_shipped_records(release: str | Path, filtered: str | Path, output: str
                     rows[number] = _cells(row, number) | _write_record(
                         aside, row, number, row.get("sampling_rate", sampling_rate)
                     )
-        _write_table(aside / TABLE, list(rows.values()))
-        settings = {"table": TABLE, "record": "file", "patient": "patient", "fold": "fold", "labels": LABELS}
+        write_csv(aside / TABLE_FILE, list(next(iter(rows.values()))), rows.values())
+        settings = {"table": TABLE_FILE, "record": "file", "patient": "patient", "fold": "fold", "labels": LABELS}
         (aside / SETTINGS_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return Path(output)
 
@@ -75,8 +73,7 @@ def _rows(place: str | Path, sampling_rate: int) -> Iterator[dict[str, Any]]:
     source = find_source(DatasetOptions(str(place), sampling_rate))
     tasks = dataset_tasks(source.features, [name for name in LABELS if name in source.features])
     classes = {task.name: task.labels for task in tasks if not task.is_regression}
-    read = source.read(SPLITS)
-    for row in datasets.concatenate_datasets([read[split] for split in SPLITS if split in read]):
+    for row in datasets.concatenate_datasets(list(source.read(SPLITS).values())):
         yield row | {name: _names(row[name], labels) for name, labels in classes.items()}
 
 
@@ -122,13 +119,6 @@ def _write_record(folder: Path, row: Mapping[str, Any], number: int, sampling_ra
     )
     interval = rr_interval(signal, sampling_rate)
     return {"rr_interval": "" if interval is None else round(interval, 1)}
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 __all__ = ["write_shipped_records"]

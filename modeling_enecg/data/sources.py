@@ -15,11 +15,14 @@ from accelerate import PartialState
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..runs.portable import is_hub_id
 from .errors import DatasetError
-from .folder.recordings import SETTINGS_FILE
+from .folder.recordings import SETTINGS_FILE, recordings
 from .folder.settings import read_settings
 from .folder.wfdb_folder import WFDBFolder
+from .mimic_iv_ecg.metadata import RECORDS
 from .mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
+from .ptbxl.metadata import DATABASE_CSV
 from .ptbxl.ptbxl import PTBXL
 
 SPLITS = ("train", "validation", "test")
@@ -82,15 +85,26 @@ def find_source(options: DatasetOptions) -> Source:
         DatasetError: if there is no dataset of a known kind.
     """
     folder = Path(options.data_dir)
-    if (folder / "ptbxl_database.csv").is_file():
+    if (folder / DATABASE_CSV).is_file():
         config = {"config_name": f"{options.sampling_rate}hz", "rr_interval": options.rr_interval}
         return _built(options, PTBXL, _ptbxl_name(folder), config)
-    if (folder / "record_list.csv").is_file():
+    if (folder / RECORDS).is_file():
         return _built(options, MIMICIVECG, "MIMIC-IV-ECG", {})
     if folder.is_file() or (folder / SETTINGS_FILE).is_file():
         source = _built(options, WFDBFolder, folder.stem, {})
         return replace(source, labels=tuple(read_settings(options.data_dir).labels))
     return _parquet(options)
+
+
+def is_dataset(place: str) -> bool:
+    """Whether a place is a dataset, and not recordings: by its tables, or since there is nothing here of that name."""
+    path = Path(place)
+    if path.is_dir():
+        has_table = any((path / name).is_file() for name in (DATABASE_CSV, RECORDS, SETTINGS_FILE))
+        return has_table or (any(path.rglob("*.parquet")) and not any(recordings(path)))
+    if path.suffix in (".yaml", ".yml"):
+        return True
+    return is_hub_id(place) and not path.parent.is_dir()  # else a recording, or a mistyped one, whose name stays here
 
 
 def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str, config: Mapping[str, Any]) -> Source:

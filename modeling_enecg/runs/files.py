@@ -1,10 +1,11 @@
 """Writing without leaving anything half-written in place."""
 
+import csv
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -99,6 +100,14 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, wholly or not at all."""
     with new_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a UTF-8 CSV file with a head, wholly or not at all; what a row lacks stays empty."""
+    with new_file(path) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _aside_in(folder: Path) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modeling_enecg.explaining.explanation import METHODS
 from tests.helpers.figures import has_ink_at_its_edge
 from tests.helpers.prediction import save_calibrated_model
 
@@ -40,7 +41,7 @@ def test_text_names_leads_parts_and_controls_as_json_has_them(run, model_dir, re
     assert text.count("deletion most important first") == 2
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_picture_has_a_wash_of_both_colours(run, model_dir, record, tmp_path, method):
     picture = tmp_path / "why.png"
     run("explain", model_dir, record, "--task", "age", "--steps", 8, "--plot", picture, "--method", method)

@@ -1,6 +1,5 @@
 """From a folder of recordings to a data set of one's own: `labels.csv` and `dataset.yaml`, from what the files say."""
 
-import csv
 import hashlib
 import hmac
 import secrets
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from ...ecg_file import ECGFileError
 from ...io import read_ecg
 from ...recording import ECGRecord, Metadata
-from ...runs.files import new_file, write_text
+from ...runs.files import new_file, write_csv, write_text
 from ..errors import DatasetError
 from ..folds import stratified_folds
 from .recordings import SETTINGS_FILE, TABLE_FILE, UNREADABLE_FILE, recordings
@@ -93,12 +92,9 @@ def index_folder(
         )
     labels = _learnable(rows)
     _set_folds(rows, list(labels), seed)
-    _write_table(folder / TABLE_FILE, COLUMNS, rows)
-    _write_table(
-        folder / UNREADABLE_FILE,
-        ("file", "reason"),
-        [{"file": file, "reason": why} for file, why in unreadable.items()],
-    )
+    write_csv(folder / TABLE_FILE, COLUMNS, rows)
+    reasons = [{"file": file, "reason": why} for file, why in unreadable.items()]
+    write_csv(folder / UNREADABLE_FILE, ("file", "reason"), reasons)
     settings: dict[str, Any] = {"table": TABLE_FILE, "record": "file", "patient": "patient", "fold": "fold"}
     if labels:  # without any, the recordings can be predicted
         settings["labels"] = labels
@@ -224,13 +220,6 @@ def _set_folds(rows: Sequence[dict[str, str]], columns: Sequence[str], seed: int
         folds = stratified_folds(labels, patients, NUM_FOLDS, seed)
     for row, fold in zip(rows, folds, strict=True):
         row["fold"] = str(fold + 1)
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    with new_file(path) as aside, open(aside, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 __all__ = ["FolderIndex", "index_folder", "recordings"]

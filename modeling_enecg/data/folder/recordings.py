@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ...ecg_file import ECGFileError
 from ...file_signatures import SNIFFED_BYTES, format_of
+from ...io import read_ecg
+from ...recording import ECGRecord
 from ...wfdb_header import read_header
 
 TABLE_FILE, UNREADABLE_FILE, SETTINGS_FILE = "labels.csv", "unreadable.csv", "dataset.yaml"
@@ -20,6 +22,10 @@ class ReadingOptions:
     sampling_rate: float | None = None
     unit: str | float | None = None
     lead_names: Sequence[str] | None = None
+
+    def read(self, file: str | Path) -> ECGRecord:
+        """Read a recording; errors as of `read_ecg`."""
+        return read_ecg(file, self.sampling_rate, self.unit, self.lead_names)
 
 
 def find_recordings(places: Sequence[str | Path]) -> list[str]:

@@ -4,8 +4,7 @@ python dataset_scripts/simulate_ptbxl.py --output_dir simulated --num_records 60
 """
 
 import argparse
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from ...leads import STANDARD_LEADS
-from ...runs.files import new_folder
+from ...runs.files import new_folder, write_csv
 from ..ptbxl.labels import SCP_STATEMENTS, SCPStatement, describe
+from ..ptbxl.metadata import DATABASE_CSV, STATEMENTS_CSV
 from .ecg import DOWER, SAMPLING_RATE, simulate_record
 
 UNITS_PER_MV = 1000
@@ -93,8 +93,8 @@ def _write_dataset(folder: Path, num_records: int, seed: int) -> None:
     """Fill a folder with records, tables and README."""
     progress = tqdm(range(num_records), desc="Simulating", unit="record", disable=None)
     rows = [_write_record(folder, index, seed) for index in progress]
-    _write_table(folder / "ptbxl_database.csv", DATABASE_COLUMNS, rows)
-    _write_table(folder / "scp_statements.csv", STATEMENT_COLUMNS, map(_statement_row, SCP_STATEMENTS))
+    write_csv(folder / DATABASE_CSV, DATABASE_COLUMNS, rows)
+    write_csv(folder / STATEMENTS_CSV, STATEMENT_COLUMNS, map(_statement_row, SCP_STATEMENTS))
     (folder / "README.md").write_text(README.format(num_records=num_records, seed=seed), encoding="utf-8")
 
 
@@ -205,14 +205,6 @@ def _statement_row(statement: SCPStatement) -> dict[str, object]:
     code, description, kinds, superclass, subclass = statement
     columns = {"": code, "description": description, "diagnostic_class": superclass, "diagnostic_subclass": subclass}
     return columns | dict.fromkeys(kinds, 1.0)
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV file; what a row lacks stays empty."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_signal(path: Path, signal: np.ndarray, sampling_rate: int) -> None:
