@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, resolve_revision
 
 CHUNK_BYTES = 1 << 20
@@ -61,6 +61,20 @@ def folder_or_hub(place: str) -> Iterator[None]:
         if os.path.isdir(place):
             raise
         raise OSError(f"There is no folder {place}, and loading it from the Hub failed: {error}") from error
+
+
+def model_type_of(place: Any) -> str | None:
+    """Return the `model_type` of a model, by its config alone; None where it names none.
+
+    Args:
+        place (`str` or `os.PathLike`): A folder or Hub id, also as `org/name@revision`.
+
+    Raises:
+        OSError: if there is no model.
+    """
+    place, revision = place_and_revision(place)
+    with folder_or_hub(place):
+        return PreTrainedConfig.get_config_dict(place, revision=revision)[0].get("model_type")
 
 
 class StrictLoading(PreTrainedModel):

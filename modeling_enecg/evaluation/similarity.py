@@ -7,7 +7,6 @@ import numpy as np
 from .checks import finite_array
 
 _MAP_COMPONENTS, _PERPLEXITY = 50, 30.0
-_QUERIES_AT_ONCE = 512
 
 
 class FeatureSpace:
@@ -41,31 +40,27 @@ class FeatureSpace:
             blocks.append(centred / np.where(varies, deviation, 1.0) / np.sqrt(each.shape[1]))
         return np.concatenate(blocks, axis=1)
 
-    def nearest(self, points: np.ndarray, number: int, are_known: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, number: int, points: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the known records that are most similar to some, by the cosine of the angle between them.
 
         Args:
-            points (`np.ndarray` of shape `(num_queries, num_features)`): As `place` gives them.
             number (`int`): How many; fewer where fewer are known.
-            are_known (`bool`, *optional*, defaults to False): Whether these are the known records themselves, in
-                order, none of which is then its own neighbour.
+            points (`np.ndarray` of shape `(num_queries, num_features)`, *optional*): As `place` gives them. By default
+                the known records themselves, none of which is then its own neighbour.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: Rows of the known records, most similar first, and the cosines, both of
                 shape `(num_queries, number)`.
         """
-        known, queries = _unit(self.points), _unit(points)
-        number = min(number, len(known) - are_known)
-        rows, cosines = [], []
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            similarity = queries[start : start + _QUERIES_AT_ONCE] @ known.T
-            if are_known:
-                own = np.arange(len(similarity))
-                similarity[own, own + start] = -np.inf
-            order = np.argsort(-similarity, axis=1, kind="stable")[:, :number]
-            rows.append(order)
-            cosines.append(np.take_along_axis(similarity, order, axis=1))
-        return np.concatenate(rows), np.concatenate(cosines)
+        from sklearn.neighbors import NearestNeighbors
+
+        number = min(number, len(self.points) - (points is None))
+        if number < 1:
+            nothing = np.zeros((len(self.points), 0))
+            return nothing.astype(int), nothing
+        finder = NearestNeighbors(metric="cosine").fit(self.points)
+        distances, rows = finder.kneighbors(points, number)
+        return rows, 1 - distances
 
 
 def map_in_2d(points: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -92,11 +87,6 @@ def map_in_2d(points: np.ndarray, seed: int = 0) -> np.ndarray:
     reduced = PCA(min(_MAP_COMPONENTS, *points.shape), random_state=seed).fit_transform(points)
     perplexity = min(_PERPLEXITY, (len(points) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-
-
-def _unit(points: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.where(lengths > 0, lengths, 1.0)
 
 
 __all__ = ["FeatureSpace", "map_in_2d"]

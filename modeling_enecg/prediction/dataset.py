@@ -121,10 +121,15 @@ def parts_of(rows: Mapping[str, datasets.Dataset]) -> dict[str, tuple[str, range
     }
 
 
+def fingerprints(rows: Mapping[str, datasets.Dataset]) -> list[str]:
+    """Return what determines the records of each split."""
+    return [text for split, records in rows.items() for text in (split, records._fingerprint)]
+
+
 def _digest(predictor: Predictor, options: DatasetOptions, rows: Mapping[str, datasets.Dataset]) -> str:
     """Return a digest of all that determines the predictions, and how they are divided."""
-    parts = [predictor.digest(), str(options.sampling_rate), str(RECORDS_PER_PART)]
-    parts += [text for split, records in rows.items() for text in (split, records._fingerprint)]
+    parts = [predictor.digest, str(options.sampling_rate), str(RECORDS_PER_PART)]
+    parts += fingerprints(rows)
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -148,4 +153,12 @@ def _predict(predictor: Predictor, records: datasets.Dataset, sampling_rate: flo
     return table
 
 
-__all__ = ["RECORDS_PER_PART", "options_at", "options_for", "parts_of", "predict_dataset", "read_splits"]
+__all__ = [
+    "RECORDS_PER_PART",
+    "fingerprints",
+    "options_at",
+    "options_for",
+    "parts_of",
+    "predict_dataset",
+    "read_splits",
+]

@@ -3,18 +3,18 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig
 
 from ..adapters import is_adapter
 from ..expert_references import load_expert, weights_digest
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..judged_recording import as_record, judge_recording
-from ..loading import folder_or_hub, place_and_revision
+from ..loading import model_type_of
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..pipeline_ecg import cast_signal, flat_inputs, nested_inputs
@@ -74,7 +74,7 @@ class Embedder:
         place = find_model(path)
         self.trained_rates: dict[str, float | None] = {}
         self._model: EnECGModel | None = None
-        if adapters or is_adapter(place) or _model_type(place) == EnECGModel.config_class.model_type:
+        if adapters or is_adapter(place) or model_type_of(place) == EnECGModel.config_class.model_type:
             predictor = Predictor(place, adapters)
             self._model, self.extractor = predictor.model.to(self.device), predictor.extractor
             self.backbones = predictor.model.backbones
@@ -86,7 +86,7 @@ class Embedder:
             self.backbones = {_short_name(backbone): backbone.to(self.device)}
         self.sizes = {name: backbone.config.feature_size for name, backbone in self.backbones.items()}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of all that determines the features: experts and feature extractor."""
         parts = [self.extractor.to_json_string()]
@@ -141,12 +141,6 @@ class Embedder:
         inputs.pop("gate_values", None)
         views = dict.fromkeys(self.sizes, inputs) if self._model is None else self._model.expert_inputs(**inputs)
         return {name: backbone(**views[name]).pooler_output.float().cpu() for name, backbone in self.backbones.items()}
-
-
-def _model_type(place: str) -> str | None:
-    place, revision = place_and_revision(place)
-    with folder_or_hub(place):
-        return PreTrainedConfig.get_config_dict(place, revision=revision)[0].get("model_type")
 
 
 def _short_name(backbone: ECGBackboneModel) -> str:

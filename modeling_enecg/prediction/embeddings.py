@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from ..data.rows import row_signal
 from ..data.sources import DatasetOptions
 from ..ecg_file import ECGFileError
 from ..evaluation.similarity import FeatureSpace
-from ..io import read_ecg
 from ..runs.predictions import IDS
 from ..settings import suggest
 from ..signal_quality import UNUSABLE, SignalQuality
-from .dataset import parts_of, read_splits
+from .dataset import fingerprints, parts_of, read_splits
 from .embedder import Embedder, Window
-from .files import FILES_PER_PART, NOTHING_TO_ADD
+from .files import NOTHING_TO_ADD, parts_of_files
 from .parts import write_in_parts
 
 NEIGHBOURS, SIMILARITIES = "neighbours", "similarities"
@@ -121,7 +120,7 @@ class _Job:
         cosines: list[np.ndarray | None] = [None] * len(table)
         if has.any():
             space, known = FeatureSpace(features), ids.filter(pa.array(has)).to_pylist()
-            rows, similarities = space.nearest(space.points, self.options.num_neighbours, are_known=True)
+            rows, similarities = space.nearest(self.options.num_neighbours)
             for place, own, values in zip(np.flatnonzero(has), rows, similarities, strict=True):
                 lists[place], cosines[place] = [known[row] for row in own], values
         table = table.append_column(NEIGHBOURS, pa.array(lists, pa.list_(ids.type)))
@@ -155,7 +154,7 @@ def embed_files(
         ValueError: as `find_recordings` and `write_in_parts` do, or if features exceed the range of float16.
     """
     job, files = _Job(embedder, options, ("file",)), find_recordings(places)
-    parts = {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
+    parts = parts_of_files(files)
 
     def make(name: str) -> pa.Table:
         own = parts[name]
@@ -167,7 +166,7 @@ def embed_files(
 
 def _read(file: str, reading: ReadingOptions) -> Any:
     try:
-        return read_ecg(file, reading.sampling_rate, reading.unit, reading.lead_names)
+        return reading.read(file)
     except _NOT_READ as error:
         raise ValueError(str(error).removeprefix(f"{file}: ")) from error
 
@@ -209,7 +208,7 @@ def embed_dataset(
         ids = {each: kept[each] for each in IDS} | {"split": pa.array([split] * len(records), pa.string())}
         return job.table({**ids, **{each: _label_column(records, each) for each in labels}, **columns})
 
-    return job.write(output, [str(dataset.sampling_rate), *labels, *_fingerprints(rows)], list(parts), make)
+    return job.write(output, [str(dataset.sampling_rate), *labels, *fingerprints(rows)], list(parts), make)
 
 
 def _record(row: Mapping[str, Any], sampling_rate: float) -> dict[str, Any]:
@@ -225,10 +224,6 @@ def _label_column(records: datasets.Dataset, name: str) -> pa.Array:
         names = [None if value is None else feature.feature.int2str(value) for value in values]
         return pa.array(names, pa.list_(pa.string()))
     return records.select_columns([name]).with_format("arrow")[:][name]
-
-
-def _fingerprints(rows: Mapping[str, datasets.Dataset]) -> list[str]:
-    return [text for split, records in rows.items() for text in (split, records._fingerprint)]
 
 
 def _check_columns(labels: Sequence[str], known: Sequence[str]) -> None:
@@ -256,8 +251,9 @@ class EmbeddedRecords:
     ids: list[Any]
     made_by: str
 
+    @cached_property
     def space(self) -> FeatureSpace:
-        """Return the space in which the records are compared."""
+        """The space in which the records are compared."""
         return FeatureSpace(list(self.features.values()))
 
     def most_similar(
@@ -282,8 +278,8 @@ class EmbeddedRecords:
         found = embedder(recording, force)
         if found.features is None:
             raise ValueError(f"The recording is unusable ({found.quality}); --force compares it all the same.")
-        space = self.space()
-        rows, cosines = space.nearest(space.place([found.features[name][None] for name in self.features]), number)
+        query = self.space.place([found.features[name][None] for name in self.features])
+        rows, cosines = self.space.nearest(number, query)
         return [(self.ids[row], float(cosine)) for row, cosine in zip(rows[0], cosines[0], strict=True)]
 
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 from ..data.folder.recordings import ReadingOptions, find_recordings, states_beside
 from ..ecg_file import ECGFileError
 from ..findings import Findings
-from ..io import read_ecg
 from ..signal_quality import UNUSABLE
 from .parts import write_in_parts
 from .predictor import Predictor
@@ -44,12 +43,17 @@ def predict_files(
         ValueError: as `find_recordings` and `write_in_parts` do.
     """
     files = find_recordings(places)
-    parts = {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
-    texts = [predictor.digest(), repr(options), str(force), *files, *states_beside(files)]
+    parts = parts_of_files(files)
+    texts = [predictor.digest, repr(options), str(force), *files, *states_beside(files)]
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     return write_in_parts(
         output, digest, list(parts), lambda name: _predict_part(predictor, parts[name], options, force)
     )
+
+
+def parts_of_files(files: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return in which parts a table of files is made: by name, the files."""
+    return {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
 
 
 def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOptions, force: bool) -> pa.Table:
@@ -57,8 +61,7 @@ def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOp
     errors: list[str | None] = []
     for file in files:
         try:
-            record = read_ecg(file, options.sampling_rate, options.unit, options.lead_names)
-            found = predictor(record, force)
+            found = predictor(options.read(file), force)
         except (ECGFileError, ImportError, OSError, ValueError) as error:
             results.append(None)
             errors.append(str(error).removeprefix(f"{file}: "))
@@ -76,4 +79,4 @@ def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOp
     return pa.table(columns | finding_columns(list(predictor.model.tasks.values()), results))
 
 
-__all__ = ["ReadingOptions", "find_recordings", "predict_files"]
+__all__ = ["ReadingOptions", "find_recordings", "parts_of_files", "predict_files"]

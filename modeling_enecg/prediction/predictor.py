@@ -12,7 +12,7 @@ from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extrac
 from ..auto import AutoFeatureExtractor
 from ..expert_references import weights_digest
 from ..findings import Findings
-from ..loading import folder_or_hub, place_and_revision
+from ..loading import model_type_of, place_and_revision
 from ..modeling_enecg import EnECGModel
 from ..pipeline_ecg import ECGClassificationPipeline
 from ..runs.shipped import find_model
@@ -49,14 +49,13 @@ class Predictor:
             self.extractor = load_base_extractor(path)  # before the model, whose loading checks all downloads
             self.model = load_adapter(path).merge_and_unload().eval()
             return
-        place, revision = place_and_revision(path)
-        with folder_or_hub(place):
-            model_type = EnECGModel.config_class.get_config_dict(place, revision=revision)[0].get("model_type")
+        model_type = model_type_of(path)
         if model_type != EnECGModel.config_class.model_type:
             raise ValueError(
                 f"{path} holds a model of type {model_type!r}, which has no tasks to predict; "
                 "expected an EnECG model, as `enecg train` writes it."
             )
+        place, revision = place_and_revision(path)
         self.extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
         self.model = EnECGModel.from_pretrained(place, revision=revision)
         if adapters:
@@ -79,8 +78,9 @@ class Predictor:
         """
         return next(iter(self.predict([recording], force)))
 
+    @cached_property
     def digest(self) -> str:
-        """Return all that determines what it finds, as one short text."""
+        """A hash of all that determines what it finds."""
         parts = [self.model.config.to_json_string(), weights_digest(self.model), self.extractor.to_json_string()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

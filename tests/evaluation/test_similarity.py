@@ -20,10 +20,23 @@ def test_a_feature_that_does_not_vary_among_the_known_records_tells_nothing():
 
 def test_nearest_leaves_out_the_record_itself_and_gives_what_there_is():
     space = FeatureSpace([np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])])
-    rows, cosines = space.nearest(space.points, 5, are_known=True)
+    rows, cosines = space.nearest(5)
     assert rows.shape == cosines.shape == (3, 2)
     assert rows[:2, 0].tolist() == [1, 0]
     assert all(row not in others for row, others in enumerate(rows))
+    alone = FeatureSpace([np.array([[1.0, 0.0]])])
+    assert [each.shape for each in alone.nearest(5)] == [(1, 0), (1, 0)]
+
+
+def test_similarity_is_the_cosine():
+    generator = np.random.default_rng(0)
+    space, queries = FeatureSpace([generator.normal(size=(30, 6))]), generator.normal(size=(4, 6))
+    rows, cosines = space.nearest(30, queries)
+    for query, found, values in zip(queries, rows, cosines, strict=True):
+        others = space.points[found]
+        wanted = others @ query / np.linalg.norm(others, axis=1) / np.linalg.norm(query)
+        np.testing.assert_allclose(values, wanted, atol=1e-12)
+        assert sorted(wanted, reverse=True) == pytest.approx(list(wanted))
 
 
 def test_no_records_and_features_that_are_no_numbers_are_refused():

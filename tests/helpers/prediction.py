@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from modeling_enecg import ECGFeatureExtractor, EnECGModel, Task
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
@@ -14,6 +15,7 @@ from tests.helpers.training import tiny_ecgfounder
 
 FINDINGS = list(TASK_LABELS["superdiagnostic"])
 SCORES = {"12 leads": {"macro_auroc": 0.91}, "lead I": {"macro_auroc": 0.72}}
+RECORDINGS = ["a", "damaged", "noise", "below/b", "below/flat_chest"]  # as `write_recordings` names them
 CALIBRATION = {"method": "platt", "slopes": [0.5, 1.0, 1.5, 2.0, 1.0], "intercepts": [0.5, -0.5, 0.25, 0.0, -1.0]}
 
 
@@ -61,6 +63,13 @@ def write_recordings(folder: Path, release: Path) -> Path:
     write_record(folder / "noise", np.random.default_rng(0).normal(scale=0.3, size=(12, 5000)).round(3), 500)
     (folder / "damaged.hea").write_text("damaged 1 500 5000\ndamaged.dat 16 1000/mV 16 0 0 0 0 I\n")
     return folder
+
+
+def by_file(table: Path, folder: Path) -> pd.DataFrame:
+    """A table of such a folder's recordings, by their names in it."""
+    frame = pd.read_parquet(table)
+    frame["file"] = [Path(file).relative_to(folder).as_posix() for file in frame["file"]]
+    return frame.set_index("file")
 
 
 def write_leads(path: Path, source: Path, leads: Sequence[str]) -> Path:

@@ -12,23 +12,14 @@ from transformers import AutoFeatureExtractor, AutoModel
 from modeling_enecg.data.sources import DatasetOptions
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
-from modeling_enecg.prediction import embeddings
 from modeling_enecg.prediction.embedder import Embedder
 from modeling_enecg.prediction.embeddings import EmbeddingOptions, embed_dataset, embed_files, read_embeddings
 from modeling_enecg.recording import ECGRecord
 from modeling_enecg.windows import cut_windows
-from tests.helpers.prediction import save_calibrated_model, write_recordings
+from tests.helpers.prediction import RECORDINGS, by_file
 from tests.helpers.training import tiny_ecgfounder
 
 pytestmark = pytest.mark.xdist_group("embeddings")  # its table is shared
-
-NAMES = ["a", "damaged", "noise", "below/b", "below/flat_chest"]
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    """Two experts, not to be changed."""
-    return save_calibrated_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +28,10 @@ def embedder(model_dir) -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def folder(simulated, tmp_path_factory) -> Path:
-    """Recordings of all kinds, not to be changed."""
-    return write_recordings(tmp_path_factory.mktemp("new"), simulated)
-
-
-@pytest.fixture(scope="module")
 def table(embedder, folder, tmp_path_factory) -> pd.DataFrame:
     output = embed_files(embedder, [folder], tmp_path_factory.mktemp("table") / "all.parquet")
     assert [path.name for path in output.parent.iterdir()] == ["all.parquet"]
     return by_file(output, folder)
-
-
-def by_file(output: Path, folder: Path) -> pd.DataFrame:
-    frame = pd.read_parquet(output)
-    frame["file"] = [Path(file).relative_to(folder).as_posix() for file in frame["file"]]
-    return frame.set_index("file")
 
 
 @torch.inference_mode()
@@ -72,7 +51,7 @@ def test_a_row_has_the_features_that_the_heads_of_auto_model_get(table, model_di
 
 
 def test_a_folder_gives_a_row_per_recording_with_verdict_and_reason(table):
-    assert table.index.tolist() == NAMES
+    assert table.index.tolist() == RECORDINGS
     assert list(table) == ["quality", "error", "first", "second"]
     assert table["quality"].tolist() == ["ok", "unusable", "unusable", "ok", "unusable"]
     assert "damaged.dat, which is not there" in table.loc["damaged", "error"]
@@ -117,27 +96,17 @@ def test_a_backbone_alone_is_named_after_its_type(folder, tmp_path):
     np.testing.assert_allclose(found["ecgfounder"], wanted, rtol=0, atol=1e-6)
 
 
-def test_an_interrupted_embedding_goes_on_without_what_is_done(embedder, folder, tmp_path, monkeypatch, table):
-    monkeypatch.setattr(embeddings, "FILES_PER_PART", 2)
-    read: list[str] = []
-
-    def read_until_interrupted(path, *options):
-        if len(read) == 3:
-            raise KeyboardInterrupt
-        read.append(path)
-        return read_ecg(path, *options)
-
+def test_an_interrupted_embedding_goes_on_without_what_is_done(embedder, folder, tmp_path, reads, table):
     output = tmp_path / "all.parquet"
-    monkeypatch.setattr(embeddings, "read_ecg", read_until_interrupted)
+    reads.most = 3
     with pytest.raises(KeyboardInterrupt):
         embed_files(embedder, [folder], output)
     assert not output.exists()
-    again: list[str] = []
-    monkeypatch.setattr(embeddings, "read_ecg", lambda path, *options: again.append(path) or read_ecg(path, *options))
+    reads.names, reads.most = [], None
     embed_files(embedder, [folder], output)
-    assert [Path(path).name for path in again] == ["noise", "b", "flat_chest"], "the first part was done"
+    assert reads.names == ["noise", "b", "flat_chest"], "the first part was done"
     found = by_file(output, folder)
-    assert found.index.tolist() == NAMES
+    assert found.index.tolist() == RECORDINGS
     np.testing.assert_allclose(found.loc["below/b", "second"], table.loc["below/b", "second"], rtol=0, atol=1e-6)
 
 

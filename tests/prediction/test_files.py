@@ -1,8 +1,10 @@
 """Predicting folders of recordings into a table: a row per file, whatever the file is like."""
 
 import os
+import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,32 +12,21 @@ import pytest
 
 from modeling_enecg.cli import main
 from modeling_enecg.io import read_ecg
-from modeling_enecg.prediction import Predictor, files
-from modeling_enecg.prediction.files import predict_files
-from tests.helpers.prediction import by_label, save_calibrated_model, write_recordings
+from modeling_enecg.prediction import Predictor
+from modeling_enecg.prediction.embedder import Embedder
+from modeling_enecg.prediction.embeddings import embed_files
+from modeling_enecg.prediction.files import ReadingOptions, predict_files
+from tests.helpers.prediction import RECORDINGS, by_file, by_label, write_leads
 from tests.helpers.training import ROOT, free_port
 
 pytestmark = pytest.mark.xdist_group("predict_files")  # its table is shared
 
-NAMES = ["a", "damaged", "noise", "below/b", "below/flat_chest"]
 SOUND = ["a", "below/b"]
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    """A calibrated model, not to be changed."""
-    return save_calibrated_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def predictor(model_dir) -> Predictor:
     return Predictor(model_dir)
-
-
-@pytest.fixture(scope="module")
-def folder(simulated, tmp_path_factory) -> Path:
-    """Recordings of all kinds, not to be changed."""
-    return write_recordings(tmp_path_factory.mktemp("new"), simulated)
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +38,13 @@ def table(model_dir, folder, tmp_path_factory) -> pd.DataFrame:
     return by_file(output, folder)
 
 
-def by_file(output: Path, folder: Path) -> pd.DataFrame:
-    frame = pd.read_parquet(output)
-    frame["file"] = [Path(file).relative_to(folder).as_posix() for file in frame["file"]]
-    return frame.set_index("file")
-
-
 def columns(frame: pd.DataFrame) -> list[str]:
     """Those of findings."""
     return [name for name in frame if name.count(".") == 2]
 
 
 def test_a_folder_gives_a_row_per_recording_in_it_and_below(table):
-    assert table.index.tolist() == NAMES
+    assert table.index.tolist() == RECORDINGS
     assert list(table)[:3] == ["quality", "error", "leads"]
     assert {"superdiagnostic.MI.present", "sex.male.probability", "age.age.lower"} <= set(table)
 
@@ -76,6 +61,14 @@ def test_a_row_has_what_the_predictor_finds(table, predictor, folder, name):
     assert row["quality"] == "ok"
     assert pd.isna(row["error"])
     assert row["leads"].split() == found.used_leads
+
+
+def test_a_value_from_fewer_leads_than_its_interval_was_calibrated_on_has_none(predictor, tmp_path, simulated):
+    few = write_leads(tmp_path / "few", simulated / "records500/00000/00001_hr", ["I", "II"])
+    row = pd.read_parquet(predict_files(predictor, [few], tmp_path / "few.parquet")).iloc[0]
+    assert row["age.age.predicted"] == pytest.approx(predictor(read_ecg(few))["age"][0]["value"], abs=1e-3)
+    assert row[["age.age.lower", "age.age.upper"]].isna().all()
+    assert row["leads"] == "I II"
 
 
 def test_a_file_that_cannot_be_read_has_a_row_with_the_reason(table):
@@ -102,30 +95,34 @@ def test_forced_recordings_are_scored_with_their_verdict(table, predictor, folde
     pd.testing.assert_frame_equal(forced.loc[SOUND], table.loc[SOUND], atol=1e-6)
 
 
-def test_an_interrupted_prediction_goes_on_without_what_is_done(table, predictor, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "FILES_PER_PART", 2)
-    read: list[str] = []
-
-    def read_until_interrupted(path, *options):
-        if len(read) == 3:
-            raise KeyboardInterrupt
-        read.append(path)
-        return read_ecg(path, *options)
-
+def test_an_interrupted_prediction_goes_on_without_what_is_done(table, predictor, folder, tmp_path, reads):
     output = tmp_path / "all.parquet"
-    monkeypatch.setattr(files, "read_ecg", read_until_interrupted)
+    reads.most = 3
     with pytest.raises(KeyboardInterrupt):
         predict_files(predictor, [folder], output)
-    assert [Path(path).name for path in read] == ["a", "damaged", "noise"]
+    assert reads.names == ["a", "damaged", "noise"]
     assert not output.exists()
     with pytest.raises(ValueError, match="parts of another prediction"):
         predict_files(predictor, [folder], output, force=True)
-    again: list[str] = []
-    monkeypatch.setattr(files, "read_ecg", lambda path, *options: again.append(path) or read_ecg(path, *options))
+    reads.names, reads.most = [], None
     predict_files(predictor, [folder], output)
-    assert [Path(path).name for path in again] == ["noise", "b", "flat_chest"], "the first part was done"
+    assert reads.names == ["noise", "b", "flat_chest"], "the first part was done"
     pd.testing.assert_frame_equal(by_file(output, folder), table, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]
+
+
+def test_parts_of_a_recording_that_was_replaced_are_refused(predictor, model_dir, folder, tmp_path, reads):
+    own, embedder = Path(shutil.copytree(folder, tmp_path / "own")), Embedder(model_dir)
+    makers = {"predicted": partial(predict_files, predictor), "embedded": partial(embed_files, embedder)}
+    for name, make in makers.items():
+        reads.names, reads.most = [], 3
+        with pytest.raises(KeyboardInterrupt):
+            make([own], tmp_path / name)
+    reads.most = None
+    shutil.copy2(own / "noise.dat", own / "a.dat")
+    for name, make in makers.items():
+        with pytest.raises(ValueError, match="holds parts of another"):
+            make([own], tmp_path / name)
 
 
 TWO_PROCESSES = """
@@ -164,7 +161,7 @@ def test_files_that_do_not_say_their_rate_are_told_it(predictor, tmp_path, simul
     untold = pd.read_parquet(predict_files(predictor, [tmp_path / "ecg.csv"], tmp_path / "untold.parquet"))
     assert untold["quality"].tolist() == ["unusable"]
     assert "sampling_rate" in untold["error"].item()
-    options = files.ReadingOptions(sampling_rate=500, unit="mV")
+    options = ReadingOptions(sampling_rate=500, unit="mV")
     told = pd.read_parquet(predict_files(predictor, [tmp_path / "ecg.csv"], tmp_path / "told.parquet", options))
     assert told["quality"].tolist() == ["ok"]
 
