@@ -45,9 +45,6 @@ def probe_scores(
 def linear_probe(features: np.ndarray, targets: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Predict by ridge regression on standardised features, with the penalty that predicts left-out records best.
 
-    The leave-one-out errors have a closed form (Allen, "The Relationship Between Variable Selection and Data
-    Augmentation and a Method for Prediction", Technometrics 16 (1974)).
-
     Args:
         features (`np.ndarray` of shape `(num_records, feature_size)`): Of the records that fit.
         targets (`np.ndarray` of shape `(num_records, num_outputs)`): Numbers, or 0 and 1.
@@ -56,22 +53,13 @@ def linear_probe(features: np.ndarray, targets: np.ndarray, others: np.ndarray) 
     Returns:
         `np.ndarray` of shape `(num_others, num_outputs)`.
     """
-    features, others = features.astype(np.float64), others.astype(np.float64)
-    centre, scale = features.mean(axis=0), features.std(axis=0)
-    scale[scale == 0] = 1.0
-    mean = targets.mean(axis=0)
-    left, singular, right = np.linalg.svd((features - centre) / scale, full_matrices=False)
-    along = left.T @ (targets - mean)
-    penalties = len(features) * PENALTIES
-    errors = []
-    for penalty in penalties:
-        shrinkage = singular**2 / (singular**2 + penalty)
-        leverage = 1 / len(features) + left**2 @ shrinkage
-        residuals = targets - mean - left @ (shrinkage[:, None] * along)
-        errors.append(np.mean((residuals / (1 - leverage)[:, None]) ** 2))
-    best = penalties[int(np.argmin(errors))]
-    weights = right.T @ ((singular / (singular**2 + best))[:, None] * along)
-    return (others - centre) / scale @ weights + mean
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), RidgeCV(len(features) * PENALTIES))
+    predicted = probe.fit(features.astype(np.float64), targets).predict(others.astype(np.float64))
+    return np.asarray(predicted).reshape(len(others), targets.shape[1])
 
 
 def effective_rank(features: np.ndarray) -> float:

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import RidgeCV
 
 from modeling_enecg.configuration_enecg import Task
 from modeling_enecg.evaluation.linear_probe import PENALTIES, effective_rank, linear_probe, probe_scores
@@ -14,13 +13,26 @@ def features_and_targets(num_records=60, num_features=8, seed=0):
     return features, targets
 
 
-def test_a_probe_is_scikit_learns_ridge_regression_with_its_leave_one_out_choice():
+def test_a_probe_is_ridge_regression_by_the_normal_equations_with_the_penalty_that_leaves_out_best():
     features, targets = features_and_targets()
-    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
-    ours = linear_probe(scaled[:40], targets[:40], scaled[40:])
-    centred = (scaled - scaled[:40].mean(axis=0)) / scaled[:40].std(axis=0)
-    peer = RidgeCV(alphas=40 * PENALTIES).fit(centred[:40], targets[:40])
-    np.testing.assert_allclose(ours, peer.predict(centred[40:]), rtol=1e-6)
+    fit, others = features[:40], features[40:]
+    scaled, other_scaled = ((each - fit.mean(axis=0)) / fit.std(axis=0) for each in (fit, others))
+    mean = targets[:40].mean(axis=0)
+
+    def predicted(rows, penalty, wanted):
+        centre, middle = scaled[rows].mean(axis=0), targets[:40][rows].mean(axis=0)
+        inner = (scaled[rows] - centre).T @ (scaled[rows] - centre) + penalty * np.eye(fit.shape[1])
+        weights = np.linalg.solve(inner, (scaled[rows] - centre).T @ (targets[:40][rows] - middle))
+        return (wanted - centre) @ weights + middle
+
+    def left_out_error(penalty):
+        rest = [np.delete(np.arange(40), row) for row in range(40)]
+        return np.mean([(predicted(rows, penalty, scaled[row]) - targets[row]) ** 2 for row, rows in enumerate(rest)])
+
+    best = min(40 * PENALTIES, key=left_out_error)
+    wanted = predicted(np.arange(40), best, other_scaled)
+    assert np.abs(wanted - mean).max() > 1
+    np.testing.assert_allclose(linear_probe(fit, targets[:40], others), wanted, rtol=1e-6)
 
 
 def test_a_probe_with_more_features_than_records_and_a_constant_one_is_finite():
