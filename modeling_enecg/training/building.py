@@ -13,7 +13,7 @@ from ..configuration_enecg import Task
 from ..expert_references import load_expert
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
-from ..loading import folder_or_hub
+from ..loading import model_type_of
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..runs.portable import check_place
@@ -112,8 +112,7 @@ def starting_backbone(source: ModelSource) -> tuple[ECGBackboneModel, ECGFeature
 
 def _trained(path: str, tasks: Sequence[Task]) -> StartingModel:
     place = find_model(path)
-    with folder_or_hub(place):
-        model_type = EnECGModel.config_class.get_config_dict(place)[0].get("model_type")
+    model_type = model_type_of(place)
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
     model = EnECGModel.from_pretrained(place)

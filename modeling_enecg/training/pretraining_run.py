@@ -170,7 +170,7 @@ def pretrain_and_report(recipe: Recipe, name: str, pretraining: Pretraining) -> 
     Raises:
         SettingsError: if the stage cannot be done, or diverges.
     """
-    run, stage = pretraining.run, pretraining.stage
+    run, stage, source = pretraining.run, pretraining.stage, pretraining.source
     if not (run.stage(stage) / HISTORY).exists():
         try:
             _pretrain(pretraining)
@@ -179,7 +179,7 @@ def pretrain_and_report(recipe: Recipe, name: str, pretraining: Pretraining) -> 
     metrics: dict[str, Any] = {}
     if PartialState().is_main_process:
         history = run.history(stage)
-        dataset = DatasetInfo(pretraining.source.name, recipe.sampling_rate, pretraining.num_records())
+        dataset = DatasetInfo(source.name, source.chosen_rate, pretraining.num_records())
         info = describe_pretraining(recipe, name, history, dataset, pretraining.backbone.num_parameters())
         metrics = {"pretraining": {"objective": stage, **summary(history["log"], pretraining.arguments.collapse_rank)}}
         write_pretraining_report(run, info, history["log"], metrics, pretraining.arguments.collapse_rank)
@@ -212,29 +212,20 @@ def _announce(pretraining: Pretraining, trainer: PretrainingTrainer) -> None:
         logger.warning(
             "Stage %s: %d records, %d processes, %s; %d parameters, of which the backbone has %d.",
             *(pretraining.stage, pretraining.num_records()["train"], trainer.args.world_size, trainer.args.precision),
-            *(_num_trainable(trainer.model), pretraining.backbone.num_parameters()),
+            *(trainer.get_num_trainable_parameters(), pretraining.backbone.num_parameters()),
         )
-
-
-def _num_trainable(objective: Objective) -> int:
-    return sum(parameter.numel() for parameter in objective.parameters() if parameter.requires_grad)
 
 
 def _history(trainer: PretrainingTrainer) -> dict[str, Any]:
     """Return the fields of `StageInfo` and the trainer's `log`."""
     return {
-        "num_trainable": _num_trainable(trainer.model),
+        "num_trainable": trainer.get_num_trainable_parameters(),
         "num_epochs": round(trainer.state.epoch or 0),
         "best_epoch": None,
         "best_score": None,
         "precision": trainer.args.precision,
-        "log": [entry for entry in trainer.state.log_history if all(map(_is_legal, entry.values()))],
+        "log": trainer.whole_log(),
     }
-
-
-def _is_legal(value: Any) -> bool:
-    """Whether JSON can hold a value."""
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def summary(log: Sequence[Mapping[str, Any]], collapse_rank: float) -> dict[str, Any]:

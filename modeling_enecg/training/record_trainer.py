@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence, Sized
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
@@ -64,6 +65,19 @@ class RecordTrainer(Trainer):
         if not math.isfinite(logs.get("loss", 0.0)):
             self._stop_diverged("loss is")
         super().log(logs, *args, **kwargs)
+
+    def whole_log(self) -> list[dict[str, float]]:
+        """Return what was logged, as JSON can hold it: without undefined numbers, and the loss of a stage that was
+        resumed as that of all its steps.
+        """
+        log = [
+            {key: value for key, value in entry.items() if math.isfinite(value)} for entry in self.state.log_history
+        ]
+        logged = [entry for entry in log if "loss" in entry]
+        if logged and "train_loss" in log[-1] and logged[-1]["step"] == log[-1]["step"]:
+            steps = np.diff([0, *(entry["step"] for entry in logged)])  # a trainer that resumed knows its own only
+            log[-1]["train_loss"] = float(np.average([entry["loss"] for entry in logged], weights=steps))
+        return log
 
     def _stop_diverged(self, what: str) -> None:
         raise DivergenceError(

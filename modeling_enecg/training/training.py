@@ -331,12 +331,7 @@ def stage_history(trainer: EnECGTrainer, further: Mapping[str, Any]) -> dict[str
         trainer (`EnECGTrainer`): Its trainer.
         further (`Mapping[str, Any]`): Further fields: what a `CostMeter` read, and scores at the start.
     """
-    # An undefined score is left out: JSON has no nan.
-    log = [{key: value for key, value in entry.items() if value == value} for entry in trainer.state.log_history]
-    logged = [entry for entry in log if "loss" in entry]
-    if logged and "train_loss" in log[-1] and logged[-1]["step"] == log[-1]["step"]:
-        steps = np.diff([0, *(entry["step"] for entry in logged)])  # a trainer that resumed knows its own only
-        log[-1]["train_loss"] = float(np.average([entry["loss"] for entry in logged], weights=steps))
+    log = trainer.whole_log()
     best_step = trainer.state.best_global_step
     best: Mapping[str, Any] = next((each for each in log if "eval_loss" in each and each["step"] == best_step), {})
     return {
