@@ -15,6 +15,7 @@ from ..configuration_enecg import Task
 from ..evaluation.metrics import MAIN_METRICS, METRICS, metric_title
 from ..runs.info import RunInfo
 from ..runs.portable import is_hub_id, markdown_text, without_machine_paths
+from ..runs.run import Run
 from ..runs.shipped import source_address, template
 from .licences import expert_weights, licence_metadata
 
@@ -51,19 +52,42 @@ def model_card(
         figures (`Sequence[str]`, *optional*): The figures' paths, relative to the card.
         lead_sets (`Mapping[str, Any]`, *optional*): By lead set, metrics of the test fold as in `metrics`.
     """
+    values = _values_of_model(experts or {}, lead_sets or {}, figures)
+    data = _data_of_model(config, info)
+    return _render("model.md", name, data, config, config.get("tasks", []), info, metrics or {}, values)
+
+
+def shipped_card(run: Run, name: str, more: str = "") -> str:
+    """Return the card of a run's model as one that comes with the package.
+
+    Args:
+        run (`Run`): The run.
+        name (`str`): What the shipped model is called.
+        more (`str`, *optional*): Markdown to end with: what is known beyond what the run measured.
+    """
+    values = _values_of_model(run.experts, run.lead_sets, ()) | {"more": more}
+    data = _data_of_model(run.config, run.info)
+    return _render("shipped.md", name, data, run.config, run.config["tasks"], run.info, run.metrics, values)
+
+
+def _data_of_model(config: Mapping[str, Any], info: RunInfo | None) -> dict[str, Any]:
     sources = list(dict.fromkeys(_hub_ids(config, info).values()))
     model = None if info is None else (info.recipe or {}).get("model")
-    data = {
+    return {
         "library_name": "transformers",
         "tags": _TAGS + list(info.stages if info else ()),
         "base_model": [model] if model and is_hub_id(model) else sources,
     }
-    values = {
-        "expert_rows": _expert_rows(experts or {}),
+
+
+def _values_of_model(
+    experts: Mapping[str, Any], lead_sets: Mapping[str, Any], figures: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "expert_rows": _expert_rows(experts),
         "figures": figures,
-        "lead_set_rows": _rows_by_lead_set(lead_sets or {}),
+        "lead_set_rows": _rows_by_lead_set(lead_sets),
     }
-    return _render("model.md", name, data, config, config.get("tasks", []), info, metrics or {}, values)
 
 
 def pretraining_card(

@@ -6,19 +6,17 @@ Such a model is loaded by the installed package and needs no code of its own. It
 
 import argparse
 import json
-import re
 import shutil
 from pathlib import Path
 
 from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, SAFE_WEIGHTS_NAME
 
 from ..runs.files import new_folder
-from ..runs.run import CARD
+from ..runs.run import CARD, Run
 from ..runs.shipped import MODELS, shipped_folder
-from .card import PLACE
+from .card import shipped_card
 
 MOST_MB = 3.0  # of weights
-_PIPELINE = "from transformers import pipeline\n"
 _CODE = ("auto_map", "custom_pipelines")
 
 
@@ -34,9 +32,9 @@ def ship(run: str | Path, name: str, models: Path = MODELS) -> Path:
         `Path`: The model's new folder.
 
     Raises:
-        ValueError: if the weights are too large to come with a package.
+        ValueError: if the weights are too large to come with a package, or the run did not end.
         FileExistsError: if there is such a model; delete its folder to replace it.
-        FileNotFoundError: if the run lacks a file.
+        FileNotFoundError: if the run lacks the model's files.
     """
     run = Path(run)
     size = (run / SAFE_WEIGHTS_NAME).stat().st_size / 1e6
@@ -48,18 +46,14 @@ def ship(run: str | Path, name: str, models: Path = MODELS) -> Path:
             content = json.loads((run / file).read_text(encoding="utf-8"))
             kept = {key: value for key, value in content.items() if key not in _CODE}
             (aside / file).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-        card = re.sub(r"!\[[^]]*\]\([^)]*\)\n\n?", "", (run / CARD).read_text(encoding="utf-8"))
-        card = card.replace(f'"{PLACE}"', f'modeling_enecg.builtin("{name}")').replace(", trust_remote_code=True", "")
-        card = card.replace(_PIPELINE, f"{_PIPELINE}\nimport modeling_enecg\n")
-        card = re.sub(r"`trust_remote_code=True` runs .*?\n\n", "", card, flags=re.DOTALL)
-        (aside / CARD).write_text(card + _more(name), encoding="utf-8")
+        (aside / CARD).write_text(shipped_card(Run(run), name, _more(name)), encoding="utf-8")
     return models / name
 
 
 def _more(name: str) -> str:
     """Return what is told of a shipped model beyond what its run measured, if there is such a file."""
     file = shipped_folder("model_cards") / f"{name}.md"
-    return "\n" + file.read_text(encoding="utf-8") if file.is_file() else ""
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 if __name__ == "__main__":
