@@ -58,7 +58,7 @@ def finding_lines(found: Findings, meaning: Callable[[str], str]) -> list[str]:
     leading = leading_findings(found)
     lines = [quality]
     if found.missing_leads:
-        lines.append(f"Missing leads: {', '.join(found.missing_leads)}; the model was worth less on fewer leads")
+        lines.append(f"Missing leads: {', '.join(found.missing_leads)}; the findings rest on the others")
     for title, is_present in (("Present", True), ("Not present, most probable first", False)):
         texts = [_label_text(each["label"], meaning, each) for each in leading if each["present"] == is_present]
         lines += [f"{title}: {'; '.join(texts)}"] if texts else []

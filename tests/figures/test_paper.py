@@ -226,6 +226,8 @@ def test_findings_come_with_their_decisions():
         "Not present, most probable first: AFIB 0.20 of 0.50",
         "Values: age 61.2 years (50.0 to 70.0)",
     ]
+    few = Findings(tasks, quality, ["I"], ["II", "V1"], {}, {})
+    assert finding_lines(few, str)[1] == "Missing leads: II, V1; the findings rest on the others"
     unusable = Findings({"rhythm": []}, quality, [], [], {}, {})
     assert finding_lines(unusable, str)[-1] == "Not scored: the signal is unusable."
 

@@ -168,6 +168,12 @@ def test_other_leads_are_drawn_under_their_own_names():
     assert {"V9", "MLII", "aVR"} <= set(texts(plot_ecg(ecg(3), RATE, ["V9", "MLII", "AVR"])))
 
 
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_stands():
+    figure = plot_ecg(ecg(2), RATE, [r"$\none$", "$^$"], title=r"$\none$", lines=[r"$\none$"])
+    figure.canvas.draw()
+    assert texts(figure).count(r"$\none$") == 3
+
+
 @pytest.mark.parametrize(
     ("signal", "rate", "names", "message"),
     [

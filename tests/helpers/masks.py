@@ -38,3 +38,17 @@ def mixed_masks(model):
     whole, half = model.config.sequence_length, model.config.sequence_length // 2
     leads = mask_of(STANDARD_LEADS, LEAD_SETS["eight"], STANDARD_LEADS, LEAD_SETS["limb"])
     return {"lead_mask": leads, "input_mask": padding(model, whole, whole, half, half)}
+
+
+def assert_not_read(objective, signal, missing_leads, num_samples):
+    """The loss is the same whatever stands in leads that the first record lacks, and after the second's end."""
+    lead_mask = torch.ones(signal.shape[:2], dtype=torch.bool)
+    input_mask = torch.ones(2, signal.shape[2], dtype=torch.bool)
+    lead_mask[0, list(missing_leads)] = False
+    input_mask[1, num_samples:] = False
+    losses = []
+    for filler in (0.0, float("nan")):
+        torch.manual_seed(1)
+        filled = signal.masked_fill(~(lead_mask[:, :, None] & input_mask[:, None]), filler)
+        losses.append(objective(filled, lead_mask, input_mask)["loss"].item())
+    assert losses[0] == losses[1]

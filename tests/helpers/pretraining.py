@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.training import recipe_fields
+from tests.helpers.training import STMEM, recipe_fields
 
 CPC = {
     "model_type": "enecg-ecgcpc",
@@ -17,17 +17,7 @@ CPC = {
     "state_size": 4,
     "num_hidden_layers": 1,
 }
-VIT = {
-    "sampling_rate": 100,
-    "sequence_length": 1000,
-    "patch_size": 100,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
-STMEM = {"model_type": "enecg-stmem", "head_dim": 8, **VIT}
-JEPA = {"model_type": "enecg-ecgjepa", **VIT}
+JEPA = {key: value for key, value in STMEM.items() if key != "head_dim"} | {"model_type": "enecg-ecgjepa"}
 PREDICTIVE = "contrastive_predictive_coding"
 # By stage: a backbone, and settings of the objective that fit its size.
 OBJECTIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
