@@ -24,8 +24,20 @@ def add_parser(commands: Commands) -> None:
         help="NAME is such as post_training/main_table; a paper's, for all of its; or all.",
     )
     what.add_argument("--list", action="store_true", help="The experiments are listed with their numbers of runs.")
-    what.add_argument(
-        "--small", action="store_true", help="The small form runs: small backbones from random weights, few epochs."
+    form = what.add_mutually_exclusive_group()
+    form.add_argument(
+        "--small",
+        action="store_const",
+        const="small",
+        dest="form",
+        help="The small form runs: small backbones from random weights, few epochs. It tells that the road works.",
+    )
+    form.add_argument(
+        "--medium",
+        action="store_const",
+        const="medium",
+        dest="form",
+        help="The medium form runs: small backbones, pre-trained on the training fold; hours on two CPU cores.",
     )
     what.add_argument(
         "--seeds", type=_whole_numbers, metavar="1,2,...", help="Runs have these seeds instead of the experiment's."
@@ -50,14 +62,14 @@ def run(options: argparse.Namespace) -> None:
     from ..runs.processes import start_processes
 
     quiet_libraries()
-    known = list_studies(configs)
+    known = list_studies(configs, options.form)
     if options.list:
         for name in known:
-            study = load_study(configs, name, options.small, options.seeds)
+            study = load_study(configs, name, options.form, options.seeds)
             print(f"{name}: {study.title} ({len(study.runs())} runs)")
         return
     names = [name for name in known if options.name in ("all", name.split("/")[0])] or [options.name]
-    studies = [load_study(configs, name, options.small, options.seeds) for name in names]
+    studies = [load_study(configs, name, options.form, options.seeds) for name in names]
     check_studies(studies, configs)
     state = start_processes()
     for study in studies:

@@ -76,6 +76,39 @@ def compare_predictions(
     return result
 
 
+def compare_over_runs(
+    first: Sequence[Scored], second: Sequence[Scored], bootstrap: Bootstrap
+) -> dict[str, dict[str, float | None]]:
+    """Compare two ways of training on the same records, each by its mean score over several runs: first minus second.
+
+    A resample draws patients, the same for all runs, so that the interval tells what other patients would change. What
+    other seeds would change it does not tell: the mean is over those that were run.
+
+    Args:
+        first (`Sequence[Scored]`): The runs of one way, such as one per seed.
+        second (`Sequence[Scored]`): Those of the other: the same task and records, in any order.
+        bootstrap (`Bootstrap`): How intervals are made; patients are those of the first run.
+
+    Returns:
+        `dict[str, dict]`: By metric, as of `compare_predictions`, `point`, `lower` and `upper`.
+
+    Raises:
+        ValueError: as `compare_predictions` does.
+    """
+    base = first[0]
+    resamples = bootstrap.resamples(base)
+    reason, _ = why_no_intervals(base, resamples)
+
+    def means(runs: Sequence[Scored]) -> dict[str, np.ndarray]:
+        samples = [headline_samples(match_records(base, run), resamples) for run in runs]
+        return {metric: np.mean([each[metric].overall for each in samples], axis=0) for metric in samples[0]}
+
+    ours, theirs = means(first), means(second)
+    return {
+        metric: difference_interval(ours[metric] - theirs[metric], bootstrap.confidence, reason) for metric in ours
+    }
+
+
 def match_records(first: Scored, second: Scored) -> Scored:
     """Return the second's records in the order of the first's.
 

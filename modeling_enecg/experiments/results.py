@@ -23,12 +23,14 @@ class RunResult:
         metrics (`dict[str, Any]`): `metrics.json`.
         info (`RunInfo`): What is said of it.
         history (`dict[str, Any]`): `history.json` of its last stage.
+        folder (`Path`): Where it lies.
     """
 
     run: StudyRun
     metrics: dict[str, Any]
     info: RunInfo
     history: dict[str, Any]
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def run_costs(info: RunInfo) -> dict[str, float | None]:
 
 def _read_run(run: StudyRun, folder: Path) -> RunResult:
     done = Run(folder)
-    return RunResult(run, done.metrics, done.info, done.history(list(done.info.stages)[-1]))
+    return RunResult(run, done.metrics, done.info, done.history(list(done.info.stages)[-1]), folder)
 
 
 def _score_rows(study: Study, result: RunResult) -> list[dict[str, Any]]:

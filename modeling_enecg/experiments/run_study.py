@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from .results import read_results
 from .study import Study, StudyError
 from .tables import write_tables
 
-CHECKPOINTS = "checkpoints"  # the folder in which recipes expect converted weights
+CHECKPOINTS = "checkpoints"  # the folder in which recipes expect weights that were converted or pre-trained before
+PRETRAIN = "pretrain"  # begins the names of recipes that leave the backbone which the rest of the name says
 
 
 def run_study(
@@ -73,7 +74,7 @@ def _run(study: Study, configs: str | Path, folder: Path, settings: Mapping[str,
 
 
 def check_studies(studies: Iterable[Study], configs: str | Path) -> None:
-    """Refuse, before anything runs, studies with an illegal recipe, or without weights that must be converted first.
+    """Refuse, before anything runs, studies with an illegal recipe, or without weights that must be there first.
 
     Raises:
         StudyError: with all folders that are missing, and how to make them.
@@ -87,11 +88,24 @@ def check_studies(studies: Iterable[Study], configs: str | Path) -> None:
         paths |= {source["path"] for recipe in recipes for source in recipe.experts.values() if "path" in source}
     missing = sorted(path for path in paths if Path(path).parts[0] == CHECKPOINTS and not Path(path).is_dir())
     if missing:
-        commands = [weights.convert_command for weights in PUBLISHED if f"{CHECKPOINTS}/{weights.name}" in missing]
-        raise StudyError(
-            f"Published weights are missing in {', '.join(missing)}. `enecg experts` says where to get them; then: "
+        raise StudyError(_how_to_get(missing, Path(configs)))
+
+
+def _how_to_get(missing: Sequence[str], configs: Path) -> str:
+    """Return what to do about folders of weights that are not there: pre-train some, convert the published ones."""
+    own = {path: f"{PRETRAIN}_{Path(path).name}" for path in missing}
+    own = {path: recipe for path, recipe in own.items() if (configs / f"{recipe}.yaml").is_file()}
+    advice = []
+    if own:
+        commands = [f"enecg train {recipe} --data_dir DATA --output_dir {path}" for path, recipe in own.items()]
+        advice.append(f"Weights to be pre-trained first are missing in {', '.join(own)}: {'; '.join(commands)}.")
+    if published := [path for path in missing if path not in own]:
+        commands = [weights.convert_command for weights in PUBLISHED if f"{CHECKPOINTS}/{weights.name}" in published]
+        advice.append(
+            f"Published weights are missing in {', '.join(published)}. `enecg experts` says where to get them; then: "
             f"{'; '.join(commands)}. Or take the small form, --small."
         )
+    return " ".join(advice)
 
 
 @contextmanager

@@ -15,10 +15,13 @@ TASK_AXIS = "task"  # its options are columns of the tables; other axes make the
 FIGURES = ("comparison", "lines", "curves")
 COSTS = ("trainable_share", "seconds", "peak_mb", "gpu_peak_mb")
 
-SMALL_NOTE = (
-    "The small form: small backbones from random weights and few epochs, whatever the rows are called. Its scores "
-    "tell that the road works, and nothing else."
-)
+SMALL, MEDIUM = "small", "medium"
+FORM_NOTES = {
+    SMALL: "The small form: small backbones from random weights and few epochs, whatever the rows are called. Its "
+    "scores tell that the road works, and nothing else.",
+    MEDIUM: "The medium form: small backbones, pre-trained on the training fold alone, and few epochs. What it shows "
+    "holds at this size and for these records, and need not hold at the published ones.",
+}
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
@@ -88,6 +91,8 @@ class Study:
         over (`str`, *optional*): The axis of lines.
         controls (`dict[str, dict]`): Runs beside the product, with every task: from a name to recipe fields.
         before (`dict[str, dict]`): Runs that come first; another one starts from their model by `model: NAME`.
+        against (`str`, *optional*): A row; a further table holds what every other one scores more than it, with paired
+            intervals by patient.
         costs (`list[str]`): Of `trainable_share`, `seconds`, `peak_mb` and `gpu_peak_mb`, what a further table holds.
         published (`list[dict[str, str]]`): `model` and `mode` of results in `published_results.csv` to stand beside.
         notes (`list[str]`): Sentences under the tables: what a paper states, and where.
@@ -106,6 +111,7 @@ class Study:
     over: str | None = None
     controls: dict[str, Any] = field(default_factory=dict)
     before: dict[str, Any] = field(default_factory=dict)
+    against: str | None = None
     costs: list[str] = field(default_factory=list)
     published: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -128,6 +134,8 @@ class Study:
             for name in self.axes[str(self.over)]:
                 if not _NUMBER.match(name):
                     raise StudyError(f"{self.name}: axes: {self.over}: {name!r} must begin with a number, as 10 %.")
+        if self.against is not None:
+            self._check_choice("against", self.against, sorted({run.row for run in self.runs()}))
 
     def _check_choice(self, key: str, value: Any, choices: Sequence[str]) -> None:
         if value not in choices:
@@ -179,20 +187,20 @@ class Study:
         return StudyRun(name, row, options, seed, recipe_file, overrides, starts_from)
 
 
-def load_study(configs: str | Path, name: str, small: bool = False, seeds: Sequence[int] | None = None) -> Study:
+def load_study(configs: str | Path, name: str, form: str | None = None, seeds: Sequence[int] | None = None) -> Study:
     """Read a study's file, `configs/experiments/NAME.yaml`.
 
     With `extends`, the name of another file in the same folder, it says only what differs from that. What its field
-    `small` holds is laid over it for the small form; an option set to `null` is left out.
+    `small` or `medium` holds is laid over it for that form; an option set to `null` is left out.
 
     Args:
         configs (`str` or `Path`): The folder of recipes.
         name (`str`): Such as `"post_training/main_table"`.
-        small (`bool`, *optional*, defaults to `False`): Take the small form.
+        form (`str`, *optional*): `"small"` or `"medium"`, instead of the full form.
         seeds (`Sequence[int]`, *optional*): Instead of the study's own.
 
     Raises:
-        StudyError: if there is no such study, or it is not legal.
+        StudyError: if there is no such study, it has no such form, or it is not legal.
     """
     known = list_studies(configs)
     if name not in known:
@@ -200,12 +208,14 @@ def load_study(configs: str | Path, name: str, small: bool = False, seeds: Seque
     path = Path(configs) / STUDIES / f"{name}.yaml"
     try:
         content = read_settings(path)
-        changes = content.pop("small", {})
-        content = {**_without_null(merged(content, changes) if small else content), "name": name}
-        if small:
-            content["name"] = f"{name}_small"
-            content["title"] = f"{content.get('title')} (small form)"
-            content["notes"] = [SMALL_NOTE, *content.get("notes", [])]
+        forms = {each: content.pop(each, None) for each in FORM_NOTES}
+        if form is not None and forms[form] is None:
+            raise StudyError(f"{path}: there is no {form} form.")
+        content = {**_without_null(merged(content, forms[form] if form else {})), "name": name}
+        if form is not None:
+            content["name"] = f"{name}_{form}"
+            content["title"] = f"{content.get('title')} ({form} form)"
+            content["notes"] = [FORM_NOTES[form], *content.get("notes", [])]
         check_fields(content, Study, "")
     except SettingsError as error:
         raise StudyError(f"{path}: {error}") from error
@@ -214,10 +224,15 @@ def load_study(configs: str | Path, name: str, small: bool = False, seeds: Seque
     return Study(**content | ({"seeds": list(seeds)} if seeds else {}))
 
 
-def list_studies(configs: str | Path) -> list[str]:
-    """Return the names of all studies; a file whose name begins with `_` is for others to extend."""
+def list_studies(configs: str | Path, form: str | None = None) -> list[str]:
+    """Return the names of all studies, or those that have a form.
+
+    A file whose name begins with `_` is for others to extend.
+    """
     folder = Path(configs) / STUDIES
     paths = [path for path in folder.glob("*/*.yaml") if not path.name.startswith("_")]
+    if form is not None:
+        paths = [path for path in paths if form in read_settings(path)]
     return sorted(str(path.relative_to(folder).with_suffix("").as_posix()) for path in paths)
 
 

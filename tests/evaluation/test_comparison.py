@@ -153,6 +153,18 @@ def test_a_model_does_not_differ_from_itself(task):
 
 
 @every_task
+def test_over_several_runs_the_mean_of_their_differences_counts_patient_by_patient(task):
+    runs = [example(task), example(task)]
+    shuffled = np.random.default_rng(2).permutation(NUM_RECORDS)
+    runs[1] = tuple(Records(*(np.asarray(part)[shuffled] for part in vars(each).values())) for each in runs[1])
+    firsts, seconds = ([pair[side].scored(task, PATIENTS) for pair in runs] for side in (0, 1))
+    single = compare_predictions(task, *runs[0], num_resamples=50, patients=PATIENTS)
+    for metric, difference in comparison.compare_over_runs(firsts, seconds, Bootstrap(50)).items():
+        expected = {key: single[metric][key] for key in ("point", "lower", "upper")}
+        assert difference == pytest.approx(expected, abs=1e-9)
+
+
+@every_task
 def test_records_are_matched_by_id_whatever_their_order(task):
     first, second = example(task)
     order = np.random.default_rng(1).permutation(NUM_RECORDS)

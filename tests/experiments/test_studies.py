@@ -4,16 +4,22 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
+from modeling_enecg import Task
 from modeling_enecg.cli import main
 from modeling_enecg.experiments import StudyError, check_studies, list_studies, load_study, run_study
+from modeling_enecg.experiments.differences import differences
 from modeling_enecg.experiments.pictures import draw_pictures, draw_rows
 from modeling_enecg.experiments.results import read_results
 from modeling_enecg.experiments.tables import write_tables
+from modeling_enecg.runs.predictions import Predictions
+from modeling_enecg.runs.run import Run
 from tests.helpers.training import ROOT, recipe_fields, write_recipe
 
 CONFIGS = ROOT / "configs"
@@ -133,7 +139,7 @@ def test_a_run_is_the_recipe_with_its_options_laid_over(configs, tmp_path):
 
 
 def test_the_small_form_leaves_out_what_it_sets_to_null_and_says_that_it_is_small(configs):
-    study = load_study(configs, "paper/methods", small=True)
+    study = load_study(configs, "paper/methods", "small")
     assert [run.name for run in study.runs()] == ["plain_superdiagnostic_seed-1", "in-full_superdiagnostic_seed-1"]
     assert study.name == "paper/methods_small"
     assert "small" in study.notes[0]
@@ -232,7 +238,7 @@ def test_the_table_of_several_seeds_has_mean_and_standard_deviation(configs, tmp
 
 
 def test_the_table_of_one_seed_has_the_interval_of_its_run(configs, tmp_path):
-    study = load_study(configs, "paper/methods", small=True)
+    study = load_study(configs, "paper/methods", "small")
     write_tables(study, fabricated(study, tmp_path), tmp_path)
     assert "| in full | 0.900 (0.800-1.000) |" in (tmp_path / "table.md").read_text()
 
@@ -304,10 +310,10 @@ def test_costs_are_those_of_all_stages(configs, tmp_path):
         ),
     ],
 )
-@pytest.mark.parametrize("small", [False, True])
-def test_figures_are_drawn_from_finished_runs(configs, tmp_path, changes, files, small):
+@pytest.mark.parametrize("form", [None, "small"])
+def test_figures_are_drawn_from_finished_runs(configs, tmp_path, changes, files, form):
     write_study(configs, **changes)
-    study = load_study(configs, "paper/methods", small=small)
+    study = load_study(configs, "paper/methods", form)
     paths = draw_pictures(study, fabricated(study, tmp_path), tmp_path / "figures")
     assert {path.name for path in paths} == files
     for path in paths:
@@ -315,14 +321,14 @@ def test_figures_are_drawn_from_finished_runs(configs, tmp_path, changes, files,
             assert len(image.convert("L").getcolors()) > 10  # not empty
 
 
-@pytest.mark.parametrize("small", [False, True])
-def test_bars_span_a_deviation_over_the_seeds_or_the_interval_of_a_single_one(configs, tmp_path, small):
-    study = load_study(configs, "paper/methods", small=small)
+@pytest.mark.parametrize("form", [None, "small"])
+def test_bars_span_a_deviation_over_the_seeds_or_the_interval_of_a_single_one(configs, tmp_path, form):
+    study = load_study(configs, "paper/methods", form)
     results = fabricated(study, tmp_path)
     rows = results.summary().query("metric == 'macro_auroc'")
     figure = draw_rows(study, results, rows, tmp_path / "figure.png")
     segments = [bar for axes in figure.axes for lines in axes.collections for bar in lines.get_segments()]
-    lower, upper = (rows["lower"], rows["upper"]) if small else (rows["mean"] - rows["sd"], rows["mean"] + rows["sd"])
+    lower, upper = (rows["lower"], rows["upper"]) if form else (rows["mean"] - rows["sd"], rows["mean"] + rows["sd"])
     assert (upper - lower).min() > 0.01
     drawn = sorted(tuple(bar[:, 0]) for bar in segments)
     assert drawn == [pytest.approx(bar) for bar in sorted(zip(lower, upper, strict=True))]
@@ -357,7 +363,7 @@ def test_converted_weights_that_are_there_are_not_missed(configs, tmp_path, monk
 
 def test_a_study_goes_on_with_what_is_left(configs, tmp_path, simulated, training_cache, capsys):
     def run():
-        study = load_study(configs, "paper/methods", small=True)
+        study = load_study(configs, "paper/methods", "small")
         folder = run_study(study, configs, simulated, tmp_path / "out", training_cache)
         return folder, capsys.readouterr().out
 
@@ -395,23 +401,92 @@ def test_seeds_that_are_no_numbers_are_refused_by_name(configs, capsys):
     assert "argument --seeds: expected whole numbers as 1,2,3; got '1,x'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", list_studies(CONFIGS))
-@pytest.mark.parametrize("small", [False, True])
-def test_every_shipped_study_comes_to_legal_recipes(name, small, tmp_path):
-    study = load_study(CONFIGS, name, small)
+def shipped_forms():
+    """Every shipped study in each form that it has."""
+    return [(name, form) for form in (None, "small", "medium") for name in list_studies(CONFIGS, form)]
+
+
+@pytest.mark.parametrize(("name", "form"), shipped_forms())
+def test_every_shipped_study_comes_to_legal_recipes(name, form, tmp_path):
+    study = load_study(CONFIGS, name, form)
     recipes = [run.recipe(CONFIGS, tmp_path, data_dir="records") for run in study.runs()]
     assert len({recipe.output_dir for recipe in recipes}) == len(recipes)
-    assert len(study.seeds) >= (1 if small else 3)
-    if small:
-        assert all("path" not in expert for recipe in recipes for expert in recipe.experts.values())
-    else:
+    assert len(study.seeds) >= {None: 3, "small": 1, "medium": 5}[form]
+    paths = {expert["path"] for recipe in recipes for expert in recipe.experts.values() if "path" in expert}
+    if form == "small":
+        assert not paths
+    if form == "medium":
+        configs = [expert["config"] for recipe in recipes for expert in recipe.experts.values() if "config" in expert]
+        assert all(len(config) > 1 for config in configs), "a type alone is the published size"
+        assert {path for path in paths if not path.startswith("checkpoints/medium_")} == set()
+    if form is None:
         assert "small" not in yaml.safe_dump(study.axes)
 
 
 @pytest.mark.parametrize("name", ["post_training/main_table", "enecg/main_table"])
-@pytest.mark.parametrize("small", [False, True])
-def test_every_main_table_has_the_controls(name, small):
-    controls = load_study(CONFIGS, name, small).controls
+@pytest.mark.parametrize("form", [None, "small"])
+def test_every_main_table_has_the_controls(name, form):
+    controls = load_study(CONFIGS, name, form).controls
     assert len(controls) == 3
     for word in ("frozen random", "xresnet1d", "permuted labels"):
         assert any(word in control for control in controls)
+
+
+def test_a_form_that_a_study_lacks_is_refused(configs):
+    with pytest.raises(StudyError, match="there is no medium form"):
+        load_study(configs, "paper/methods", "medium")
+    assert list_studies(configs, "medium") == []
+    assert list_studies(configs, "small") == ["paper/methods"]
+
+
+def test_weights_to_be_pre_trained_first_are_missed_with_the_command_that_makes_them(configs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (configs / "pretrain_tiny_stmem.yaml").touch()
+    axes = {"experts": {"own": {"experts": {"stmem": {"path": "checkpoints/tiny_stmem"}}}}}
+    write_study(configs, axes=axes, small=None)
+    command = "enecg train pretrain_tiny_stmem --data_dir DATA --output_dir checkpoints/tiny_stmem"
+    with pytest.raises(StudyError, match=command):
+        check_studies([load_study(configs, "paper/methods")], configs)
+
+
+def test_a_row_to_compare_with_that_there_is_not_is_refused(configs):
+    write_study(configs, against="in fool")
+    with pytest.raises(StudyError, match=r"against: 'in fool' is not one of .*Did you mean in full\?"):
+        load_study(configs, "paper/methods")
+
+
+def test_rows_are_compared_with_one_of_them_over_all_seeds(configs, tmp_path):
+    write_study(configs, against="plain", axes={"method": STUDY["axes"]["method"]}, controls={}, small=None)
+    study = load_study(configs, "paper/methods")
+    fabricated(study, tmp_path)
+    rng = np.random.default_rng(0)
+    targets = (rng.random((60, 1)) < 0.4).astype(np.float32)
+    task = Task("superdiagnostic", "multi_label_classification", labels=["MI"])
+    records = pd.DataFrame({"ecg_id": np.arange(60), "patient_id": [f"p{i // 2}" for i in range(60)]})
+    for run in study.runs():
+        noise = 0.5 if run.row == "in full" else 5.0
+        outputs = 1 / (1 + np.exp(-(targets + rng.normal(0, noise, targets.shape))))
+        done = Run(tmp_path / "runs" / run.name)
+        done.write("config.json", {"tasks": [task.to_dict()]})
+        parts = [
+            Predictions(records, {task.name: targets}, {task.name: outputs}).to_frame(split, [task])
+            for split in ("validation", "test")
+        ]
+        done.write_predictions(pd.concat(parts))
+    results = read_results(study, study.runs(), tmp_path / "runs")
+    compared = differences(study, results).set_index("metric").loc["macro_auroc"]
+    scores = {
+        row: [
+            roc_auc_score(targets, Run(each.folder).splits["test"].outputs[task.name])
+            for each in results.runs
+            if each.run.row == row
+        ]
+        for row in ("in full", "plain")
+    }
+    assert (compared["row"], compared["task"]) == ("in full", task.name)
+    assert compared["mean"] == pytest.approx(np.mean(scores["in full"]) - np.mean(scores["plain"]))
+    assert 0 < compared["lower"] < compared["mean"] < compared["upper"]
+    write_tables(study, results, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "macro AUROC: more than plain" in table
+    assert "| in full | **+" in table

@@ -1,0 +1,56 @@
+"""What each row of a study scores more than another, paired by patient and averaged over the seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..evaluation import Bootstrap, Scored
+from ..evaluation.comparison import compare_over_runs
+from ..runs.run import Run
+from .results import RunResult, StudyResults
+from .study import Study
+
+COLUMNS = ["row", "task", "metric", "mean", "lower", "upper"]
+
+
+def differences(study: Study, results: StudyResults, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
+    """Compare every row of a study with the one that its `against` names, on the test fold.
+
+    Args:
+        study (`Study`): What was run.
+        results (`StudyResults`): What came out.
+        bootstrap (`Bootstrap`, *optional*): How intervals are made; 1000 resamples by default.
+
+    Returns:
+        `pd.DataFrame`: One row per row of the study, task and metric: `row`, `task`, `metric`, the `mean` over seeds
+            of what it scores more, and the paired interval by patient from `lower` to `upper`. Empty where the study
+            has no `against`.
+    """
+    if study.against is None:
+        return pd.DataFrame(columns=COLUMNS)
+    scored = _scored(results.runs)
+    return pd.DataFrame(_rows(study, scored, bootstrap or Bootstrap()), columns=COLUMNS)
+
+
+def _scored(runs: Sequence[RunResult]) -> dict[tuple[str, str], list[Scored]]:
+    """Return by row and task the test records of each run."""
+    scored: dict[tuple[str, str], list[Scored]] = {}
+    for result in runs:
+        done = Run(result.folder)
+        for task in done.tasks:
+            scored.setdefault((result.run.row, task.name), []).append(done.splits["test"].scored(task))
+    return scored
+
+
+def _rows(
+    study: Study, scored: Mapping[tuple[str, str], Sequence[Scored]], bootstrap: Bootstrap
+) -> Iterator[dict[str, Any]]:
+    for (row, task), runs in scored.items():
+        others = scored.get((str(study.against), task))
+        if row == study.against or others is None:
+            continue
+        for metric, difference in compare_over_runs(runs, others, bootstrap).items():
+            if metric in study.metrics:
+                interval = {key: difference[key] for key in ("lower", "upper")}
+                yield {"row": row, "task": task, "metric": metric, "mean": difference["point"], **interval}
