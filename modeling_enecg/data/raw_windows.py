@@ -70,9 +70,13 @@ class RawWindows:
         """Return some of the windows."""
         return RawWindows(self.rows.select(indices), self.numbers[indices], self.settings)
 
+    def without(self, column: str) -> "RawWindows":
+        """Return the same windows without a column of the rows."""
+        return RawWindows(self.rows.remove_columns(column), self.numbers, self.settings)
+
     @classmethod
     def joined(cls, parts: Sequence["RawWindows"]) -> "RawWindows":
-        """Return the windows of several splits of one dataset."""
+        """Return the windows of several splits as one; rows that do not say their rate have the first's."""
         numbers = np.concatenate([part.numbers for part in parts])
         return cls(datasets.concatenate_datasets([part.rows for part in parts]), numbers, parts[0].settings)
 

@@ -6,7 +6,8 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers.utils import logging
 
 from ..configuration_enecg import Task
 from ..data.augmented_records import AugmentedRecords
+from ..data.mixed_records import Mix, MixedRecords, joined_datasets
 from ..data.prepared import SignalRecords, Split, Views
 from ..data.preparing import load_splits
 from ..data.sources import SPLITS, Source, find_source
@@ -56,6 +58,7 @@ class Pretraining:
         train (`Split` or `Stream`): The records that train; neither those of validation, which are only watched, nor
             those of the test fold, which are not looked at.
         watch (`FeatureWatch`): Looks at the features.
+        mix (`Mix`, *optional*): How the records of several datasets, which follow one another in `train`, are mixed.
     """
 
     run: Run
@@ -66,6 +69,7 @@ class Pretraining:
     source: Source
     train: Split | Stream
     watch: FeatureWatch
+    mix: Mix | None = None
 
     @property
     def backbone(self) -> ECGBackboneModel:
@@ -87,9 +91,9 @@ class Pretraining:
         augmentation = self.arguments.augmentation
         if isinstance(self.train, Stream):
             return StreamedBatches(self.train, self.arguments.per_device_train_batch_size, augmentation)
-        if augmentation:
-            return AugmentedRecords(self.train, [], augmentation, self.arguments.seed)
-        return SignalRecords(self.train)
+        seed = self.arguments.seed
+        records = AugmentedRecords(self.train, [], augmentation, seed) if augmentation else SignalRecords(self.train)
+        return records if self.mix is None else MixedRecords(records, self.mix, seed)
 
 
 def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
@@ -108,8 +112,9 @@ def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
     set_seed(recipe.seed)
     backbone, extractor = starting_backbone(recipe.part(ModelSource))
     train, watched = _training_fold(recipe, source, extractor, tasks)
-    folder = run.stage(stage) / CHECKPOINTS
-    arguments = cast(PretrainingArguments, stage_arguments(stage, settings, folder, recipe.seed, len(train)))
+    train, mix = _mixed(recipe, train, extractor)
+    folder, num_train = run.stage(stage) / CHECKPOINTS, len(train if mix is None else mix)
+    arguments = cast(PretrainingArguments, stage_arguments(stage, settings, folder, recipe.seed, num_train))
     try:
         _check_records(train, arguments, source)
         objective = _objective(stage, backbone, arguments)
@@ -117,7 +122,7 @@ def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
         raise SettingsError(f"stages.{stage}: {error}") from error
     validation = load_splits(source, extractor, tasks, SPLITS[1:2]).get("validation")
     watch = FeatureWatch(backbone, tasks, watched, validation)
-    return Pretraining(run, stage, objective, extractor, arguments, source, train, watch)
+    return Pretraining(run, stage, objective, extractor, arguments, source, train, watch, mix)
 
 
 def _training_fold(
@@ -127,10 +132,30 @@ def _training_fold(
     if recipe.streaming:
         views, order = Views(extractor), (recipe.seed, recipe.shuffle_buffer)
         return Stream(source, views, [], *order), Stream(source, views, tasks, *order)
+    train = _training_split("data_dir", source, extractor, tasks)
+    return train, train
+
+
+def _training_split(name: str, source: Source, extractor: ECGFeatureExtractor, tasks: Sequence[Task]) -> Split:
     train = load_splits(source, extractor, tasks, SPLITS[:1]).get("train")
     if train is None or not len(train):
-        raise SettingsError("data_dir: there are no records in the train split.")
-    return train, train
+        raise SettingsError(f"{name}: there are no records in the train split.")
+    return train
+
+
+def _mixed(recipe: Recipe, train: Split | Stream, extractor: ECGFeatureExtractor) -> tuple[Split | Stream, Mix | None]:
+    """Join the training folds of further datasets to that of `data_dir`."""
+    if isinstance(train, Stream) or not recipe.more_data:
+        return train, None
+    splits = {recipe.data_dir: train}
+    for place in recipe.more_data:
+        source = find_source(replace(recipe.dataset_options_in_full(), data_dir=place, builder_options={}))
+        splits[place] = _training_split(f"more_data.{place}", source, extractor, [])
+    sizes = tuple(len(split) for split in splits.values())
+    try:
+        return joined_datasets(splits), Mix(sizes, (1.0, *recipe.more_data.values()))
+    except ValueError as error:
+        raise SettingsError(f"more_data: {error}") from error
 
 
 def _check_records(train: Split | Stream, arguments: PretrainingArguments, source: Source) -> None:
@@ -179,7 +204,8 @@ def pretrain_and_report(recipe: Recipe, name: str, pretraining: Pretraining) -> 
     metrics: dict[str, Any] = {}
     if PartialState().is_main_process:
         history = run.history(stage)
-        dataset = DatasetInfo(source.name, source.chosen_rate, pretraining.num_records())
+        name_of_data = " and ".join([source.name, *(Path(place).stem for place in recipe.more_data)])
+        dataset = DatasetInfo(name_of_data, source.chosen_rate, pretraining.num_records())
         info = describe_pretraining(recipe, name, history, dataset, pretraining.backbone.num_parameters())
         metrics = {"pretraining": {"objective": stage, **summary(history["log"], pretraining.arguments.collapse_rank)}}
         write_pretraining_report(run, info, history["log"], metrics, pretraining.arguments.collapse_rank)

@@ -1,5 +1,6 @@
 """Recipes: one YAML file and overrides in, a checked `Recipe` out."""
 
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -49,7 +50,8 @@ _ENSEMBLE_FIELDS = sorted(EnECGConfig.__annotations__.keys() - _OWN_PLACE)
 
 # Fields that a pre-training takes; in another one it would be passed over in silence.
 OF_PRETRAINING = {
-    *("data_dir", "output_dir", "stages", "tasks", "experts", "sampling_rate", "dataset_options", "streaming"),
+    *("data_dir", "more_data", "output_dir", "stages", "tasks", "experts", "sampling_rate", "dataset_options"),
+    "streaming",
     *("shuffle_buffer", "on_error", "seed", "num_processes", "num_proc", "cache_dir"),
 }
 
@@ -95,6 +97,13 @@ class Recipe:
     sampling_rate: int = field(default=500, metadata={"help": "Rate of PTB-XL's records to read, 100 or 500 Hz."})
     dataset_options: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "Further options of the dataset's builder, such as mimic_iv_dir."}
+    )
+    more_data: dict[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Of a pre-training: further datasets, and how often their records are seen per epoch; "
+            "those of data_dir once."
+        },
     )
     streaming: bool = field(
         default=False,
@@ -194,6 +203,7 @@ class Recipe:
             raise RecipeError("stages: at least one is needed.")
         if self.stages.keys() & PRETRAINING.keys():
             self._check_pretraining()
+        self._check_more_data()
 
     @property
     def is_pretraining(self) -> bool:
@@ -228,6 +238,18 @@ class Recipe:
         for item in fields(self):
             if item.name not in OF_PRETRAINING and getattr(self, item.name) not in (item.default, {}, []):
                 raise RecipeError(f"{item.name}: leave it out: a pre-training of a backbone has no use for it.")
+
+    def _check_more_data(self) -> None:
+        """Refuse to mix datasets where labels would have to be the same, or a stream is read."""
+        if self.more_data and not self.is_pretraining:
+            raise RecipeError("more_data: is for a pre-training, which needs no labels; leave it out.")
+        if self.more_data and self.streaming:
+            raise RecipeError("more_data: is not mixed into a stream; leave streaming out.")
+        for place, weight in self.more_data.items():
+            if not fits(weight, float) or not 0 < weight < math.inf:
+                raise RecipeError(f"more_data.{place}: expected a positive number, got {weight!r}.")
+            if place == self.data_dir:
+                raise RecipeError(f"more_data.{place}: is data_dir already.")
 
     def _check_experts(self) -> None:
         self.experts = {name: expert for name, expert in self.experts.items() if expert is not None}

@@ -19,6 +19,7 @@ from modeling_enecg.runs.run import Run
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.feature_watch import FeatureWatch
 from modeling_enecg.training.pretraining_run import prepare_pretraining
+from tests.helpers.ecg_folder import noise, patients, write_record, write_settings, write_table
 from tests.helpers.pretraining import CPC, OBJECTIVES, PREDICTIVE, pretraining_fields
 from tests.helpers.training import (
     ROOT,
@@ -100,6 +101,32 @@ def test_a_stream_is_pre_trained_on_in_whole_batches(pretrain, simulated, tmp_pa
     metrics = read_json(folder / "metrics.json")["pretraining"]
     assert metrics["end"]["probe_score"] > 0.5
     assert read_json(folder / "run_info.json")["dataset"]["num_records"] == {"train": 161}
+
+
+@pytest.fixture
+def hospital(tmp_path) -> Path:
+    """Recordings of another hospital, at another rate, of folds 1 to 10."""
+    rows = patients(24)
+    for index, row in enumerate(rows):
+        write_record(tmp_path / "hospital" / str(row["file"]), noise(num_samples=5000, seed=index), 500)
+    write_table(tmp_path / "hospital/labels.csv", rows)
+    return write_settings(tmp_path / "hospital")
+
+
+def test_datasets_are_mixed_by_weight_and_only_their_training_records_count(pretrain, hospital):
+    folder = pretrain(fields={"more_data": {str(hospital): 0.5}}, num_train_epochs=2, time_crop=0.5)
+    info = read_json(folder / "run_info.json")
+    assert info["dataset"]["num_records"] == {"train": 161 + 20}
+    assert info["dataset"]["name"].endswith(" and hospital")
+    log = read_json(folder / PREDICTIVE / "history.json")["log"]
+    assert max(each["step"] for each in log) == 2 * ((161 + 10) // 16)
+    for name in ("records/09", "records/10", "records/19", "records/20"):  # folds 9 and 10
+        for suffix in (".hea", ".dat"):
+            (hospital / name).with_suffix(suffix).unlink()
+    table = pd.read_csv(hospital / "labels.csv")
+    table[table["fold"] <= 8].to_csv(hospital / "labels.csv", index=False)
+    alone = pretrain(fields={"more_data": {str(hospital): 0.5}}, num_train_epochs=2, time_crop=0.5)
+    same_weights(alone, folder)
 
 
 def test_labels_change_nothing(finished, pretrain):
@@ -259,6 +286,8 @@ def test_bf16_and_augmentation_are_settings_as_of_other_stages(pretrain):
         ({"stages": {PREDICTIVE: {}, "linear_probing": {}}}, "a pre-training is a recipe of its own, of one stage"),
         ({"experts": {"a": {"config": CPC}, "b": {"config": CPC}}}, "a pre-training is of one; got a, b"),
         ({"train_fraction": 0.5}, "train_fraction: leave it out"),
+        ({"more_data": {"other": -1.0}}, r"more_data\.other: expected a positive number, got -1\.0"),
+        ({"more_data": {"other": 1.0}, "streaming": True}, "more_data: is not mixed into a stream"),
         ({"stages": {PREDICTIVE: {"layer_decay": 0.5}}}, f"stages.{PREDICTIVE}: layer_decay: leave it out"),
         ({"stages": {PREDICTIVE: {"steps_ahead": 100}}}, f"stages.{PREDICTIVE}: steps_ahead: 100 leads out"),
         (
