@@ -47,6 +47,18 @@ def test_a_dataset_becomes_a_table_with_labels_and_a_map(run, model_dir, simulat
     assert "(superdiagnostic " in shown
 
 
+def test_a_file_is_a_recording_whatever_its_name_and_what_is_not_there_is_sought_here(
+    run, model_dir, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new").mkdir()
+    for suffix in (".hea", ".dat"):
+        shutil.copy2(folder / f"a{suffix}", tmp_path / "new")
+    assert "1 records: 1 ok" in run("embed", model_dir, "new/a", "--output", "features.parquet")
+    assert "1 unusable" in run("embed", model_dir, "new/b", "--output", "other.parquet")
+    assert "there is no WFDB header new/b.hea" in pd.read_parquet("other.parquet")["error"][0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -56,17 +68,6 @@ def test_a_dataset_becomes_a_table_with_labels_and_a_map(run, model_dir, simulat
         (["--among", "none.parquet"], "There is no file none.parquet"),
     ],
 )
-def test_a_file_is_a_recording_whatever_its_name_and_what_is_not_there_is_sought_here(
-    run, fail, model_dir, folder, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "new").mkdir()
-    for suffix in (".hea", ".dat"):
-        shutil.copy2(folder / f"a{suffix}", tmp_path / "new")
-    assert "1 records: 1 ok" in run("embed", model_dir, "new/a", "--output", "features.parquet")
-    assert "no recording new/b" in fail("embed", model_dir, "new/b", "--output", "other.parquet")
-
-
 def test_what_cannot_be_meant_is_refused(fail, model_dir, folder, tmp_path, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)
     assert reason in fail("embed", model_dir, folder, *arguments)
