@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -64,13 +64,9 @@ def public_table(public: PublicSet, described: Iterable[Described | DatasetError
         if task.labels:
             tasks.append(task)
             columns |= values
-    if len({record.sex for record in records} - {None}) > 1:
-        task = LabelTask("sex", "single_label", ["sex"], ["female", "male"], "as stated", None)
+    for task, values_of_task in _of_patients(records):
         tasks.append(task)
-        columns["sex"] = [None if record.sex is None else task.labels.index(record.sex) for record in records]
-    if len({record.age for record in records} - {None}) > 1:
-        tasks.append(LabelTask("age", "regression", ["age"], [], "in years, as stated", None))
-        columns["age"] = [record.age for record in records]
+        columns[task.name] = values_of_task
     folds = _folds(public, records, labelled)
     rows = [
         TableRow(
@@ -118,9 +114,12 @@ class _Meanings:
 
     def _understand(self, text: str) -> Statement:
         if text not in self._understood:
-            self._understood[text] = meaning(text, self.table) or understand(text)
+            found = meaning(text, self.table)
+            self._understood[text] = found or understand(text)
+            if found is None and self._understood[text].scp_code is None:
+                self.unknown[text] = 0
         statement = self._understood[text]
-        if meaning(text, self.table) is None and statement.scp_code is None:
+        if text in self.unknown:
             self.unknown[text] += 1
         elif statement.scp_code is None:
             self.without_scp[statement.name] += 1
@@ -162,6 +161,17 @@ def _multi_label(
         values[unknown_column(task)] = [None if open_ is None else indices(open_) for open_ in unknown]
     made = LabelTask(task, "multi_label", [task], names, "by the table of codes", None, is_partly_known)
     return made, values, sorted(every - set(names))
+
+
+def _of_patients(records: Sequence[Described]) -> Iterator[tuple[LabelTask, list[Any]]]:
+    """Yield sex and age with their values, where they are known and differ."""
+    if len({record.sex for record in records} - {None}) > 1:
+        classes = ["female", "male"]
+        values = [None if record.sex is None else classes.index(record.sex) for record in records]
+        yield LabelTask("sex", "single_label", ["sex"], classes, "as stated", None), values
+    if len({record.age for record in records} - {None}) > 1:
+        task = LabelTask("age", "regression", ["age"], [], "in years, as stated", None)
+        yield task, [record.age for record in records]
 
 
 def _unknown(
