@@ -40,7 +40,7 @@ def add_parser(commands: Commands) -> None:
         nargs="+",
         metavar="DATA",
         help="DATA is a recording; a folder of recordings, which is searched with its sub-folders; or a dataset: a "
-        "folder of PTB-XL, of MIMIC-IV-ECG, with a dataset.yaml, or of Parquet, or a Hub id.",
+        "folder of PTB-XL, of MIMIC-IV-ECG or another public set, with a dataset.yaml, or of Parquet, or a Hub id.",
     )
     data.add_argument("--split", action="append", help="Of a dataset this split is taken; by default all are.")
     data.add_argument(

@@ -21,7 +21,8 @@ def add_parser(commands: Commands) -> None:
         "--dataset",
         required=True,
         metavar="DIR_OR_ID",
-        help="The dataset is a folder of PTB-XL, of MIMIC-IV-ECG, with a dataset.yaml, or of Parquet; or a Hub id.",
+        help="The dataset is a folder of PTB-XL, of MIMIC-IV-ECG or another public set, with a dataset.yaml, or of "
+        "Parquet; or a Hub id.",
     )
     data.add_argument(
         "--split",

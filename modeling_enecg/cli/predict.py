@@ -64,7 +64,8 @@ def add_parser(commands: Commands) -> None:
     dataset.add_argument(
         "--dataset",
         metavar="DIR_OR_ID",
-        help="The dataset is a folder of PTB-XL, of MIMIC-IV-ECG, with a dataset.yaml, or of Parquet; or a Hub id.",
+        help="The dataset is a folder of PTB-XL, of MIMIC-IV-ECG or another public set, with a dataset.yaml, or of "
+        "Parquet; or a Hub id.",
     )
     dataset.add_argument(
         "--split", action="append", help="This split is predicted: train, validation or test. By default all are."

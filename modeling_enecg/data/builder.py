@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import datasets
 import numpy as np
 
+from .croissant import Publication
 from .errors import DatasetError
 from .wfdb16 import RecordBatch
 
@@ -68,6 +69,10 @@ class CheckedBuilder(datasets.ArrowBasedBuilder):
         """
         files = sorted(Path(self._output_dir).glob("skipped-*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def publication(self) -> Publication:
+        """Return where the data set comes from, for its metadata."""
+        raise NotImplementedError
 
     def _read_chunks(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[DatasetError]]:
         """Return the sound records of each split in chunks for one process each, and the faults of the others."""

@@ -1,6 +1,6 @@
 """Folds of whole patients in which every label is about equally frequent."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
@@ -37,4 +37,24 @@ def stratified_folds(labels: np.ndarray, patients: Sequence[str], num_folds: int
     return fold_of_patient[patient_of]
 
 
-__all__ = ["stratified_folds"]
+def folds_by_label(found: Sequence[Set[str]], patients: Sequence[str], num_folds: int, seed: int = 0) -> np.ndarray:
+    """Divide records as `stratified_folds` does; fewer patients than folds are the last folds' only ones.
+
+    Args:
+        found (`Sequence[Set[str]]`): The labels of each record.
+        patients (`Sequence[str]`): Each record's patient.
+        num_folds (`int`): How many folds.
+        seed (`int`, *optional*, defaults to 0): Seed of the division.
+
+    Returns:
+        `np.ndarray` of shape `(num_records,)`: Each record's fold, from 0.
+    """
+    order = {patient: index for index, patient in enumerate(sorted(set(patients)))}
+    if len(order) < num_folds:
+        return np.array([order[patient] + num_folds - len(order) for patient in patients], dtype=int)
+    names = sorted(set().union(*found))
+    labels = np.array([[name in each for name in names] for each in found]).reshape(len(found), len(names))
+    return stratified_folds(labels, patients, num_folds, seed)
+
+
+__all__ = ["folds_by_label", "stratified_folds"]

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
-from datasets import ArrowBasedBuilder
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..runs.files import new_folder
+from .builder import CheckedBuilder
+from .croissant import write_croissant
 
 CARD = "README.md"
 MAX_SHARD_SIZE = "500MB"
 
-Builder = TypeVar("Builder", bound=ArrowBasedBuilder)
+Builder = TypeVar("Builder", bound=CheckedBuilder)
 
 
 def write_parquet_folder(
@@ -28,7 +29,7 @@ def write_parquet_folder(
     num_proc: int | None = None,
     max_shard_size: str = MAX_SHARD_SIZE,
 ) -> Path:
-    """Write `<config>/<split>-00000-of-0000N.parquet` files and a dataset card.
+    """Write `<config>/<split>-00000-of-0000N.parquet` files, a dataset card and `croissant.json`.
 
     The folder appears at once when complete; a failure or an interruption leaves none.
 
@@ -62,6 +63,7 @@ def write_parquet_folder(
             )
             _move_shards(prepared, folder / builder.config.name, splits=builder.info.splits)
         make_card(builders, folder).save(folder / CARD)
+        write_croissant(folder, builders, builders[0].publication())
     return target
 
 
@@ -79,7 +81,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def card_data(builders: Sequence[ArrowBasedBuilder], **metadata: Any) -> DatasetCardData:
+def card_data(builders: Sequence[CheckedBuilder], **metadata: Any) -> DatasetCardData:
     """Return a card's metadata: those given, and the features, splits and files of prepared builders.
 
     The first builder's config is the default one.
@@ -114,7 +116,7 @@ def _check_size(size: str) -> None:
         raise ValueError(f"max_shard_size is {size!r}; expected a size such as '500MB' or '1GB'.") from error
 
 
-def _data_files(builder: ArrowBasedBuilder) -> dict[str, Any]:
+def _data_files(builder: CheckedBuilder) -> dict[str, Any]:
     name = builder.config.name
     return {"data_files": [{"split": split, "path": f"{name}/{split}-*"} for split in builder.info.splits]}
 

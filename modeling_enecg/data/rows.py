@@ -72,6 +72,11 @@ def _array(content: bytes, num_leads: int, num_samples: int | None) -> np.ndarra
     return np.frombuffer(content, dtype=SAMPLE_DTYPE)
 
 
+def unknown_column(task: str) -> str:
+    """Return the column that names which labels of a multi-label task are not known of a record."""
+    return f"{task}_unknown"
+
+
 def signal_column(signals: np.ndarray) -> pa.BinaryArray:
     """Return int16 signals of shape `(num_records, num_leads, num_samples)` as a column, without copying them."""
     offsets = np.arange(len(signals) + 1, dtype=np.int32) * signals[0:1].nbytes
@@ -91,4 +96,5 @@ __all__ = [
     "row_signal",
     "signal_array",
     "signal_column",
+    "unknown_column",
 ]

@@ -1,4 +1,5 @@
-"""Where a recipe's records come from: PTB-XL, MIMIC-IV-ECG, a folder of one's own, or Parquet files of any of them.
+"""Where a recipe's records come from: PTB-XL, MIMIC-IV-ECG, another public data set, a folder of one's own, or
+Parquet files of any of them.
 
 Every source gives the same columns: `ecg_id`, `patient_id`, `signal` (bytes of int16 microvolts, leads before
 samples), where they differ between records `sampling_rate` and `lead_names`, and one column per task.
@@ -24,6 +25,8 @@ from .mimic_iv_ecg.metadata import RECORDS
 from .mimic_iv_ecg.mimic_iv_ecg import MIMICIVECG
 from .ptbxl.metadata import DATABASE_CSV
 from .ptbxl.ptbxl import PTBXL
+from .public.labels import PUBLIC_TASKS
+from .public.public_ecgs import PublicECGs, find_public_set
 
 SPLITS = ("train", "validation", "test")
 
@@ -33,8 +36,8 @@ class DatasetOptions:
     """Which dataset is read, and how.
 
     Args:
-        data_dir (`str`): The folder of PTB-XL, of MIMIC-IV-ECG, of records with a `dataset.yaml`, or of Parquet files;
-            or a dataset's Hub id.
+        data_dir (`str`): The folder of PTB-XL, of MIMIC-IV-ECG or another public data set, of records with a
+            `dataset.yaml`, or of Parquet files; or a dataset's Hub id.
         sampling_rate (`int`, *optional*, defaults to 500): Of PTB-XL's records, 100 or 500 Hz.
         on_error (`str`, *optional*, defaults to `"raise"`): `"skip"` leaves bad records out.
         rr_interval (`bool`, *optional*, defaults to False): Whether RR intervals are measured in PTB-XL's records.
@@ -62,7 +65,8 @@ class Source:
         read (`Callable`): Reads splits of these names, as far as there are such, and caches them.
         files (`Mapping[str, list[str]]`): By split, Parquet files that can be streamed; empty where there are none.
         options (`DatasetOptions`): How it is read.
-        labels (`tuple[str, ...]`): The columns that a folder of one's own calls its labels; none of other datasets.
+        labels (`tuple[str, ...]`): The columns that a folder of one's own calls its labels, or the tasks of a public
+            data set; none of other datasets.
     """
 
     name: str
@@ -93,6 +97,10 @@ def find_source(options: DatasetOptions) -> Source:
     if folder.is_file() or (folder / SETTINGS_FILE).is_file():
         source = _built(options, WFDBFolder, folder.stem, {})
         return replace(source, labels=tuple(read_settings(options.data_dir).labels))
+    public = find_public_set(folder)
+    if public is not None:
+        source = _built(options, PublicECGs, public.title, {})
+        return replace(source, labels=tuple(name for name in PUBLIC_TASKS if name in source.features))
     return _parquet(options)
 
 
@@ -101,7 +109,11 @@ def is_dataset(place: str) -> bool:
     path = Path(place)
     if path.is_dir():
         has_table = any((path / name).is_file() for name in (DATABASE_CSV, RECORDS, SETTINGS_FILE))
-        return has_table or (any(path.rglob("*.parquet")) and not any(recordings(path)))
+        return (
+            has_table
+            or find_public_set(path) is not None
+            or (any(path.rglob("*.parquet")) and not any(recordings(path)))
+        )
     if path.suffix in (".yaml", ".yml"):
         return True
     return is_hub_id(place) and not path.parent.is_dir()  # else a recording, or a mistyped one, whose name stays here
@@ -137,7 +149,8 @@ def _parquet(options: DatasetOptions) -> Source:
     if folder.is_dir() and not any(folder.rglob("*.parquet")):
         raise _no_dataset(
             f"{folder} holds neither ptbxl_database.csv (PTB-XL), record_list.csv (MIMIC-IV-ECG), "
-            "dataset.yaml (records of your own) nor Parquet files."
+            "dataset.yaml (records of your own), another public data set that is known (docs/datasets.md) nor Parquet "
+            "files."
         )
     if not folder.is_dir():
         _check_repo_id(options.data_dir)

@@ -17,7 +17,7 @@ from ..configuration_enecg import Task
 from .augmentation import Augmentation, augmented, record_rng
 from .errors import DatasetError
 from .prepared import Views, labelled_rows
-from .rows import row_signal
+from .rows import row_signal, unknown_column
 from .sources import Source
 from .targets import read_targets
 
@@ -91,7 +91,8 @@ class Stream:
 
     def _read_labels(self, features: datasets.Features, tasks: Sequence[Task]) -> tuple[datasets.Dataset, list[int]]:
         """Read what `read_targets` needs of all files, and nothing else; return it with each file's number of rows."""
-        wanted = {"ecg_id", "age_over_89", "scp_codes", *(task.name for task in tasks)}
+        labels = {column for task in tasks for column in (task.name, unknown_column(task.name))}
+        wanted = {"ecg_id", "age_over_89", "scp_codes", *labels}
         columns = [name for name in features if name in wanted]
         values: dict[str, list[Any]] = {name: [] for name in columns}
         num_rows = []

@@ -10,6 +10,7 @@ from ..configuration_enecg import Task
 from ..settings import suggest
 from .errors import DatasetError
 from .ptbxl.labels import TASK_NAMES
+from .rows import unknown_column
 
 UNITS = {"age": "years", "rr_interval": "ms", "potassium": "mmol/L"}
 _NO_TASKS = {"ecg_id", "patient_id", "strat_fold", "signal", "sampling_rate", "lead_names"}
@@ -30,7 +31,8 @@ def dataset_tasks(
     Raises:
         DatasetError: if there is no column of that name, or it holds neither labels nor numbers.
     """
-    known = [name for name, feature in features.items() if name not in _NO_TASKS and _problem_type(feature)]
+    not_tasks = _NO_TASKS | {unknown_column(name) for name in features}
+    known = [name for name, feature in features.items() if name not in not_tasks and _problem_type(feature)]
     unknown = [name for name in names if name not in known]
     if unknown:
         name, choices = unknown[0], ", ".join(known)
@@ -68,12 +70,17 @@ def read_targets(records: datasets.Dataset, task: Task) -> np.ndarray:
     Returns:
         `np.ndarray`, float32, NaN where the value is not known: for a multi-label task 0 and 1 of shape
         `(num_records, num_labels)`; otherwise of shape `(num_records,)`. Where a dataset has `age_over_89`, such ages
-        are withheld: not known. In PTB-XL a record without a statement of a kind is not known to have none.
+        are withheld: not known. In PTB-XL a record without a statement of a kind is not known to have none. Nor are
+        labels known that `unknown_column` names.
     """
     values = records[task.name][:]
     if task.problem_type == "multi_label_classification":
         is_silent_unknown = task.name in TASK_NAMES and "scp_codes" in records.column_names
-        return _multi_hot(values, task.num_outputs, is_silent_unknown)
+        targets = _multi_hot(values, task.num_outputs, is_silent_unknown)
+        if unknown_column(task.name) in records.column_names:
+            for row, labels in enumerate(records[unknown_column(task.name)][:]):
+                targets[row, labels or []] = np.nan
+        return targets
     targets = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
     if task.name == "age" and "age_over_89" in records.column_names:
         targets[np.array(records["age_over_89"][:], dtype=bool)] = np.nan

@@ -66,7 +66,8 @@ class Recipe:
 
     data_dir: str = field(
         metadata={
-            "help": "Folder of PTB-XL, of MIMIC-IV-ECG, of records with a dataset.yaml, or of Parquet; or a Hub id."
+            "help": "Folder of PTB-XL, of MIMIC-IV-ECG or another public set, of records with a dataset.yaml, or of "
+            "Parquet; or a Hub id."
         }
     )
     output_dir: str = field(metadata={"help": "Where the run writes; the same command resumes it."})

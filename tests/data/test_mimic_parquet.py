@@ -70,4 +70,4 @@ def test_the_script_runs_with_several_processes(mimic, tmp_path):
         check=True,
         capture_output=True,
     )
-    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["README.md", "default"]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["README.md", "croissant.json", "default"]

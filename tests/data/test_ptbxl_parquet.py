@@ -20,6 +20,7 @@ def test_the_parquet_folder_loads_without_a_script_and_equals_the_builder(sound_
         "500hz/train-00000-of-00001.parquet",
         "500hz/validation-00000-of-00001.parquet",
         "README.md",
+        "croissant.json",
     ]
     for name in ("100hz", "500hz"):
         loaded = load_dataset(str(folder), name, cache_dir=str(tmp_path / "loaded"))
@@ -68,4 +69,4 @@ def test_the_script_runs_with_several_processes(sound_release, tmp_path):
         check=True,
         capture_output=True,
     )
-    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["100hz", "README.md"]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["100hz", "README.md", "croissant.json"]

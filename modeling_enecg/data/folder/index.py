@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from ...io import read_ecg
 from ...recording import ECGRecord, Metadata
 from ...runs.files import new_file, write_csv, write_text
 from ..errors import DatasetError
-from ..folds import stratified_folds
+from ..folds import folds_by_label
 from .recordings import SETTINGS_FILE, TABLE_FILE, UNREADABLE_FILE, recordings
 from .statements import Statement, superclasses, understand
 from .table import NO_LABEL, NUM_FOLDS
@@ -210,14 +209,7 @@ def _set_folds(rows: Sequence[dict[str, str]], columns: Sequence[str], seed: int
         {f"{column}.{name}" for column in columns if column != "age" for name in row[column].split(SEPARATOR) if name}
         for row in rows
     ]
-    names = sorted(set().union(*found))
-    labels = np.array([[name in each for name in names] for each in found]).reshape(len(rows), len(names))
-    num_patients = len(set(patients))
-    if num_patients < NUM_FOLDS:
-        order = {patient: index for index, patient in enumerate(sorted(set(patients)))}
-        folds = np.array([order[patient] + NUM_FOLDS - num_patients for patient in patients])
-    else:
-        folds = stratified_folds(labels, patients, NUM_FOLDS, seed)
+    folds = folds_by_label(found, patients, NUM_FOLDS, seed)
     for row, fold in zip(rows, folds, strict=True):
         row["fold"] = str(fold + 1)
 

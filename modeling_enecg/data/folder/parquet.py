@@ -14,9 +14,8 @@ from ...runs.shipped import template
 from ..builder import SPLIT_FOLDS
 from ..errors import DatasetError
 from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, write_parquet_folder
-from ..rows import num_samples
-from .settings import read_settings
-from .table import LabelTask, read_label_table
+from ..rows import num_samples, unknown_column
+from .table import LabelTask
 from .wfdb_folder import WFDBFolder
 
 CARD_TEMPLATE = "wfdb_folder_dataset.md"
@@ -33,12 +32,17 @@ def describe_folder(builder: WFDBFolder) -> str:
     splits = {name: prepared[name] for name in SPLIT_FOLDS if name in prepared}
     patients = [len(set(split["patient_id"][:])) for split in splits.values()]
     lines = _table(splits, {"records": list(map(len, splits.values())), "patients": patients})
-    for task in read_label_table(read_settings(builder.config.data_dir)).tasks:
+    for task in builder.label_table().tasks:
         values = [split[task.name][:] for split in splits.values()]
-        rows = _number_rows(values) if task.type == "regression" else _label_rows(task, values)
-        unknown = [each.count(None) for each in values]
-        lines += ["", f"{task.name}: {task.type} ({task.origin})", *_table(splits, rows | {"  (not known)": unknown})]
+        is_number = task.type == "regression"
+        rows: dict[str, Sequence[str | int]] = {**(_number_rows(values) if is_number else _label_rows(task, values))}
+        rows["  (not known)"] = [each.count(None) for each in values]
+        if task.is_partly_known:
+            column = unknown_column(task.name)
+            rows["  (known in part)"] = [sum(map(bool, split[column][:])) for split in splits.values()]
+        lines += ["", f"{task.name}: {task.type} ({task.origin})", *_table(splits, rows)]
     lines += ["", *_recordings(splits.values()), "", *_lacks(splits, builder.skipped_records())]
+    lines += [line for note in builder.notes() for line in ("", note)]
     return "\n".join(lines)
 
 
@@ -66,11 +70,17 @@ def write_parquet(
 
     def make_builders(cache_dir: str) -> list[WFDBFolder]:
         config = builder.config
-        return [WFDBFolder(data_dir=config.data_dir, cache_dir=cache_dir, on_error=config.on_error)]
+        return [type(builder)(data_dir=config.data_dir, cache_dir=cache_dir, on_error=config.on_error)]
 
     def make_card(builders: Sequence[WFDBFolder], _: Path) -> DatasetCard:
+        facts = {"license": builder.info.license} if builder.info.license else {}
         return DatasetCard.from_template(
-            card_data(builders), template_str=template(CARD_TEMPLATE), description=describe_folder(builder)
+            card_data(builders, **facts),
+            template_str=template(CARD_TEMPLATE),
+            name=builder.publication().name,
+            info=builder.info,
+            partly_known=any(task.is_partly_known for task in builder.label_table().tasks),
+            description=describe_folder(builder),
         )
 
     return write_parquet_folder(make_builders, make_card, output_dir, num_proc, max_shard_size)
@@ -134,18 +144,21 @@ def _lacks(splits: Mapping[str, datasets.Dataset], skipped: Sequence[Mapping[str
     return lines + [f"  {DatasetError(**record)}" for record in skipped]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line `python dataset_scripts/wfdb_folder.py`."""
-    parser = argparse.ArgumentParser(
-        description="Check a folder of ECGs with a table of labels, and tell what it holds."
-    )
-    parser.add_argument("--data_dir", required=True, help="the folder with dataset.yaml, or such a file itself")
+def main(
+    arguments: Sequence[str] | None = None,
+    builder_class: type[WFDBFolder] = WFDBFolder,
+    what: str = "a folder of ECGs with a table of labels",
+    data_dir: str = "the folder with dataset.yaml, or such a file itself",
+) -> None:
+    """Run the command line `python dataset_scripts/wfdb_folder.py`, or that of another kind of folder."""
+    parser = argparse.ArgumentParser(description=f"Check {what}, and tell what it holds.")
+    parser.add_argument("--data_dir", required=True, help=data_dir)
     parser.add_argument("--output_dir", help="also write Parquet files to this folder; it must not exist or be empty")
     parser.add_argument("--cache_dir", help="where the dataset is prepared; datasets' cache by default")
     add_build_options(parser)
     options = parser.parse_args(arguments)
     try:
-        builder = WFDBFolder(data_dir=options.data_dir, cache_dir=options.cache_dir, on_error=options.on_error)
+        builder = builder_class(data_dir=options.data_dir, cache_dir=options.cache_dir, on_error=options.on_error)
         builder.download_and_prepare(num_proc=options.num_proc)
         print(describe_folder(builder))
         if options.output_dir is not None:

@@ -1,11 +1,12 @@
-"""Statements in files: SNOMED CT codes of the PhysioNet Challenges as names, SCP codes and superclasses.
+"""Statements of files and data sets as names, SCP codes of PTB-XL and diagnostic superclasses, by stated tables.
 
 `snomed.csv` has the codes and abbreviations of the Challenge 2021 (doi 10.13026/34va-7q14, `dx_mapping_scored.csv` and
 `dx_mapping_unscored.csv` of its evaluation code). A code has an SCP statement of PTB-XL where both say the same, or
 where the Challenge scores it as one that does (complete and other bundle branch blocks, premature beats of the atria
 and the ventricles); it has a diagnostic superclass by that statement, or by the superclass's own name where it is a
 ST or T change, an infarction, a hypertrophy or a conduction disturbance without one. Sinus rhythm alone is no normal
-ECG, so that no code gives the superclass NORM; the statement "normal ECG" in words does.
+ECG, so that no code gives the superclass NORM; the statement "normal ECG" in words does. `cohorts` are the sources of
+the Challenge in which its tables count the code at all.
 """
 
 import csv
@@ -26,11 +27,15 @@ class Statement(NamedTuple):
         name (`str`): The Challenge's abbreviation of a known code; else the text itself.
         scp_code (`str`, *optional*): PTB-XL's statement of the same meaning.
         superclass (`str`, *optional*): The diagnostic superclass.
+        leaves_open (`tuple[str, ...]`): Superclasses that may be there by it, or not.
+        cohorts (`tuple[str, ...]`): Parts of its data set in which it is annotated, where the table says it.
     """
 
     name: str
     scp_code: str | None = None
     superclass: str | None = None
+    leaves_open: tuple[str, ...] = ()
+    cohorts: tuple[str, ...] = ()
 
 
 def understand(text: str) -> Statement:
@@ -39,7 +44,7 @@ def understand(text: str) -> Statement:
     Args:
         text (`str`): A SNOMED CT code, or words.
     """
-    known = _known_codes().get(text.strip())
+    known = snomed_statements().get(text.strip())
     if known is not None:
         return known
     words = " ".join(text.lower().replace("*", "").split()).strip(". ")
@@ -53,14 +58,26 @@ def superclasses(statements: Iterable[Statement]) -> list[str]:
 
 
 @cache
-def _known_codes() -> dict[str, Statement]:
-    text = (files(__package__) / "snomed.csv").read_text(encoding="utf-8")
+def snomed_statements() -> dict[str, Statement]:
+    """Return what each SNOMED CT code of the Challenges means."""
+    return statement_table((files(__package__) / "snomed.csv").read_text(encoding="utf-8"))
+
+
+def statement_table(text: str) -> dict[str, Statement]:
+    """Return what the codes of a table mean.
+
+    Args:
+        text (`str`): CSV with the columns `code`, `abbreviation`, `scp`, `superclass` (where it is not that of `scp`),
+            and optionally `leaves_open` and `cohorts`, names with spaces between.
+    """
     known = {}
     for row in csv.DictReader(text.splitlines()):
         scp_code = row["scp"] or None
         by_scp = task_labels([scp_code], "superdiagnostic") if scp_code else []
-        known[row["code"]] = Statement(row["abbreviation"], scp_code, row["superclass"] or next(iter(by_scp), None))
+        superclass = row["superclass"] or next(iter(by_scp), None)
+        leaves_open, cohorts = (tuple(row.get(column, "").split()) for column in ("leaves_open", "cohorts"))
+        known[row["code"]] = Statement(row["abbreviation"], scp_code, superclass, leaves_open, cohorts)
     return known
 
 
-__all__ = ["Statement", "superclasses", "understand"]
+__all__ = ["Statement", "snomed_statements", "statement_table", "superclasses", "understand"]

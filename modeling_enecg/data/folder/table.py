@@ -16,6 +16,7 @@ from ...reading_wfdb import find_header
 from ...strict_numbers import number_or_none
 from ..builder import SPLIT_FOLDS
 from ..errors import DatasetError
+from ..rows import unknown_column
 from .settings import FolderSettings, folder_error, is_inside
 
 UNKNOWN = {"", "na", "n/a", "nan", "null"}  # how spreadsheets and statistics packages write an empty cell
@@ -39,6 +40,8 @@ class LabelTask:
         labels (`list[str]`): The labels, sorted; none for a regression.
         origin (`str`): Where the type comes from, in words.
         separator (`str`, *optional*): What stands between the labels of a cell; None where the columns hold 0 or 1.
+        is_partly_known (`bool`, *optional*, defaults to False): Whether of some records only some labels are known; a
+            column `unknown_column` names the others.
     """
 
     name: str
@@ -47,10 +50,17 @@ class LabelTask:
     labels: list[str]
     origin: str
     separator: str | None
+    is_partly_known: bool = False
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """The types of its columns in the dataset."""
+        own = {self.name: self.feature}
+        return own | ({unknown_column(self.name): self.feature} if self.is_partly_known else {})
 
     @property
     def feature(self) -> Any:
-        """The type of its column in the dataset."""
+        """The type of the column with its values."""
         if self.type == "regression":
             return Value("float64")
         label = ClassLabel(names=self.labels)

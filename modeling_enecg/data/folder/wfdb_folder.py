@@ -30,11 +30,12 @@ import datasets
 import pyarrow as pa
 
 from ..builder import CHUNK_SIZE, SPLIT_FOLDS, CheckedBuilder, CheckedConfig, in_chunks
+from ..croissant import Publication
 from ..errors import DatasetError
 from .recordings import states_of_files
 from .settings import FolderSettings, folder_error, read_settings, settings_file
 from .signal import read_signal
-from .table import TableRow, read_label_table, record_file
+from .table import LabelTable, TableRow, read_label_table, record_file
 
 TABLE_BYTES = 32 * 2**20  # of signals, in one table: what is kept in memory
 
@@ -110,14 +111,30 @@ class WFDBFolder(CheckedBuilder):
     config: WFDBFolderConfig
 
     def _info(self) -> datasets.DatasetInfo:
-        tasks = read_label_table(read_settings(self.config.data_dir)).tasks
+        labels = [task.features for task in self.label_table().tasks]
         return datasets.DatasetInfo(
             description="ECGs as int16 microvolts with the labels of a table.",
-            features=datasets.Features({**FEATURES, **{task.name: task.feature for task in tasks}}),
+            features=datasets.Features({**FEATURES, **{name: each[name] for each in labels for name in each}}),
         )
 
+    def settings(self) -> FolderSettings:
+        """Return what the folder's `dataset.yaml` says."""
+        return read_settings(self.config.data_dir)
+
+    def label_table(self) -> LabelTable:
+        """Return the tasks and rows of the table."""
+        return read_label_table(self.settings())
+
+    def publication(self) -> Publication:
+        """Return that nothing is known of where the records come from."""
+        return Publication("ECGs with labels")
+
+    def notes(self) -> list[str]:
+        """Return sentences on the labels that whoever uses them should read."""
+        return []
+
     def _read_chunks(self) -> tuple[dict[str, list[list[TableRow]]], list[DatasetError]]:
-        _, rows, errors = read_label_table(read_settings(self.config.data_dir))
+        _, rows, errors = self.label_table()
         splits = {
             split: in_chunks([row for row in rows if row.values["strat_fold"] in folds], CHUNK_SIZE)
             for split, folds in SPLIT_FOLDS.items()
@@ -125,7 +142,7 @@ class WFDBFolder(CheckedBuilder):
         return splits, errors
 
     def _generate_tables(self, chunks: list[list[TableRow]], list_dir: str | None) -> Iterator[tuple[int, pa.Table]]:
-        settings = read_settings(self.config.data_dir)
+        settings = self.settings()
         told: set[str] = set()
         for index, rows in enumerate(chunks):
             errors: list[DatasetError] = []

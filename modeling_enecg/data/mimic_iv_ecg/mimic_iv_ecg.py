@@ -34,6 +34,7 @@ from ..builder import (
     CheckedConfig,
     in_chunks,
 )
+from ..croissant import Publication
 from ..errors import DatasetError
 from ..rows import signal_column
 from ..wfdb16 import read_records
@@ -167,6 +168,10 @@ class MIMICIVECG(CheckedBuilder):
             license="ODbL-1.0; age, sex and potassium: PhysioNet Credentialed Health Data License",
             citation=CITATION,
         )
+
+    def publication(self) -> Publication:
+        """Return who published the release, and when."""
+        return Publication("MIMIC-IV-ECG", ["MIT Laboratory for Computational Physiology"], "2023-09-15", "1.0")
 
     def _read_chunks(self) -> tuple[dict[str, list[pa.Table]], list[DatasetError]]:
         if self.config.data_dir is None:

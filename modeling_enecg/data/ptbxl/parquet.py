@@ -12,6 +12,7 @@ from ...leads import STANDARD_LEADS
 from ...runs.portable import without_machine_paths
 from ...runs.shipped import template
 from ..builder import SPLIT_FOLDS
+from ..croissant import CROISSANT
 from ..parquet import (
     CARD,
     MAX_SHARD_SIZE,
@@ -106,6 +107,8 @@ def push_parquet(folder: str | Path, repo_id: str, private: bool = False, token:
     shards = {path.relative_to(folder).as_posix(): path for path in sorted(Path(folder).glob("*/*.parquet"))}
     card = Path(folder, CARD).read_text(encoding="utf-8").replace(PLACE, repo_id)
     files: dict[str, Path | bytes] = {**shards, CARD: without_machine_paths(card).encode()}
+    if Path(folder, CROISSANT).is_file():  # folders written before there was one lack it
+        files[CROISSANT] = Path(folder, CROISSANT)
     # Of a split that was pushed in more files before, the last ones would be read as well.
     owned = [f"{config}/{split}-*.parquet" for config in CONFIG_NAMES for split in SPLIT_FOLDS]
     return Push(repo_id, files, owned, repo_type="dataset", private=private).send(token)

@@ -27,6 +27,7 @@ from ..builder import (
     CheckedConfig,
     in_chunks,
 )
+from ..croissant import Publication
 from ..errors import DatasetError
 from ..rows import signal_column
 from ..rr_interval import rr_interval
@@ -124,6 +125,10 @@ class PTBXL(CheckedBuilder):
             license="cc-by-4.0",
             citation=CITATION,
         )
+
+    def publication(self) -> Publication:
+        """Return who published the release, and when."""
+        return Publication("PTB-XL", ["Physikalisch-Technische Bundesanstalt"], "2022-11-09", "1.0.3")
 
     def _read_chunks(self) -> tuple[dict[str, list[list[Row]]], list[DatasetError]]:
         if self.config.data_dir is None:
