@@ -80,7 +80,7 @@ class Findings(dict[str, list[dict[str, Any]]]):
         }
 
 
-def leading_findings(found: Findings, limit: int = 6) -> list[dict[str, Any]]:
+def leading_findings(found: Mapping[str, list[dict[str, Any]]], limit: int = 6) -> list[dict[str, Any]]:
     """Return the labels that are present in any classification task and the most probable others, highest first.
 
     A label that several tasks have counts once, where it ranks highest.

@@ -23,6 +23,7 @@ ORDER = (
         "cli",
         "experiments",
         "training",
+        "demo",
         "prediction",
         "explaining",
         "export",
