@@ -58,7 +58,7 @@ class Page:
             gr.Markdown(INTRODUCTION)
             with gr.Row():
                 self.upload = gr.File(
-                    label="Upload recordings (of WFDB both files, .hea and .dat)", file_count="multiple", height=140
+                    label="Upload recordings (WFDB: .hea and .dat)", file_count="multiple", height=140
                 )
                 self.choice = gr.Dropdown(list(SIMULATED), value=None, label="or choose a simulated one")
             self.recordings, self.shown = gr.State([], time_to_live=KEPT_S), gr.State(time_to_live=KEPT_S)
@@ -68,8 +68,8 @@ class Page:
             self.result = gr.HTML(apply_default_css=False)
             with gr.Column(visible=False) as self.why:
                 with gr.Row(equal_height=True):
-                    self.output = gr.Dropdown(list(demo.outputs), label="Why? The finding to explain")
-                    self.ask = gr.Button("Explain (takes seconds to minutes)")
+                    self.output = gr.Dropdown(list(demo.outputs), label="Why? The finding to explain", scale=3)
+                    self.ask = gr.Button("Explain (takes a while)")
                 self.explanation = gr.HTML(apply_default_css=False)
             self._connect()
 

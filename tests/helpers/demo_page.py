@@ -112,6 +112,9 @@ class Page:
             lambda: self.all(selector) and text in self.text(selector), seconds, report=lambda: self.text("body")
         )
 
+    def wait_for_no(self, selector: str) -> None:
+        wait_until(lambda: not self.all(selector), report=lambda: self.text("body"))
+
     def upload(self, *files: Path) -> None:
         self.all("input[type=file]")[0].send_keys("\n".join(map(str, files)))
 
@@ -119,6 +122,7 @@ class Page:
         self.all(f"input[aria-label='{label}']")[0].click()
         self.wait_for("[role=option]", name)
         next(option for option in self.all("[role=option]") if name in option.text).click()
+        self.wait_for_no("[role=option]")  # the page knows of the choice once its list is closed
 
     def table(self, selector: str) -> dict[str, str]:
         """Each row's text by its first word."""
