@@ -32,6 +32,7 @@ class Findings(dict[str, list[dict[str, Any]]]):
         novelty (`dict[str, float]`, *optional*): How unlike the records that the model knows the recording is:
             `distance`, about 1 for those, and `rank`, the share of validation records that lie nearer. None where the
             model cannot tell, as without [`Novelty`] or with `top_k`, or nothing was scored.
+        explanation ([`Explanation`], *optional*): Of the output that was to be explained.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Findings(dict[str, list[dict[str, Any]]]):
         self.left_out = dict(left_out)
         self.gate_weights = {task: dict(weights) for task, weights in gate_weights.items()}
         self.novelty = None if novelty is None else dict(novelty)
+        self.explanation: Any = None
 
     @property
     def is_scored(self) -> bool:
@@ -64,7 +66,8 @@ class Findings(dict[str, list[dict[str, Any]]]):
         return f"novelty: distance {self.novelty['distance']:.2f}, further than {nearer}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON."""
+        """Return everything, ready for JSON; an explanation only where one was asked for."""
+        explanation = {} if self.explanation is None else {"explanation": self.explanation.to_dict()}
         return {
             "quality": vars(self.quality),
             "used_leads": self.used_leads,
@@ -73,10 +76,11 @@ class Findings(dict[str, list[dict[str, Any]]]):
             "novelty": self.novelty,
             "tasks": dict(self),
             "gate_weights": self.gate_weights,
+            **explanation,
         }
 
 
-def leading_findings(found: Findings, limit: int = 6) -> list[dict[str, Any]]:
+def leading_findings(found: Mapping[str, list[dict[str, Any]]], limit: int = 6) -> list[dict[str, Any]]:
     """Return the labels that are present in any classification task and the most probable others, highest first.
 
     A label that several tasks have counts once, where it ranks highest.

@@ -1,7 +1,9 @@
 """The pipeline `ecg-classification`: from recordings to findings, with the tools of transformers."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from .judged_recording import as_record, judge_recording
 from .leads import STANDARD_LEADS
 
 PIPELINE_TASK = "ecg-classification"
+_NO_OUTPUTS = ("note", "is_scored", "record", "is_last")  # what goes beside the model
 
 
 class ECGClassificationPipeline(ChunkPipeline):
@@ -32,6 +35,10 @@ class ECGClassificationPipeline(ChunkPipeline):
     gives it: for a classification by label, highest first, `label`, `score` (the calibrated probability), `raw_score`,
     `threshold` (0.5 where the model has none) and the decision `present`; for a regression `label`, `value` and
     `unit`, with `lower` and `upper` where the model has an interval.
+
+    With `explain`, a task or a task and a label of it, that output is explained as `modeling_enecg.explaining` does,
+    with all controls: the result's `explanation` is an `Explanation`, None where nothing was scored. This needs the
+    package, and takes seconds to minutes per recording.
 
     Example:
     ```python
@@ -62,15 +69,20 @@ class ECGClassificationPipeline(ChunkPipeline):
         lead_names: Sequence[str] | None = None,
         top_k: int | None = None,
         force: bool | None = None,
+        explain: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if kwargs:
-            raise TypeError(f"Unknown parameters {', '.join(kwargs)}; known: sampling_rate, lead_names, top_k, force.")
+            known = "sampling_rate, lead_names, top_k, force, explain"
+            raise TypeError(f"Unknown parameters {', '.join(kwargs)}; known: {known}.")
         preprocess = {"sampling_rate": sampling_rate, "lead_names": lead_names, "force": force}
         given = {name: value for name, value in preprocess.items() if value is not None}
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"top_k must be a whole number from 1 on, or None for all labels; got {top_k!r}.")
-        return given, {}, {} if top_k is None else {"top_k": top_k}
+        postprocess: dict[str, Any] = {} if top_k is None else {"top_k": top_k}
+        if explain is not None:
+            given["keep_record"], postprocess["explain"] = True, _explainer(explain)
+        return given, {}, postprocess
 
     def preprocess(  # type: ignore[override]
         self,
@@ -78,13 +90,15 @@ class ECGClassificationPipeline(ChunkPipeline):
         sampling_rate: float | None = None,
         lead_names: Sequence[str] | None = None,
         force: bool = False,
+        keep_record: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Read a recording, judge it, and prepare it for the model, window by window.
+        """Read a recording, judge it, and prepare it for the model, window by window; keep it for `postprocess`.
 
         Raises:
             ValueError: if a file is no readable ECG, an array comes without `sampling_rate`, or a signal does not fit.
         """
-        judged = judge_recording(as_record(recording, sampling_rate, lead_names), self.feature_extractor, force)
+        record = as_record(recording, sampling_rate, lead_names)
+        judged = judge_recording(record, self.feature_extractor, force)
         is_scored, rate = bool(judged.signals), judged.sampling_rate
         signals, names = judged.signals, judged.lead_names
         if not is_scored:  # a stand-in keeps the batch whole; what the model makes of it is dropped
@@ -93,29 +107,56 @@ class ECGClassificationPipeline(ChunkPipeline):
         for index, window in enumerate(signals):
             inputs = self.feature_extractor(window, rate, names, return_tensors="pt")
             flat = flat_inputs(inputs) | {"note": torch.from_numpy(note), "is_scored": torch.tensor([[is_scored]])}
-            yield {**flat, "is_last": index == len(signals) - 1}
+            kept = {"record": record} if keep_record else {}
+            yield {**flat, **kept, "is_last": index == len(signals) - 1}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs = dict(inputs)
-        is_last, kept = inputs.pop("is_last"), {name: inputs.pop(name) for name in ("note", "is_scored")}
+        kept = {name: inputs.pop(name) for name in _NO_OUTPUTS if name in inputs}
         inputs = {name: cast_signal(values, self.model.dtype) for name, values in inputs.items()}
-        # transformers takes batches apart only where every value is a tensor.
-        return {**named_outputs(self.model, **nested_inputs(inputs)), **kept, "is_last": is_last}
+        # transformers takes batches apart by values that are tensors or lists, and by the first of them above all.
+        return {**named_outputs(self.model, **nested_inputs(inputs)), **kept}
 
     def postprocess(  # type: ignore[override]
-        self, windows: Sequence[Mapping[str, torch.Tensor]], top_k: int | None = None
+        self,
+        windows: Sequence[Mapping[str, Any]],
+        top_k: int | None = None,
+        explain: Callable[..., Any] | None = None,
     ) -> Findings:
         """Turn the outputs of one recording's windows into the result."""
         outputs = None
         if bool(windows[0]["is_scored"]):
-            names = [name for name in windows[0] if name not in ("note", "is_scored", "is_last")]
+            names = [name for name in windows[0] if name not in _NO_OUTPUTS]
             means = {name: torch.cat([each[name] for each in windows]).float().mean(dim=0) for name in names}
             outputs = {name: mean.numpy(force=True) for name, mean in means.items()}
         note, novelty = read_note(windows[0]["note"].numpy(force=True)), self.model.novelty
         quantiles = None if novelty is None else novelty.quantiles.double().numpy(force=True)
         found = recording_findings(self.model.tasks, list(self.model.experts), note, outputs, quantiles)
         found.update({name: task[:top_k] for name, task in found.items()})
+        if explain is not None and found.is_scored:
+            found.explanation = explain(self.model, self.feature_extractor, windows[0]["record"])
         return found
+
+
+def _explainer(wanted: str | Sequence[str]) -> Callable[..., Any]:
+    """Return the package's function that explains an output, told which one.
+
+    Raises:
+        ImportError: if the package, or what it needs for this, is not there.
+        ValueError: if neither a task nor a task and a label is wanted.
+    """
+    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"explain must be a task, or a task and a label of it, as ('sex', 'male'); got {wanted!r}.")
+    try:
+        explaining = import_module(f"{__package__}.explaining")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"Explanations need the package with what it trains with (here {error.name} is missing): install "
+            "enecg[train], and import modeling_enecg before the pipeline is made."
+        ) from error
+    # What was scored is fit to be explained, or was to be scored all the same.
+    return partial(explaining.explain, **dict(zip(("task", "label"), names, strict=False)), force=True)
 
 
 def named_outputs(model: Any, **inputs: Any) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._parsers import (
     Commands,
@@ -18,7 +18,7 @@ from ._parsers import (
 
 if TYPE_CHECKING:
     from ..prediction.embedder import Embedder
-    from ..prediction.embeddings import EmbeddedRecords, EmbeddingOptions
+    from ..prediction.embeddings import EmbeddingOptions
 
 _NEIGHBOURS = 5
 
@@ -145,21 +145,14 @@ def _embed_dataset(options: argparse.Namespace, embedder: "Embedder", wanted: "E
 def _plot(output: Path, options: argparse.Namespace) -> None:
     from ..evaluation.similarity import map_in_2d
     from ..figures.maps import plot_map
-    from ..prediction.embeddings import read_embeddings
+    from ..prediction.embeddings import label_text, read_embeddings
 
     embedded = read_embeddings(output)
-    labels = [_text(value) for value in embedded.table[options.label[0]].to_pylist()] if options.label else None
+    labels = [label_text(value) for value in embedded.table[options.label[0]].to_pylist()] if options.label else None
     by = f" by {options.label[0]}" if options.label else ""
     experts = ", ".join(embedded.features)
     title = f"{len(embedded.ids)} records{by}; features of {experts}"
     plot_map(map_in_2d(embedded.space.points), labels, options.plot, title)
-
-
-def _text(value: Any) -> str | None:
-    """Return a label as text; several of one record are one label of the map."""
-    if isinstance(value, list):
-        return " + ".join(map(str, value)) or None
-    return None if value is None else str(value)
 
 
 def _print_similar(options: argparse.Namespace) -> None:
@@ -178,15 +171,5 @@ def _print_similar(options: argparse.Namespace) -> None:
             raise ValueError(f"{file}: {error}") from error
         print(f"{file}: most similar of {len(embedded.ids)} records, with the cosine")
         for name, cosine in similar:
-            print(f"  {cosine:6.3f}  {name}{_labels_of(embedded, name)}")
-
-
-def _labels_of(embedded: "EmbeddedRecords", name: Any) -> str:
-    """Return what the table knows of a record besides its features."""
-    from ..prediction.embeddings import NEIGHBOURS, SIMILARITIES
-    from ..runs.predictions import IDS
-
-    row = embedded.table.slice(embedded.ids.index(name), 1).to_pylist()[0]
-    skipped = {*embedded.features, *IDS, "file", "split", "quality", "error", NEIGHBOURS, SIMILARITIES}
-    texts = [f"{column} {_text(value)}" for column, value in row.items() if column not in skipped]
-    return f"  ({'; '.join(texts)})" if texts else ""
+            labels = embedded.describe(name)
+            print(f"  {cosine:6.3f}  {name}{f'  ({labels})' if labels else ''}")

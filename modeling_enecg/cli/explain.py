@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ..recording import ECGRecord
 
 _METHODS = ("integrated_gradients", "occlusion")  # as `explaining.explanation` has them, which is imported late
-_SHOWN_LEADS = 5
 
 
 def add_parser(commands: Commands) -> None:
@@ -90,65 +89,30 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _lines(found: "Explanation") -> list[str]:
+    from ..explaining.words import describe_deletion, headline, meaning, method_title, ranked
+
     windows = f", the mean over {found.num_windows} windows" if found.num_windows > 1 else ""
     lines = [
-        f"  {_headline(found)}{windows}; {found.baseline_score:.3f} with every lead flat",
+        f"  {headline(found)}{windows}; {found.baseline_score:.3f} with every lead flat",
         f"  beats found: {len(found.beats)}; the parts of a beat are windows about the R peak, no delineation",
         *(f"  warning: {warning}" for warning in found.warnings),
     ]
-    for name, each in found.attributions.items():
-        is_gradients = name == _METHODS[0]
-        lines.append(f"  {name.replace('_', ' ')}: {_meaning(found, is_gradients)}")
+    for method, each in found.attributions.items():
+        lines.append(f"  {method_title(method).lower()}: {meaning(found, method)}")
         for kind, values, shares in (
             ("leads", each.by_lead, each.lead_shares),
             ("parts", each.by_segment, each.segment_shares),
         ):
-            lines.append(f"    {kind:9}{_ranked(values, shares)}")
-        lines.append(f"    deletion {_deletion(each.deletion.area_difference, each.deletion.beats_random)}")
+            lines.append(f"    {kind:9}{ranked(values, shares)}")
+        lines.append(f"    deletion {describe_deletion(each.deletion)}")
         if each.random_weights_correlation is not None:
             lines.append(f"    control  rank correlation with random weights {each.random_weights_correlation:.2f}")
         lines += [f"    warning: {warning}" for warning in each.warnings]
     return lines
 
 
-def _headline(found: "Explanation") -> str:
-    if found.probability is None:
-        return f"{found.task}: {found.label} {found.score:.3f} {found.unit}"
-    return f"{found.task}: {found.label}, {found.unit} {found.score:.3f} (raw probability {found.probability:.3f})"
-
-
-def _meaning(found: "Explanation", is_gradients: bool) -> str:
-    if is_gradients:
-        return f"what adds up to the {found.unit}, {found.num_steps} steps, error {found.completeness_error:.2%}"
-    return f"by how much the {found.unit} falls without it"
-
-
-def _ranked(values: dict[str, float], shares: dict[str, float], number: int | None = None) -> str:
-    names = sorted(values, key=lambda name: -shares[name])[:number]
-    return ", ".join(f"{name} {values[name]:+.2f} ({shares[name]:.0%})" for name in names)
-
-
-def _deletion(difference: float, beats_random: bool) -> str:
-    verdict = "lower than in any random order" if beats_random else "NOT lower than in every random order"
-    side = "below" if difference > 0 else "above"
-    return f"most important first: on average {abs(difference):.2f} {side} random, {verdict}"
-
-
 def _plot(record: "ECGRecord", found: "Explanation", options: argparse.Namespace) -> None:
-    from ..explaining.scored_record import CELL_S
-    from ..explaining.segments import WINDOWS
-    from ..figures.explained_ecg import Explained
-    from ..figures.recording import plot_recording
+    from ..explaining.words import plot_explanation
 
-    each = found.attributions[options.method]
-    lines = [
-        f"{_headline(found)}; {found.baseline_score:.3f} with every lead flat",
-        f"{options.method.replace('_', ' ').capitalize()}: orange speaks for it, blue against it",
-        f"Leads: {_ranked(each.by_lead, each.lead_shares, _SHOWN_LEADS)}",
-        f"Parts of the beat: {_ranked(each.by_segment, each.segment_shares)}",
-        f"Deletion: {_deletion(each.deletion.area_difference, each.deletion.beats_random)}.",
-        *(f"Warning: {warning}" for warning in [*found.warnings, *each.warnings]),
-    ]
     title = f"{Path(options.record).name}: why {found.label}?"
-    explained = Explained(found.lead_names, each.cells, CELL_S, sorted({*sum(WINDOWS.values(), ())}))
-    plot_recording(record, print_options(options, record), options.plot, title, lines, explained)
+    plot_explanation(record, found, print_options(options, record), options.plot, title, options.method)

@@ -11,7 +11,7 @@ from ..decisions import activated
 from ..ecg_file import channel_name
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
-from ..judged_recording import judge_recording
+from ..judged_recording import as_record, judge_recording
 from ..modeling_enecg import EnECGModel
 from ..recording import ECGRecord
 from ..signal_quality import UNUSABLE
@@ -143,7 +143,7 @@ class Explanation:
 def explain(
     model: EnECGModel,
     extractor: ECGFeatureExtractor | EnECGFeatureExtractor,
-    recording: ECGRecord,
+    recording: Any,
     task: str,
     label: str | None = None,
     num_steps: int = NUM_STEPS,
@@ -156,7 +156,7 @@ def explain(
     Args:
         model ([`EnECGModel`]): In eval mode; any experts and gate.
         extractor: Its feature extractor.
-        recording ([`ECGRecord`]): The recording, of any length and leads.
+        recording: An [`ECGRecord`], or whatever the pipeline takes, of any length and leads.
         task (`str`): The task.
         label (`str`, *optional*): The label, or the output of a regression; by default the most probable one, or the
             only one.
@@ -175,6 +175,7 @@ def explain(
     if num_steps < 1:
         raise ValueError(f"num_steps must be 1 or more; got {num_steps}.")
     wanted = _task(model, task)
+    recording = as_record(recording)
     judged = judge_recording(recording, extractor, force)
     if judged.quality.verdict == UNUSABLE and not force:
         raise ValueError(f"The recording is unusable ({judged.quality}); --force explains it all the same.")
@@ -183,7 +184,7 @@ def explain(
     logits = record.all_logits()
     index = _index(wanted, label, logits)
     record = record.with_output(index)
-    beats = find_beats(_standard(recording))
+    beats = find_beats(_standard(recording, extractor))
     segments = segment_of((np.arange(record.num_columns) + 0.5) * CELL_S, beats)
     explained = _Explained(record, segments, reference_deletions(record, _amplitudes(record), seed), num_steps)
     untrained = explained.before(with_random_weights(model, seed))
@@ -308,11 +309,11 @@ def _index(task: Task, label: str | None, logits: np.ndarray) -> int:
     return int(logits.argmax())
 
 
-def _standard(recording: ECGRecord) -> ECGRecord:
+def _standard(recording: ECGRecord, extractor: ECGFeatureExtractor | EnECGFeatureExtractor) -> ECGRecord:
     """Return a recording whose leads have their standard names."""
-    return ECGRecord(
-        recording.signal_mv, recording.sampling_rate, [channel_name(each) for each in recording.lead_names]
-    )
+    signal_mv = recording.signal_mv
+    names = recording.lead_names or extractor.names_of_rows(len(signal_mv))
+    return ECGRecord(signal_mv, recording.sampling_rate, [channel_name(each) for each in names])
 
 
 def _amplitudes(record: ScoredRecord) -> np.ndarray:

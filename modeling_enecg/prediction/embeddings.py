@@ -273,14 +273,31 @@ class EmbeddedRecords:
         Raises:
             ValueError: if another model made the table, or the recording is unusable or does not fit.
         """
-        if embedder.digest != self.made_by:
-            raise ValueError("The table's features were made by another model, or by other weights of it.")
+        self.check_made_by(embedder)
         found = embedder(recording, force)
         if found.features is None:
             raise ValueError(f"The recording is unusable ({found.quality}); --force compares it all the same.")
         query = self.space.place([found.features[name][None] for name in self.features])
         rows, cosines = self.space.nearest(number, query)
         return [(self.ids[row], float(cosine)) for row, cosine in zip(rows[0], cosines[0], strict=True)]
+
+    def check_made_by(self, embedder: Embedder) -> None:
+        """Raise a ValueError if another embedder made the table."""
+        if embedder.digest != self.made_by:
+            raise ValueError("The table's features were made by another model, or by other weights of it.")
+
+    def describe(self, record_id: Any) -> str:
+        """Return what the table knows of a record besides its features and who it is."""
+        row = self.table.slice(self.ids.index(record_id), 1).to_pylist()[0]
+        skipped = {*self.features, *IDS, "file", "split", "quality", "error", NEIGHBOURS, SIMILARITIES}
+        return "; ".join(f"{column} {label_text(value)}" for column, value in row.items() if column not in skipped)
+
+
+def label_text(value: Any) -> str | None:
+    """Return a label as text; several of one record are one text."""
+    if isinstance(value, list):
+        return " + ".join(map(str, value)) or None
+    return None if value is None else str(value)
 
 
 def read_embeddings(path: str | Path) -> EmbeddedRecords:
@@ -324,5 +341,6 @@ __all__ = [
     "EmbeddingOptions",
     "embed_dataset",
     "embed_files",
+    "label_text",
     "read_embeddings",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ..configuration_enecg import Task
 from ..data.folder.recordings import ReadingOptions, find_recordings, states_beside
 from ..ecg_file import ECGFileError
 from ..findings import Findings
@@ -58,7 +59,7 @@ def parts_of_files(files: Sequence[str]) -> dict[str, Sequence[str]]:
 
 def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOptions, force: bool) -> pa.Table:
     results: list[Findings | None] = []
-    errors: list[str | None] = []
+    errors: list[str] = []
     for file in files:
         try:
             found = predictor(options.read(file), force)
@@ -67,16 +68,33 @@ def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOp
             errors.append(str(error).removeprefix(f"{file}: "))
         else:
             results.append(found)
-            errors.append(str(found.quality) or None)
+            errors.append("")
+    return findings_of_files(list(predictor.model.tasks.values()), files, results, errors)
+
+
+def findings_of_files(
+    tasks: Sequence[Task], files: Sequence[str], results: Sequence[Findings | None], errors: Sequence[str]
+) -> pa.Table:
+    """Return the findings in files as the table of `predict_files`.
+
+    Args:
+        tasks (`Sequence[Task]`): The model's tasks.
+        files (`Sequence[str]`): The files, a row each.
+        results (`Sequence[Findings]`): What was found; None where a file could not be read.
+        errors (`Sequence[str]`): Why not.
+    """
+    reasons = [
+        error if found is None else str(found.quality) or None for found, error in zip(results, errors, strict=True)
+    ]
     verdicts = [UNUSABLE if found is None else found.quality.verdict for found in results]
     leads = [None if found is None else " ".join(found.used_leads) for found in results]
     columns: dict[str, pa.Array] = {
         "file": pa.array(files, pa.string()),
         "quality": pa.array(verdicts, pa.string()),
-        "error": pa.array(errors, pa.string()),
+        "error": pa.array(reasons, pa.string()),
         "leads": pa.array(leads, pa.string()),
     }
-    return pa.table(columns | finding_columns(list(predictor.model.tasks.values()), results))
+    return pa.table(columns | finding_columns(tasks, results))
 
 
-__all__ = ["ReadingOptions", "find_recordings", "parts_of_files", "predict_files"]
+__all__ = ["ReadingOptions", "find_recordings", "findings_of_files", "parts_of_files", "predict_files"]

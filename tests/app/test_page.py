@@ -7,16 +7,21 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is not installed here; `make test-app` runs these tests")
 
-import app
 from modeling_enecg.data.ptbxl.labels import describe
+from modeling_enecg.demo import simulate
+from modeling_enecg.demo.uploads import MAX_BYTES
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.prediction.embedder import Embedder
+from modeling_enecg.prediction.embeddings import embed_files
 from tests.helpers.demo_page import PHONE, Page, Server, wait_until
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, model_dir):
-    server = Server(tmp_path_factory.mktemp("server"), model_dir)
+def server(tmp_path_factory, model_dir, record):
+    folder = tmp_path_factory.mktemp("server")
+    table = embed_files(Embedder(model_dir), [record.parent], folder / "features.parquet")
+    server = Server(folder, model_dir, "--among", table)
     yield server
     server.stop()
 
@@ -81,7 +86,7 @@ def test_an_upload_shows_what_the_model_finds(page, server, predictor, record):
 def test_another_choice_takes_the_place_of_the_last(page, predictor, record):
     page.choose("atrial fibrillation")
     page.wait_for("h2", "Simulated: atrial fibrillation")
-    results = predictor(app.simulate("atrial fibrillation")[1])
+    results = predictor(simulate("atrial fibrillation").record)
     assert f"{results['age'][0]['value']:.1f} years" in page.text("#task-age")
     page.screenshot("simulated")
     page.upload(record.with_suffix(".hea"), record.with_suffix(".dat"))
@@ -89,6 +94,47 @@ def test_another_choice_takes_the_place_of_the_last(page, predictor, record):
     assert page.all("input[role=combobox]")[0].get_attribute("value") == ""
     page.choose("sinus bradycardia")
     page.wait_for("h2", "Simulated: sinus bradycardia")
+
+
+def test_a_finding_is_explained_on_request_until_another_recording_is_chosen(page):
+    page.choose("atrial fibrillation")
+    page.wait_for("h2", "Simulated: atrial fibrillation")
+    assert not page.all(".ecg-why")
+    page.choose("age", "Why? The finding to explain")
+    page.press("Explain")
+    page.wait_for("h2", "Why age?", seconds=300)
+    assert set(STANDARD_LEADS) | {"P", "QRS", "ST-T", "rest"} <= set(page.table("#why-occlusion"))
+    assert "Rank correlation with random weights" in page.text("#why-integrated_gradients")
+    page.whole("explained")
+    page.resize(PHONE)
+    assert page.overflow() <= 0
+    page.whole("explained_phone")
+    page.choose("sinus bradycardia")
+    page.wait_for("h2", "Simulated: sinus bradycardia")
+    assert not page.all(".ecg-why")
+
+
+def test_similar_records_are_shown(page, record):
+    page.upload(record.with_suffix(".hea"), record.with_suffix(".dat"))
+    page.wait_for("#neighbours", "Most similar of 2 records")
+    assert page.table("#neighbours")["00001_hr"].startswith("00001_hr 1.000")
+
+
+def test_several_recordings_make_a_table_of_which_one_can_be_shown(page, server, record, tmp_path):
+    (tmp_path / "broken.hea").write_bytes(b"\0 no header at all")
+    files = sorted(record.parent.glob("*.*"))
+    page.upload(*files, tmp_path / "broken.hea")
+    page.wait_for("h2", "3 recordings")
+    assert "unusable broken.hea: the WFDB header is damaged" in page.table(".ecg-batch")["broken"]
+    (link,) = page.all(".ecg-download")
+    assert link.get_attribute("href").startswith("data:text/csv")
+    assert server.stored() == []
+    page.choose("00002_hr", "Show one of them")
+    page.wait_for("h2", "00002_hr")
+    page.whole("several")
+    page.resize(PHONE)
+    assert page.overflow() <= 0
+    page.whole("several_phone")
 
 
 def test_rubbish_gives_a_readable_line(page, server, tmp_path):
@@ -103,13 +149,13 @@ def test_rubbish_gives_a_readable_line(page, server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(1, "exceed the maximum allowed size of 20.0 Mb"), (2, "Too large: a recording has")]
+    ("count", "message"), [(1, "exceed the maximum allowed size of 20.0 Mb"), (2, "Too large: at once there may be")]
 )
 def test_too_large_an_upload_is_refused(page, server, tmp_path, count, message):
     files = [tmp_path / f"{number}.dat" for number in range(count)]
     for file in files:
         with file.open("wb") as content:
-            content.truncate(app.MAX_BYTES // count + 1)
+            content.truncate(MAX_BYTES // count + 1)
     page.upload(*files)
     page.wait_for("body", message)
     page.screenshot(f"too_large_{count}")

@@ -69,7 +69,7 @@ def recordings(folder: Path) -> Iterator[str]:
     """
     for root, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        parts = _parts_of_records(Path(root), files)
+        parts = parts_of_records(Path(root), files)
         for name in sorted(files):
             path = Path(root, name)
             if name.startswith(".") or name in (TABLE_FILE, UNREADABLE_FILE, SETTINGS_FILE) or name in parts:
@@ -91,8 +91,8 @@ def _may_be_recording(path: Path) -> bool:
         return True
 
 
-def _parts_of_records(folder: Path, files: Sequence[str]) -> set[str]:
-    """Return the files that WFDB headers in a folder name: signals, and headers of segments."""
+def parts_of_records(folder: Path, files: Sequence[str]) -> set[str]:
+    """Return the files that the WFDB headers among a folder's files name: signals, and headers of segments."""
     parts: set[str] = set()
     for name in files:
         if name.endswith(".hea"):
@@ -105,4 +105,4 @@ def _parts_of_records(folder: Path, files: Sequence[str]) -> set[str]:
     return parts
 
 
-__all__ = ["ReadingOptions", "find_recordings", "recordings"]
+__all__ = ["ReadingOptions", "find_recordings", "parts_of_records", "recordings"]
