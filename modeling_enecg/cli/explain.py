@@ -93,7 +93,8 @@ def _lines(found: "Explanation") -> list[str]:
     windows = f", the mean over {found.num_windows} windows" if found.num_windows > 1 else ""
     lines = [
         f"  {_headline(found)}{windows}; {found.baseline_score:.3f} with every lead flat",
-        f"  beats found: {len(found.beats)}; the parts of a beat are windows about the R peak, no delineation",
+        f"  beats found: {len(found.beats)}; parts of a beat: {found.parts}"
+        + (f" ({found.parts.why_not})" if found.parts.why_not else ""),
         *(f"  warning: {warning}" for warning in found.warnings),
     ]
     for name, each in found.attributions.items():
@@ -136,7 +137,7 @@ def _deletion(difference: float, beats_random: bool) -> str:
 
 def _plot(record: "ECGRecord", found: "Explanation", options: argparse.Namespace) -> None:
     from ..explaining.scored_record import CELL_S
-    from ..explaining.segments import WINDOWS
+    from ..figures.beat_marks import BeatMarks
     from ..figures.explained_ecg import Explained
     from ..figures.recording import plot_recording
 
@@ -150,5 +151,7 @@ def _plot(record: "ECGRecord", found: "Explanation", options: argparse.Namespace
         *(f"Warning: {warning}" for warning in [*found.warnings, *each.warnings]),
     ]
     title = f"{Path(options.record).name}: why {found.label}?"
-    explained = Explained(found.lead_names, each.cells, CELL_S, sorted({*sum(WINDOWS.values(), ())}))
+    edges = sorted({*sum(found.parts.spans_s.values(), ())})
+    marks = BeatMarks(edges, caption=f"dotted: {found.parts}")
+    explained = Explained(found.lead_names, each.cells, CELL_S, marks)
     plot_recording(record, print_options(options, record), options.plot, title, lines, explained)
