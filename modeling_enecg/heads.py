@@ -35,13 +35,30 @@ def heads_input(config: EnECGConfig, expert: ECGBackboneModel, output: ECGBackbo
     """
     if not config.pools_tokens:
         return cast(torch.Tensor, output.pooler_output)
+    return expert_tokens(expert, output, config.token_stride)
+
+
+def expert_tokens(expert: ECGBackboneModel, output: ECGBackboneOutput, token_stride: int = 1) -> torch.Tensor:
+    """Return an expert's tokens, each followed by a flag that tells whether it counts.
+
+    Args:
+        expert (`ECGBackboneModel`): The expert.
+        output (`ECGBackboneOutput`): What it gave.
+        token_stride (`int`, *optional*, defaults to 1): Average so many successive tokens of a row into one.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size + 1)`: As `flagged_tokens` gives them.
+
+    Raises:
+        ValueError: if the backbone does not say which tokens count.
+    """
     if not hasattr(output, "token_mask"):
         raise ValueError(
-            f"{type(expert).__name__} does not say which of its tokens count, which attention pooling must know; "
+            f"{type(expert).__name__} does not say which of its tokens count, which must be known to use them; "
             "let its forward return an ECGBackboneOutput."
         )
     tokens = cast(torch.Tensor, output.last_hidden_state)
-    return flagged_tokens(tokens, output.token_mask, expert.num_token_rows, config.token_stride)
+    return flagged_tokens(tokens, output.token_mask, expert.num_token_rows, token_stride)
 
 
 PRIOR_RECORDS = 10  # so many records' worth of the mean variance go into each feature's

@@ -60,7 +60,20 @@ def add_parser(commands: Commands) -> None:
         help="The table is written here: a row per recording, with `file` or `ecg_id`, `quality`, `error`, and a "
         "column of floats per expert. The same command goes on after a kill.",
     )
-    table.add_argument("--float16", action="store_true", help="The features are kept in half precision.")
+    table.add_argument(
+        "--tokens",
+        action="store_true",
+        help="The table has every expert's tokens as well, in a column `<expert>.tokens`. What they take is said "
+        "before.",
+    )
+    table.add_argument(
+        "--token_stride",
+        type=int,
+        default=1,
+        metavar="N",
+        help="The mean of N successive tokens is kept for one (default: 1).",
+    )
+    table.add_argument("--float16", action="store_true", help="Features and tokens are kept in half precision.")
     table.add_argument(
         "--force", action="store_true", help="Recordings whose signal is unusable (flat, noise) are embedded as well."
     )
@@ -119,7 +132,8 @@ def _embed(options: argparse.Namespace, is_dataset: bool) -> None:
     quiet_libraries()
     state = start_processes()
     embedder = Embedder(options.model, options.adapter, state.device)
-    wanted = EmbeddingOptions(options.float16, options.force, options.neighbours or 0)
+    neighbours = options.neighbours or 0
+    wanted = EmbeddingOptions(options.float16, options.force, neighbours, options.tokens, options.token_stride)
     if is_dataset:
         output = _embed_dataset(options, embedder, wanted)
     else:

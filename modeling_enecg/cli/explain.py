@@ -89,12 +89,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _lines(found: "Explanation") -> list[str]:
-    from ..explaining.words import describe_deletion, headline, meaning, method_title, ranked
+    from ..explaining.words import describe_deletion, headline, meaning, method_title, parts_line, ranked
 
     windows = f", the mean over {found.num_windows} windows" if found.num_windows > 1 else ""
     lines = [
         f"  {headline(found)}{windows}; {found.baseline_score:.3f} with every lead flat",
-        f"  beats found: {len(found.beats)}; the parts of a beat are windows about the R peak, no delineation",
+        f"  beats found: {len(found.beats)}; parts of a beat: {parts_line(found)}",
         *(f"  warning: {warning}" for warning in found.warnings),
     ]
     for method, each in found.attributions.items():

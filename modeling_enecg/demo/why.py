@@ -6,7 +6,15 @@ from html import escape
 from ..data.measured_print import measured_print
 from ..explaining import Explanation
 from ..explaining.explanation import METHODS, Attribution
-from ..explaining.words import COLOURS, describe_deletion, headline, meaning, method_title, plot_explanation
+from ..explaining.words import (
+    COLOURS,
+    describe_deletion,
+    headline,
+    meaning,
+    method_title,
+    parts_line,
+    plot_explanation,
+)
 from ..recording import ECGRecord
 from .cards import card_html, figure_html, row_html
 
@@ -16,8 +24,8 @@ def explanation_html(record: ECGRecord, found: Explanation) -> str:
     windows = f", the mean over {found.num_windows} windows" if found.num_windows > 1 else ""
     lines = [
         f"{headline(found)}{windows}; {found.baseline_score:.3f} with every lead flat.",
-        f"{method_title(METHODS[0])}: {COLOURS}. Beats found: {len(found.beats)}; the parts of a beat are windows "
-        "about the R peak, no delineation.",
+        f"{method_title(METHODS[0])}: {COLOURS}. Beats found: {len(found.beats)}; parts of a beat: "
+        f"{parts_line(found)}.",
     ]
     figure = plot_explanation(record, found, measured_print(record), lines=[f"{headline(found)}: {COLOURS}"])
     cards = "".join(_method_html(found, method, each) for method, each in found.attributions.items())

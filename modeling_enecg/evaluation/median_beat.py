@@ -33,17 +33,26 @@ class MedianBeat:
     num_found: int
 
 
-def median_beat(signal_mv: np.ndarray, sampling_rate: float, beats: np.ndarray) -> MedianBeat | None:
+def median_beat(
+    signal_mv: np.ndarray,
+    sampling_rate: float,
+    beats: np.ndarray,
+    before_s: float = BEFORE_S,
+    after_s: float = AFTER_S,
+) -> MedianBeat | None:
     """Return the median of a recording's beats of the most frequent shape.
 
     Every beat is moved by up to 30 ms to where it correlates best with the median of all, over the leads without a
     gap, three times; those that correlate by less than 0.8 then, as an ectopic beat does, are left out. A beat lasts
-    from 250 ms before the R peak to 450 ms after it, or from 40 % of the median RR interval to 60 % if that is less.
+    from `before_s` before the R peak to `after_s` after it, or from 40 % of the median RR interval to 60 % if that is
+    less.
 
     Args:
         signal_mv (`np.ndarray` of shape `(num_leads, num_samples)`): In mV; NaN where a sample is missing.
         sampling_rate (`float`): In Hz.
         beats (`np.ndarray` of shape `(num_beats,)`): When the R peaks are, in seconds from the beginning, ascending.
+        before_s (`float`, *optional*, defaults to 0.25): How long it lasts before the R peak, in seconds.
+        after_s (`float`, *optional*, defaults to 0.45): How long after it.
 
     Returns:
         [`MedianBeat`], *optional*: None where fewer than 3 beats lie in the recording as a whole, or have one shape.
@@ -51,8 +60,8 @@ def median_beat(signal_mv: np.ndarray, sampling_rate: float, beats: np.ndarray) 
     if len(beats) < MIN_BEATS:
         return None
     rr = float(np.median(np.diff(beats)))
-    before = round(min(BEFORE_S, _SHARE_BEFORE * rr) * sampling_rate)
-    after = round(min(AFTER_S, (1 - _SHARE_BEFORE) * rr) * sampling_rate)
+    before = round(min(before_s, _SHARE_BEFORE * rr) * sampling_rate)
+    after = round(min(after_s, (1 - _SHARE_BEFORE) * rr) * sampling_rate)
     reach = round(_LARGEST_LAG_S * sampling_rate)
     peaks = np.rint(np.asarray(beats) * sampling_rate).astype(int)
     peaks = peaks[(peaks >= before + reach) & (peaks < signal_mv.shape[1] - after - reach)]

@@ -9,6 +9,7 @@ import numpy as np
 from ..data.beats import find_beats
 from ..decisions import activated
 from ..ecg_file import channel_name
+from ..evaluation.fiducials import delineate
 from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..judged_recording import as_record, judge_recording
@@ -29,7 +30,7 @@ from .controls import (
 from .gradients import NUM_STEPS, integrated_gradients
 from .occlusion import occlude
 from .scored_record import CELL_S, Output, ScoredRecord
-from .segments import SEGMENTS, WINDOWS, segment_of
+from .segments import SEGMENTS, BeatParts, parts_of, segment_of
 
 BASELINE = "each lead's median in the model's input: a flat line at its isoelectric level"
 LARGEST_COMPLETENESS_ERROR = 0.1
@@ -97,6 +98,7 @@ class Explanation:
         baseline_score (`float`): The output where every lead is flat.
         lead_names (`list[str]`): The leads that the model reads.
         beats (`np.ndarray`): The R peaks, in seconds.
+        parts ([`BeatParts`]): Where the parts of a beat lie, and which of them were delineated.
         segments (`np.ndarray` of shape `(num_columns,)`): Of each 10 ms, as an index of `SEGMENTS`.
         num_windows (`int`): Into how many windows the recording was cut.
         num_steps (`int`): Of the integrated gradients.
@@ -113,6 +115,7 @@ class Explanation:
     baseline_score: float
     lead_names: list[str]
     beats: np.ndarray
+    parts: BeatParts
     segments: np.ndarray
     num_windows: int
     num_steps: int
@@ -134,7 +137,8 @@ class Explanation:
             "num_steps": self.num_steps,
             "completeness_error": self.completeness_error,
             "num_beats": len(self.beats),
-            "segment_windows_s": {name: list(window) for name, window in WINDOWS.items()},
+            "segment_windows_s": {name: list(span) for name, span in self.parts.spans_s.items()},
+            "segments_delineated": list(self.parts.delineated),
             **{name: each.to_dict() for name, each in self.attributions.items()},
             "warnings": self.warnings,
         }
@@ -184,8 +188,10 @@ def explain(
     logits = record.all_logits()
     index = _index(wanted, label, logits)
     record = record.with_output(index)
-    beats = find_beats(_standard(recording, extractor))
-    segments = segment_of((np.arange(record.num_columns) + 0.5) * CELL_S, beats)
+    standard = _standard(recording, extractor)
+    beats = find_beats(standard)
+    parts = parts_of(delineate(standard, beats))
+    segments = segment_of((np.arange(record.num_columns) + 0.5) * CELL_S, beats, parts)
     explained = _Explained(record, segments, reference_deletions(record, _amplitudes(record), seed), num_steps)
     untrained = explained.before(with_random_weights(model, seed))
     by_gradients, by_occlusion = explained.by_gradients(untrained), explained.by_occlusion(untrained)
@@ -210,6 +216,7 @@ def explain(
         baseline_score=float(flat),
         lead_names=record.lead_names,
         beats=beats,
+        parts=parts,
         segments=segments,
         num_windows=len(record.windows),
         num_steps=num_steps,

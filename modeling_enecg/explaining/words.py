@@ -4,13 +4,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..figures.beat_marks import BeatMarks
 from ..figures.explained_ecg import Explained
 from ..figures.recording import Print, plot_recording
 from ..recording import ECGRecord
 from .controls import Deletion
 from .explanation import METHODS, Explanation
 from .scored_record import CELL_S
-from .segments import WINDOWS
 
 COLOURS = "orange speaks for it, blue against it"
 _SHOWN_LEADS = 5
@@ -49,6 +49,11 @@ def describe_deletion(deletion: Deletion) -> str:
     return f"most important first: on average {abs(difference):.2f} {side} random, {verdict}"
 
 
+def parts_line(found: Explanation) -> str:
+    """Return what the parts of a beat are, and if they were not delineated, why."""
+    return f"{found.parts}" + (f" ({found.parts.why_not})" if found.parts.why_not else "")
+
+
 def picture_lines(found: Explanation, method: str = METHODS[0]) -> list[str]:
     """Return what a picture that stands alone says of an explanation."""
     each = found.attributions[method]
@@ -85,8 +90,9 @@ def plot_explanation(
     Returns:
         `Figure`: As of `plot_recording`, and its errors.
     """
-    windows_s = sorted({*sum(WINDOWS.values(), ())})
-    explained = Explained(found.lead_names, found.attributions[method].cells, CELL_S, windows_s)
+    edges_s = sorted({*sum(found.parts.spans_s.values(), ())})
+    marks = BeatMarks(edges_s, caption=f"dotted: {found.parts}")
+    explained = Explained(found.lead_names, found.attributions[method].cells, CELL_S, marks)
     lines = picture_lines(found, method) if lines is None else lines
     return plot_recording(record, how, path, title, lines, explained)
 
@@ -97,6 +103,7 @@ __all__ = [
     "headline",
     "meaning",
     "method_title",
+    "parts_line",
     "picture_lines",
     "plot_explanation",
     "ranked",

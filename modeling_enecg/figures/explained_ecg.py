@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from .beat_marks import BeatMarks
 from .paper import Paper
 
 _SMOOTHED_S = 0.04  # one small box of paper
@@ -20,13 +21,13 @@ class Explained:
         lead_names (`Sequence[str]`): The leads that were explained.
         cells (`np.ndarray` of shape `(num_leads, num_cells)`): Their values.
         cell_seconds (`float`): How long a cell is; the first begins with the signal.
-        windows_s (`Sequence[float]`): Where the parts of a beat meet, in seconds from the R peak.
+        marks ([`BeatMarks`], *optional*): Where the parts of a beat meet.
     """
 
     lead_names: Sequence[str]
     cells: np.ndarray
     cell_seconds: float
-    windows_s: Sequence[float] = ()
+    marks: BeatMarks | None = None
 
 
 def wash_of(

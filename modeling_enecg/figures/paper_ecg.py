@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..ecg_file import channel_name
 from ..evaluation.median_beat import MedianBeat
+from .beat_marks import BeatMarks
 from .paper import INVERTED, Paper
 from .paper_rows import CALIBRATION_WIDTH, FAINT_INK, INK, LARGE_BOX, PAPER, Row, draw_row, make_strip, stack
 from .saving import new_figure, save_figure
@@ -45,7 +46,7 @@ def plot_ecg(
     paper: Paper | None = None,
     beat: MedianBeat | None = None,
     wash: ArrayLike | None = None,
-    windows_s: Sequence[float] = (),
+    marks: BeatMarks | None = None,
 ) -> Figure:
     """Draw an ECG as it is printed on paper.
 
@@ -68,8 +69,7 @@ def plot_ecg(
             peak.
         wash (`ArrayLike` of shape `(num_leads, num_samples)`, *optional*): Colour behind the leads, from -1 (blue) to
             1 (orange); 0 and nan are none.
-        windows_s (`Sequence[float]`, *optional*, defaults to none): Where parts of the median beat meet, in seconds
-            from its R peak, to be marked.
+        marks ([`BeatMarks`], *optional*): What else is marked in the median beat.
 
     Returns:
         `Figure`: 290 mm wide and as high as its leads need; it belongs to no window and to no `pyplot` state.
@@ -84,7 +84,7 @@ def plot_ecg(
     washes = {} if wash is None else _check_wash(wash, np.shape(signal_mv), sampling_rate, lead_names, paper)
     rows = _rows_of_leads(leads, washes, sampling_rate, paper)
     if beat is not None:
-        rows += _rows_of_beats(beat, list(leads), paper, windows_s)
+        rows += _rows_of_beats(beat, list(leads), paper, marks or BeatMarks())
     heading = textwrap.wrap(title or "", width=80)
     wrapped = [part for line in lines for part in textwrap.wrap(line, width=_LETTERS_A_LINE)]
     header_height = _HEADING_HEIGHT * len(heading) + _LINE_HEIGHT * len(wrapped) + 3
@@ -148,22 +148,25 @@ def _rows_of_leads(leads: Leads, washes: Leads, sampling_rate: float, paper: Pap
     return rows
 
 
-def _rows_of_beats(beat: MedianBeat, names: Sequence[str], paper: Paper, windows_s: Sequence[float]) -> list[Row]:
+def _rows_of_beats(beat: MedianBeat, names: Sequence[str], paper: Paper, marks: BeatMarks) -> list[Row]:
     """Return the median beats side by side, in as many rows as they need, in the order of the leads given."""
     if len(beat.signal_mv) != len(names):
         raise ValueError(f"The median beat has {len(beat.signal_mv)} leads; expected {len(names)}, as the signal has.")
     pitch = paper.mm_per_second / beat.sampling_rate
     step = beat.signal_mv.shape[1] * pitch + _BEAT_GAP
     per_row = min(int(paper.shown_seconds * paper.mm_per_second // step), len(names))
-    r_peak = beat.r_peak * pitch
-    marks = [r_peak, *(r_peak + seconds * paper.mm_per_second for seconds in windows_s)]
-    caption = f"Median beat of {beat.num_used} of the {beat.num_found} whole beats, aligned by cross-correlation; "
-    caption += "orange: R peak as measured, the largest deflection of all leads together"
-    caption += "; dotted: windows of P, QRS and ST-T" if windows_s else ""
+    r_peak, width = beat.r_peak * pitch, beat.signal_mv.shape[1] * pitch
+    edges, dots = (
+        [place for place in (r_peak + each * paper.mm_per_second for each in seconds) if 0 <= place <= width]
+        for seconds in (marks.edges_s, marks.peaks_s)
+    )
+    caption = f"Median beat of {beat.num_used} of the {beat.num_found} whole beats; "
+    caption += "orange line: R peak as measured, the largest deflection of all leads"
+    caption += f"; {marks.caption}" if marks.caption else ""
     rows = []
     for first in range(0, len(names), per_row):
         strips = [
-            make_strip(name, lead, column * step, pitch, paper.mm_per_mv, marks=marks)
+            make_strip(name, lead, column * step, pitch, paper.mm_per_mv, marks=[r_peak, *edges], dots=dots)
             for column, (name, lead) in enumerate(
                 zip(names[first : first + per_row], beat.signal_mv[first : first + per_row], strict=True)
             )

@@ -61,6 +61,7 @@ class Strip:
         pitch (`float`): Millimetres per sample.
         wash (`np.ndarray` of shape `(num_samples,)`, *optional*): Colour behind it, from -1 to 1.
         marks (`Sequence[float]`): Where vertical lines are drawn, from its beginning; the first one is the R peak.
+        dots (`Sequence[float]`): Where dots are drawn on the trace, from its beginning.
         name_y (`float`): The name's lower edge, from the baseline.
         notes (`list[Note]`): What the pen did not draw.
     """
@@ -71,6 +72,7 @@ class Strip:
     pitch: float
     wash: np.ndarray | None
     marks: Sequence[float]
+    dots: Sequence[float]
     name_y: float
     notes: list[Note]
 
@@ -120,6 +122,7 @@ def make_strip(
     mm_per_mv: float,
     wash: np.ndarray | None = None,
     marks: Sequence[float] = (),
+    dots: Sequence[float] = (),
 ) -> Strip:
     """Return a lead's trace with its name above what it holds there, and a note where the pen stops."""
     y = lead_mv * mm_per_mv
@@ -135,7 +138,7 @@ def make_strip(
             x = left + float(np.clip(place, min(_NAME_WIDTH, width), max(width - _NOTE_WIDTH, _NAME_WIDTH)))
             text = f"{'▲' if is_above else '▼'} {sign * height / mm_per_mv:+.3g} mV".replace("-", "−")
             notes.append(Note(x, sign * (FARTHEST + _GAP), text, is_above))
-    return Strip(name, left, limited, pitch, wash, marks, name_y, notes)
+    return Strip(name, left, limited, pitch, wash, marks, dots, name_y, notes)
 
 
 def stack(rows: Sequence[Row]) -> tuple[list[float], int]:
@@ -184,6 +187,9 @@ def _draw_strip(axes: Axes, strip: Strip, left: float, baseline: float, has_bord
         top = min(_reach(strip.y)[0] + _GAP, strip.name_y - _GAP / 2)
         axes.vlines(x, baseline - max(extent.down, 2), baseline + top, color=color, linestyle=dashes, linewidth=width)
     axes.plot(left + strip.x, baseline + strip.y, color=INK, linewidth=0.7)
+    for dot in strip.dots:
+        y = strip.y[min(round(dot / strip.pitch), len(strip.y) - 1)]
+        axes.plot(left + strip.left + dot, baseline + y, "o", markersize=2.2, color=ORANGE, markeredgewidth=0)
     words = [
         axes.text(
             left + strip.left + 1,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ..evaluation.median_beat import median_beat
 from ..leads import STANDARD_LEADS
 from ..recording import ECGRecord
+from .beat_marks import BeatMarks
 from .ecg_header import Measured, record_lines
 from .explained_ecg import Explained, wash_of
 from .paper import Paper
@@ -25,12 +26,14 @@ class Print:
         patient (`str`, *optional*): What the header calls the patient, with age and sex; by default nothing.
         beats (`np.ndarray` of shape `(num_beats,)`): When the R peaks are, in seconds, for the median beat.
         measured ([`Measured`]): What the header says was measured.
+        marks ([`BeatMarks`], *optional*): What is marked in the median beat.
     """
 
     paper: Paper = field(default_factory=Paper)
     patient: str | None = None
     beats: np.ndarray = field(default_factory=lambda: np.zeros(0))
     measured: Measured = field(default_factory=Measured)
+    marks: BeatMarks | None = None
 
 
 def plot_recording(
@@ -70,7 +73,7 @@ def plot_recording(
         how.paper,
         median_beat(signal, record.sampling_rate, how.beats),
         None if explained is None else wash_of(explained, order, signal.shape[1], record.sampling_rate, how.paper),
-        () if explained is None else explained.windows_s,
+        how.marks if explained is None or explained.marks is None else explained.marks,
     )
 
 

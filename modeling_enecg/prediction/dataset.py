@@ -112,12 +112,13 @@ def read_splits(options: DatasetOptions, wanted: Sequence[str] | None) -> Mappin
     return rows
 
 
-def parts_of(rows: Mapping[str, datasets.Dataset]) -> dict[str, tuple[str, range]]:
-    """Return in which parts a table of all splits' records is made: by name, the split and its rows."""
+def parts_of(rows: Mapping[str, datasets.Dataset], most: int | None = None) -> dict[str, tuple[str, range]]:
+    """Return in which parts a table of all splits' records is made: by name, a split and up to `most` rows."""
+    size = min(RECORDS_PER_PART, most or RECORDS_PER_PART)
     return {
-        f"{split}-{start:010d}": (split, range(start, min(start + RECORDS_PER_PART, len(records))))
+        f"{split}-{start:010d}": (split, range(start, min(start + size, len(records))))
         for split, records in rows.items()
-        for start in range(0, len(records), RECORDS_PER_PART)
+        for start in range(0, len(records), size)
     }
 
 

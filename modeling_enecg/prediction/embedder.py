@@ -13,17 +13,22 @@ import torch
 from ..adapters import is_adapter
 from ..expert_references import load_expert, weights_digest
 from ..feature_extraction_ecg import ECGFeatureExtractor
+from ..heads import expert_tokens
 from ..judged_recording import as_record, judge_recording
+from ..leads import STANDARD_LEADS
 from ..loading import model_type_of
 from ..modeling_backbone import ECGBackboneModel
 from ..modeling_enecg import EnECGModel
 from ..pipeline_ecg import cast_signal, flat_inputs, nested_inputs
+from ..recording import ECGRecord
 from ..runs.shipped import find_model
 from ..saved_extractor import read_extractor
 from ..signal_quality import SignalQuality
 from .predictor import Predictor
 
 Window = Mapping[str, torch.Tensor]
+
+_PROBED_RATE = 500  # Hz, of the signal that tells how many tokens there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +39,14 @@ class Embedding:
         quality ([`SignalQuality`]): The verdict on the recording.
         features (`dict[str, np.ndarray]`, *optional*): By expert, its `pooler_output`, float32 of shape
             `(feature_size,)`, the mean over the recording's windows; None where the recording is unusable.
+        tokens (`dict[str, np.ndarray]`, *optional*): By expert, its tokens, float32 of shape
+            `(num_windows * num_tokens, hidden_size)`, window after window, NaN where a token is of what is missing;
+            None where they were not asked for or the recording is unusable.
     """
 
     quality: SignalQuality
     features: dict[str, np.ndarray] | None
+    tokens: dict[str, np.ndarray] | None = None
 
 
 class Embedder:
@@ -94,18 +103,20 @@ class Embedder:
         parts += [weights_digest(each) for each in self.backbones.values()]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
-    def __call__(self, recording: Any, force: bool = False) -> Embedding:
+    def __call__(self, recording: Any, force: bool = False, token_stride: int | None = None) -> Embedding:
         """Embed one recording.
 
         Args:
             recording: An [`ECGRecord`], or whatever the pipeline takes.
             force (`bool`, *optional*, defaults to False): Embed a recording whose signal is unusable as well.
+            token_stride (`int`, *optional*, defaults to None): Give the tokens as well, the mean of so many
+                successive ones for one; None gives no tokens.
 
         Raises:
             ValueError: if the recording does not fit the model.
         """
         quality, windows = self.prepare(recording, force)
-        return self.embed([(quality, windows)])[0]
+        return self.embed([(quality, windows)], token_stride)[0]
 
     def prepare(self, recording: Any, force: bool = False) -> tuple[SignalQuality, list[Window]]:
         """Judge a recording and prepare its windows; arguments and errors as of a call.
@@ -119,28 +130,77 @@ class Embedder:
         inputs = [self.extractor(window, rate, names, return_tensors="pt") for window in judged.signals]
         return judged.quality, [flat_inputs(each) for each in inputs]
 
-    def embed(self, prepared: Sequence[tuple[SignalQuality, Sequence[Window]]]) -> list[Embedding]:
-        """Embed recordings that `prepare` gave, `batch_size` windows at a time, whosever they are."""
+    def embed(
+        self, prepared: Sequence[tuple[SignalQuality, Sequence[Window]]], token_stride: int | None = None
+    ) -> list[Embedding]:
+        """Embed recordings that `prepare` gave, `batch_size` windows at a time, whosever they are.
+
+        Args:
+            prepared (`Sequence`): What `prepare` gave of each.
+            token_stride (`int`, *optional*, defaults to None): As of a call.
+        """
         windows = [window for _, own in prepared for window in own]
         starts = range(0, len(windows), self.batch_size)
-        batches = [self._features(windows[start : start + self.batch_size]) for start in starts]
+        batches = [self._outputs(windows[start : start + self.batch_size], token_stride) for start in starts]
+        features = _joined([batch.features for batch in batches])
+        tokens = _joined([batch.tokens for batch in batches])
         found, first = [], 0
-        features = {name: torch.cat([batch[name] for batch in batches]) for name in self.sizes} if batches else {}
         for quality, own in prepared:
             rows = slice(first, first + len(own))
             first = rows.stop
-            means = {name: each[rows].mean(dim=0).numpy() for name, each in features.items()} if own else None
-            found.append(Embedding(quality, means))
+            if not own:
+                found.append(Embedding(quality, None))
+                continue
+            means = {name: each[rows].mean(dim=0).numpy() for name, each in features.items()}
+            parts = {name: each[rows].flatten(0, 1).numpy() for name, each in tokens.items()}
+            found.append(Embedding(quality, means, parts or None))
         return found
 
+    def token_shapes(self, token_stride: int = 1) -> dict[str, tuple[int, int]]:
+        """Return by expert how many tokens it gives of a window, and their width.
+
+        Args:
+            token_stride (`int`, *optional*, defaults to 1): The mean of so many successive tokens is taken for one.
+
+        Raises:
+            ValueError: if a backbone does not say which of its tokens count.
+        """
+        noise = np.random.default_rng(0).standard_normal((len(STANDARD_LEADS), 10 * _PROBED_RATE))
+        _, windows = self.prepare(ECGRecord(noise, _PROBED_RATE, list(STANDARD_LEADS)), force=True)
+        tokens = self._outputs(windows[:1], token_stride).tokens
+        return {name: (each.shape[1], each.shape[2]) for name, each in tokens.items()}
+
     @torch.inference_mode()
-    def _features(self, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
+    def _outputs(self, windows: Sequence[Window], token_stride: int | None) -> "_Outputs":
         dtype = next(iter(self.backbones.values())).dtype
         joined = {name: torch.cat([window[name] for window in windows]) for name in windows[0]}
         inputs = nested_inputs({name: cast_signal(each, dtype).to(self.device) for name, each in joined.items()})
         inputs.pop("gate_values", None)
         views = dict.fromkeys(self.sizes, inputs) if self._model is None else self._model.expert_inputs(**inputs)
-        return {name: backbone(**views[name]).pooler_output.float().cpu() for name, backbone in self.backbones.items()}
+        features, tokens = {}, {}
+        for name, backbone in self.backbones.items():
+            output = backbone(**views[name])
+            features[name] = output.pooler_output.float().cpu()
+            if token_stride is not None:
+                tokens[name] = _without_missing(expert_tokens(backbone, output, token_stride)).float().cpu()
+        return _Outputs(features, tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """What the experts give of some windows; no tokens where none are wanted."""
+
+    features: dict[str, torch.Tensor]
+    tokens: dict[str, torch.Tensor]
+
+
+def _joined(batches: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]} if batches else {}
+
+
+def _without_missing(flagged: torch.Tensor) -> torch.Tensor:
+    """Return flagged tokens without their flag, NaN where they do not count."""
+    return flagged[..., :-1].masked_fill(flagged[..., -1:] == 0, torch.nan)
 
 
 def _short_name(backbone: ECGBackboneModel) -> str:

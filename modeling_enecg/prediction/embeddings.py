@@ -24,9 +24,11 @@ from .dataset import fingerprints, parts_of, read_splits
 from .embedder import Embedder, Window
 from .files import NOTHING_TO_ADD, parts_of_files
 from .parts import write_in_parts
+from .tokens import TOKENS, check_room, token_column
 
 NEIGHBOURS, SIMILARITIES = "neighbours", "similarities"
 _MADE_BY, _EXPERTS = b"enecg.made_by", b"enecg.experts"  # of the table's metadata
+_RECORDS_WITH_TOKENS = 32  # per part: 100 MB of MOMENT's
 _NOT_READ = (ECGFileError, ImportError, OSError, ValueError)
 
 
@@ -39,16 +41,25 @@ class EmbeddingOptions:
         force (`bool`, *optional*, defaults to False): Embed recordings whose signal is unusable as well.
         num_neighbours (`int`, *optional*, defaults to 0): So many most similar records of the table stand in each
             row's `neighbours`, with their `similarities`; see [`FeatureSpace`].
+        tokens (`bool`, *optional*, defaults to False): Keep every expert's tokens as well.
+        token_stride (`int`, *optional*, defaults to 1): The mean of so many successive tokens of a row is kept for
+            one, as with attention pooling.
 
     Raises:
-        ValueError: if the number is negative.
+        ValueError: if a number is too small, or tokens are to be averaged that are not kept.
     """
 
     float16: bool = False
     force: bool = False
     num_neighbours: int = 0
+    tokens: bool = False
+    token_stride: int = 1
 
     def __post_init__(self) -> None:
+        if self.token_stride < 1:
+            raise ValueError(f"token_stride must be 1 or more; got {self.token_stride}.")
+        if self.token_stride > 1 and not self.tokens:
+            raise ValueError(f"token_stride is {self.token_stride}, but no tokens are kept; ask for tokens as well.")
         if self.num_neighbours < 0:
             raise ValueError(f"The number of neighbours must be 0 or more; got {self.num_neighbours}.")
 
@@ -66,13 +77,31 @@ class _Job:
         if taken:
             raise ValueError(f"The experts {', '.join(sorted(taken))} are named like other columns of the table.")
 
+    @property
+    def stride(self) -> int | None:
+        """The stride of the tokens that are kept; None where none are."""
+        return self.options.token_stride if self.options.tokens else None
+
     def write(
-        self, output: str | Path, texts: Iterable[str], names: Sequence[str], make: Callable[[str], pa.Table]
+        self,
+        output: str | Path,
+        texts: Iterable[str],
+        parts: Mapping[str, Any],
+        num_records: int,
+        make: Callable[[str], pa.Table],
     ) -> Path:
         """Write the table; `texts` determine its records."""
+        if self.stride is not None:
+            check_room(output, self.embedder.token_shapes(self.stride), num_records, self.dtype)
         digest = hashlib.sha256("\n".join([self.embedder.digest, repr(self.options), *texts]).encode()).hexdigest()
         finish = self._with_neighbours if self.options.num_neighbours else None
-        return write_in_parts(output, digest, names, make, finish, "embedding")
+        reads = [self.reserved[0], *self.embedder.sizes]
+        return write_in_parts(output, digest, list(parts), make, finish, reads, "embedding")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers in the table."""
+        return np.dtype(np.float16 if self.options.float16 else np.float32)
 
     def columns(self, recordings: Sequence[Callable[[], Any]]) -> dict[str, pa.Array]:
         """Return the verdicts on recordings, why they have no features, and their features.
@@ -91,22 +120,24 @@ class _Job:
             else:
                 errors.append(str(quality) or None)
             prepared.append((quality, windows))
-        found = self.embedder.embed(prepared)
+        found = self.embedder.embed(prepared, self.stride)
         columns = {
             "quality": pa.array([each.quality.verdict for each in found], pa.string()),
             "error": pa.array(errors, pa.string()),
         }
         for name, size in self.embedder.sizes.items():
             rows = [None if each.features is None else self._kept(name, each.features[name]) for each in found]
-            columns[name] = pa.array(rows, pa.list_(pa.float16() if self.options.float16 else pa.float32(), size))
+            columns[name] = pa.array(rows, pa.list_(pa.from_numpy_dtype(self.dtype), size))
+        if self.options.tokens:
+            for name, backbone in self.embedder.backbones.items():
+                kept = [None if each.tokens is None else self._kept(name, each.tokens[name]) for each in found]
+                columns[name + TOKENS] = token_column(kept, backbone.config.hidden_size, self.dtype)
         return columns
 
-    def _kept(self, name: str, features: np.ndarray) -> np.ndarray:
-        if not self.options.float16:
-            return features
-        if np.abs(features).max() > np.finfo(np.float16).max:
+    def _kept(self, name: str, values: np.ndarray) -> np.ndarray:
+        if self.options.float16 and np.nanmax(np.abs(values)) > np.finfo(np.float16).max:
             raise ValueError(f"Features of {name} exceed the range of float16; keep float32.")
-        return features.astype(np.float16)
+        return values.astype(self.dtype)
 
     def table(self, columns: Mapping[str, Any]) -> pa.Table:
         """Return a table that knows by what it was made."""
@@ -123,8 +154,8 @@ class _Job:
             rows, similarities = space.nearest(self.options.num_neighbours)
             for place, own, values in zip(np.flatnonzero(has), rows, similarities, strict=True):
                 lists[place], cosines[place] = [known[row] for row in own], values
-        table = table.append_column(NEIGHBOURS, pa.array(lists, pa.list_(ids.type)))
-        return table.append_column(SIMILARITIES, pa.array(cosines, pa.list_(pa.float32())))
+        neighbours, similarities = pa.array(lists, pa.list_(ids.type)), pa.array(cosines, pa.list_(pa.float32()))
+        return pa.table({NEIGHBOURS: neighbours, SIMILARITIES: similarities})
 
 
 def embed_files(
@@ -143,7 +174,9 @@ def embed_files(
         places (`Sequence[str | Path]`): Recordings, and folders, which are searched with their sub-folders.
         output (`str` or `Path`): The Parquet file: `file`; `quality`, the verdict; `error`, why a file could not be
             read or has no features, or what makes it doubtful; by expert its `pooler_output`, the mean over the
-            recording's windows, as a list of floats, null where the recording is unusable; and the neighbours.
+            recording's windows, as a list of floats, null where the recording is unusable; where asked for by expert
+            `<expert>.tokens`, lists of lists of floats, `(num_windows * num_tokens, hidden_size)`, NaN where a token
+            is of what is missing; and the neighbours.
         options ([`EmbeddingOptions`], *optional*): What the table holds.
         reading ([`ReadingOptions`], *optional*): What files that do not say it are told.
 
@@ -151,17 +184,18 @@ def embed_files(
         `Path`: The file.
 
     Raises:
-        ValueError: as `find_recordings` and `write_in_parts` do, or if features exceed the range of float16.
+        ValueError: as `find_recordings` and `write_in_parts` do, if features exceed the range of float16, or if
+            there is not room enough for the tokens.
     """
     job, files = _Job(embedder, options, ("file",)), find_recordings(places)
-    parts = parts_of_files(files)
+    parts = parts_of_files(files, _most_records(options))
 
     def make(name: str) -> pa.Table:
         own = parts[name]
         columns = job.columns([partial(_read, file, reading) for file in own])
         return job.table({"file": pa.array(own, pa.string()), **columns})
 
-    return job.write(output, [repr(reading), *files, *states_beside(files)], list(parts), make)
+    return job.write(output, [repr(reading), *files, *states_beside(files)], parts, len(files), make)
 
 
 def _read(file: str, reading: ReadingOptions) -> Any:
@@ -198,7 +232,7 @@ def embed_dataset(
     job = _Job(embedder, options, (*IDS, "split", *labels))
     rows = read_splits(dataset, splits)
     _check_columns(labels, next(iter(rows.values())).column_names)
-    parts = parts_of(rows)
+    parts = parts_of(rows, _most_records(options))
 
     def make(name: str) -> pa.Table:
         split, indices = parts[name]
@@ -208,7 +242,13 @@ def embed_dataset(
         ids = {each: kept[each] for each in IDS} | {"split": pa.array([split] * len(records), pa.string())}
         return job.table({**ids, **{each: _label_column(records, each) for each in labels}, **columns})
 
-    return job.write(output, [str(dataset.sampling_rate), *labels, *fingerprints(rows)], list(parts), make)
+    texts = [str(dataset.sampling_rate), *labels, *fingerprints(rows)]
+    return job.write(output, texts, parts, sum(map(len, rows.values())), make)
+
+
+def _most_records(options: EmbeddingOptions) -> int | None:
+    """Return how many records a part has at most: few with tokens, which are held in memory."""
+    return _RECORDS_WITH_TOKENS if options.tokens else None
 
 
 def _record(row: Mapping[str, Any], sampling_rate: float) -> dict[str, Any]:
@@ -240,7 +280,7 @@ class EmbeddedRecords:
     """A table of features that was written before.
 
     Attributes:
-        table (`pa.Table`): The records that have features.
+        table (`pa.Table`): The records that have features, without their tokens.
         features (`dict[str, np.ndarray]`): By expert, their features, float32 of shape `(num_records, feature_size)`.
         ids (`list`): The records' `file` or `ecg_id`.
         made_by (`str`): The digest of the embedder.
@@ -310,7 +350,8 @@ def read_embeddings(path: str | Path) -> EmbeddedRecords:
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        table = pq.read_table(path, columns=[name for name in schema.names if not name.endswith(TOKENS)])
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from error
     metadata = table.schema.metadata or {}

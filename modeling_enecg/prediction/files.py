@@ -52,9 +52,10 @@ def predict_files(
     )
 
 
-def parts_of_files(files: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Return in which parts a table of files is made: by name, the files."""
-    return {f"{start:010d}": files[start : start + FILES_PER_PART] for start in range(0, len(files), FILES_PER_PART)}
+def parts_of_files(files: Sequence[str], most: int | None = None) -> dict[str, Sequence[str]]:
+    """Return in which parts a table of files is made: by name, the files, no more than `most`."""
+    size = min(FILES_PER_PART, most or FILES_PER_PART)
+    return {f"{start:010d}": files[start : start + size] for start in range(0, len(files), size)}
 
 
 def _predict_part(predictor: Predictor, files: Sequence[str], options: ReadingOptions, force: bool) -> pa.Table:

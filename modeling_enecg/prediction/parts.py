@@ -19,6 +19,7 @@ def write_in_parts(
     names: Sequence[str],
     make: Callable[[str], pa.Table],
     finish: Callable[[pa.Table], pa.Table] | None = None,
+    finish_reads: Sequence[str] | None = None,
     what: str = "prediction",
 ) -> Path:
     """Write a Parquet file whose parts are made one by one.
@@ -31,7 +32,10 @@ def write_in_parts(
         digest (`str`): Of all that determines the table: other parts are refused.
         names (`Sequence[str]`): The parts' names, in their order.
         make (`Callable[[str], pa.Table]`): Makes one part; all have one schema.
-        finish (`Callable[[pa.Table], pa.Table]`, *optional*): Adds what only the whole table can tell.
+        finish (`Callable[[pa.Table], pa.Table]`, *optional*): Gives of the whole table the columns that only it can
+            tell.
+        finish_reads (`Sequence[str]`, *optional*, defaults to all): The columns that `finish` gets; the others are
+            never in memory as a whole.
         what (`str`, *optional*, defaults to `"prediction"`): What goes on, for messages.
 
     Returns:
@@ -54,7 +58,7 @@ def write_in_parts(
                 pq.write_table(make(name), aside)
         state.wait_for_everyone()
         if state.is_main_process:
-            _join(list(paths.values()), output, finish)
+            _join(list(paths.values()), output, finish, finish_reads)
             for path in paths.values():  # before what says whose they are
                 path.unlink()
             shutil.rmtree(folder)
@@ -72,15 +76,26 @@ def _check_same(folder: Path, digest: str, what: str) -> None:
     PartialState().wait_for_everyone()
 
 
-def _join(parts: Sequence[Path], output: Path, finish: Callable[[pa.Table], pa.Table] | None) -> None:
+def _join(
+    parts: Sequence[Path],
+    output: Path,
+    finish: Callable[[pa.Table], pa.Table] | None,
+    finish_reads: Sequence[str] | None,
+) -> None:
+    schema, further = pq.read_schema(parts[0]), None
     if finish is not None:
-        table = finish(pa.concat_tables([pq.read_table(part) for part in parts]))
-        with new_file(output) as aside:
-            pq.write_table(table, aside)
-        return
-    with new_file(output) as aside, pq.ParquetWriter(aside, pq.read_schema(parts[0])) as writer:
+        columns = None if finish_reads is None else list(finish_reads)
+        further = finish(pa.concat_tables([pq.read_table(part, columns=columns) for part in parts]))
+        schema = pa.schema([*schema, *further.schema], schema.metadata)
+    with new_file(output) as aside, pq.ParquetWriter(aside, schema) as writer:
+        first = 0
         for part in parts:
-            writer.write_table(pq.read_table(part))
+            table = pq.read_table(part)
+            if further is not None:
+                own = further.slice(first, len(table))
+                table = pa.table([*table.columns, *own.columns], schema=schema)
+            first += len(table)
+            writer.write_table(table)
 
 
 __all__ = ["write_in_parts"]

@@ -25,7 +25,7 @@ def folder(simulated, tmp_path_factory) -> Path:
 
 def test_recordings_become_a_table_that_another_recording_is_compared_with(run, model_dir, folder, tmp_path):
     table = tmp_path / "features.parquet"
-    line = run("embed", model_dir, folder, "--output", table, "--neighbours", 1)
+    line = run("embed", model_dir, folder, "--output", table, "--neighbours", 1, "--tokens")
     assert line.startswith(f"{table}: 5 records: 2 ok, 0 doubtful, 3 unusable. Features: first 16, second 16.")
     found = pd.read_parquet(table).set_index("file")
     assert list(found.loc[str(folder / "a"), "neighbours"]) == [str(folder / "below/b")]
@@ -65,6 +65,7 @@ def test_a_file_is_a_recording_whatever_its_name_and_what_is_not_there_is_sought
         ([], "Give an --output"),
         (["--output", "t.parquet", "--label", "sex"], "are for a dataset"),
         (["--output", "t.parquet", "--neighbours", "0"], "1 or more"),
+        (["--output", "t.parquet", "--token_stride", "2"], "no tokens are kept"),
         (["--among", "none.parquet"], "There is no file none.parquet"),
     ],
 )

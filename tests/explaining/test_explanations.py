@@ -8,6 +8,7 @@ import torch
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.data.beats import find_beats
+from modeling_enecg.evaluation.fiducials import Delineation
 from modeling_enecg.explaining import explain
 from modeling_enecg.explaining.controls import (
     FRACTIONS,
@@ -17,7 +18,7 @@ from modeling_enecg.explaining.controls import (
     with_random_weights,
 )
 from modeling_enecg.explaining.gradients import integrated_gradients
-from modeling_enecg.explaining.segments import SEGMENTS, segment_of
+from modeling_enecg.explaining.segments import SEGMENTS, parts_of, segment_of
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.recording import ECGRecord
 from tests.helpers.explaining import BEAT_S, beats, scored
@@ -156,6 +157,29 @@ def test_segments_are_windows_about_the_r_peaks():
     early = segment_of(times, [1.0, 1.3])
     assert np.array(SEGMENTS)[early][int(1.1 / 0.01)] == "P"  # of the second beat, in the first one's ST-T
     assert np.array(SEGMENTS)[early][int(1.3 / 0.01)] == "QRS"
+
+
+def test_delineated_waves_take_the_place_of_the_windows():
+    seconds = {"P onset": -0.3, "P peak": -0.25, "P end": -0.2, "QRS onset": -0.08, "QRS end": 0.09}
+    parts = parts_of(Delineation(seconds))
+    assert parts.delineated == ["P", "QRS"]
+    assert str(parts) == "P, QRS as delineated; ST-T windows about the R peak, not delineated"
+    names = np.array(SEGMENTS)[segment_of(np.array([0.72, 0.85, 0.93, 1.08, 1.2, 1.45]), [1.0], parts)]
+    assert names.tolist() == ["P", "rest", "QRS", "QRS", "ST-T", "rest"]
+    whole = parts_of(Delineation(seconds | {"T peak": 0.3, "T end": 0.36}))
+    assert whole.spans_s["ST-T"] == (0.09, 0.36)
+    assert str(whole) == "P, QRS, ST-T as delineated"
+    none = parts_of(Delineation(why_not="that needs neurokit2"))
+    assert str(none) == "P, QRS, ST-T windows about the R peak, not delineated"
+    assert none.why_not == "that needs neurokit2"
+
+
+def test_the_explanation_tells_which_parts_were_delineated(explanation):
+    told = explanation.to_dict()
+    assert told["segment_windows_s"] == {name: list(span) for name, span in explanation.parts.spans_s.items()}
+    assert told["segments_delineated"] == list(explanation.parts.delineated)
+    times = (np.arange(len(explanation.segments)) + 0.5) * 0.01
+    assert (explanation.segments == segment_of(times, explanation.beats, explanation.parts)).all()
 
 
 def test_a_recording_without_beats_is_all_rest(model):

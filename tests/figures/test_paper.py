@@ -5,7 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from modeling_enecg.evaluation.fiducials import Delineation
 from modeling_enecg.evaluation.median_beat import median_beat
+from modeling_enecg.figures.beat_marks import marks_of
 from modeling_enecg.figures.ecg_header import Measured, finding_lines, record_lines
 from modeling_enecg.figures.explained_ecg import Explained, wash_of
 from modeling_enecg.figures.paper import GAINS, LAYOUTS, Paper
@@ -181,6 +183,24 @@ def test_median_beats_are_drawn_with_the_r_peak_as_measured():
         assert min(abs(mark - highest) for mark in marks) < 0.2  # mm: two samples
     assert any(text.startswith("Median beat of 12 of the 12 whole beats") for text in texts(figure))
     assert not any(text.startswith("Median beat") for text in texts(plot_recording(record, Print())))
+
+
+def test_waves_of_the_median_beat_are_marked_where_they_were_delineated():
+    record = beats(10, RATE)
+    found = Delineation({"QRS onset": -0.04, "QRS end": 0.04, "T peak": 0.25, "T end": 0.35})
+    figure = plot_recording(record, Print(beats=PEAKS, marks=marks_of(found)))
+    (caption,) = (text for text in texts(figure) if text.startswith("Median beat"))
+    assert caption.endswith("dotted: bounds of QRS and T by neurokit2, all leads together; dots: peaks")
+    dots = [line.get_xydata()[0] for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    drawn = traces(figure)[13:]
+    assert len(dots) == len(drawn) == 12
+    for (x, y), line in zip(dots, drawn, strict=True):
+        t_wave = line.get_xydata()[line.get_xdata() > x - 2]
+        assert t_wave[t_wave[:, 1].argmax()] == pytest.approx((x, y), abs=0.3)  # mm
+    plain = plot_recording(record, Print(beats=PEAKS))
+    lines = [len(each.axes[0].collections) for each in (figure, plain)]
+    assert lines[0] - lines[1] == 3 * 12
+    assert marks_of(Delineation(why_not="that needs neurokit2")).caption == "no waves marked: that needs neurokit2"
 
 
 METADATA = Metadata(

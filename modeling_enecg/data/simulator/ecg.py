@@ -124,12 +124,14 @@ class Simulated(NamedTuple):
         clean_mv (`np.ndarray` of shape `(12, 5000)`): The same without noise and artefacts.
         beats (`np.ndarray`): The R peaks in seconds, from before the record to after it.
         is_ectopic (`np.ndarray`): Which of them are.
+        waves (`dict[str, Wave]`): The waves of the beats that are conducted from the atria, by name.
     """
 
     signal_mv: np.ndarray
     clean_mv: np.ndarray
     beats: np.ndarray
     is_ectopic: np.ndarray
+    waves: dict[str, Wave]
 
 
 def simulate_record(
@@ -163,7 +165,8 @@ def simulate_with_truth(
     beats, is_ectopic = beat_times(RHYTHMS[rhythm], "PVC" in codes, rng)
     stretch = np.sqrt(np.diff(beats).mean()) * rng.normal(1, 0.02)
 
-    dipole = _dipole(_conducted_beat(codes, rhythm, stretch, rng), beats[~is_ectopic], time)
+    waves = _conducted_beat(codes, rhythm, stretch, rng)
+    dipole = _dipole(waves, beats[~is_ectopic], time)
     if is_ectopic.any():
         dipole += _dipole(_vary(_stretch_repolarisation(ECTOPIC_BEAT, stretch), rng), beats[is_ectopic], time)
     axis = Rotation.from_euler("xyz", rng.uniform(-1, 1, 3) * (8, 6, 15), degrees=True)
@@ -176,7 +179,7 @@ def simulate_with_truth(
     clean = electrode_gains * (np.array(list(DOWER.values())) @ dipole)
     noisy = clean + _noise(time, artefacts or {}, rng)
     signal_mv, clean_mv = (recorded_leads(leads, list(DOWER))[0] for leads in (noisy, clean))
-    return Simulated(signal_mv, clean_mv, beats, is_ectopic)
+    return Simulated(signal_mv, clean_mv, beats, is_ectopic, waves)
 
 
 def _rhythm_of(codes: Sequence[str]) -> str:
