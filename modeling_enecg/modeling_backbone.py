@@ -283,6 +283,7 @@ def stage_outputs(stages: nn.ModuleList, hidden_states: torch.Tensor) -> tuple[t
     """
     outputs = [hidden_states.transpose(1, 2)]
     for stage in stages:
+        hidden_states = outputs[-1].transpose(1, 2)  # from what is given out, which thus has a gradient
         for block in cast(nn.ModuleList, stage):
             hidden_states = block(hidden_states)
         outputs.append(hidden_states.transpose(1, 2))

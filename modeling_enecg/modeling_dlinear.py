@@ -7,12 +7,13 @@ layer: the features are the two forecasts before they are added, so a new expert
 and a moving average of about half a second.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -175,7 +176,7 @@ class DLinearModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ForecastingOutput:
         """Encode a batch of records.
 

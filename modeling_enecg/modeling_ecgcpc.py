@@ -11,11 +11,12 @@ is_bidirectional=True, sampling_rate=100, sequence_length=1000)`.
 """
 
 from dataclasses import field
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -272,7 +273,7 @@ class ECGCPCModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ECGBackboneOutput:
         """Encode a batch of records.
 

@@ -7,13 +7,14 @@ Pre-trained on 5 s at 500 Hz with random leads zeroed, so a lead that is missing
 """
 
 from dataclasses import field
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -307,7 +308,7 @@ class ECGFMModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ECGBackboneOutput:
         """Encode a batch of records.
 

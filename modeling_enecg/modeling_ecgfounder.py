@@ -6,11 +6,12 @@ MIT licence. Pre-trained on 10 s at 500 Hz, as a 12-lead and as a 1-lead model.
 """
 
 from dataclasses import field
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 
 from .modeling_backbone import (
@@ -220,7 +221,7 @@ class ECGFounderModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ECGBackboneOutput:
         """Encode a batch of records.
 

@@ -6,13 +6,14 @@ the weights. Pre-trained on the Shaoxing and CODE-15 % records: 10 s at 250 Hz o
 four leads follow; in mV, neither filtered nor normalised.
 """
 
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -137,11 +138,12 @@ class ECGJEPAEmbeddings(nn.Module):
         self.num_leads, self.patch_size = config.num_leads, config.patch_size
         self.num_patches = config.sequence_length // config.patch_size
         self.projection = nn.Linear(config.patch_size, config.hidden_size)
-        table = torch.zeros(config.num_leads * self.num_patches, config.hidden_size)
         if config.learnable_positions:
+            table = torch.zeros(config.num_leads * self.num_patches, config.hidden_size)
             self.position_embeddings = nn.Parameter(table)
         else:
-            self.register_buffer("position_embeddings", table)
+            table = sinusoid_positions(config.num_leads, self.num_patches, config.hidden_size)
+            self.register_buffer("position_embeddings", table.to(self.projection.weight.dtype))
 
     def forward(self, input_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed a batch of records, lead after lead.
@@ -289,7 +291,7 @@ class ECGJEPAModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ECGBackboneOutput:
         """Encode a batch of records.
 

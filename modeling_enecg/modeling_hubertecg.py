@@ -7,12 +7,13 @@ user. Pre-trained on 9.1 million records, perhaps those of PTB-XL among them: 5 
 """
 
 from dataclasses import field
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -228,7 +229,7 @@ class HuBERTECGModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ECGBackboneOutput:
         """Encode a batch of records.
 

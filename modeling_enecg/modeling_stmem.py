@@ -5,13 +5,14 @@ ICLR 2024, arXiv 2402.09450. Published by VUNO Inc. in the repository bakqui/ST-
 CC BY-NC 4.0 (non-commercial), so converted weights stay with their user. Pre-trained on 9 s at 250 Hz.
 """
 
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -261,7 +262,7 @@ class STMEMModel(ECGBackboneModel):
         input_values: torch.Tensor,
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ECGBackboneOutput:
         """Encode a batch of records.
 

@@ -7,7 +7,7 @@ terms of the weights TEMPO-80M are those of their page on the Hub. The ensemble 
 """
 
 from dataclasses import field
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -16,6 +16,7 @@ from transformers import GPT2Config
 from transformers import initialization as init
 from transformers.masking_utils import create_causal_mask
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Attention, GPT2PreTrainedModel
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -402,7 +403,7 @@ class TempoModel(ECGBackboneModel):
         trend: torch.Tensor | None = None,
         seasonal: torch.Tensor | None = None,
         residual: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ForecastingOutput:
         """Encode a batch of records.
 

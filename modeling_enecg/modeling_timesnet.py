@@ -10,12 +10,13 @@ has its own periods, which for a batch of one record is the same.
 """
 
 import math
-from typing import Any, Literal, cast
+from typing import Any, Literal, Unpack, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -330,7 +331,7 @@ class TimesNetModel(ECGBackboneModel):
         lead_mask: torch.Tensor | None = None,
         input_mask: torch.Tensor | None = None,
         time_features: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ForecastingOutput:
         """Encode a batch of records.
 

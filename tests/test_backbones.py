@@ -76,6 +76,16 @@ def test_outputs_have_the_contracts_shapes(model):
         assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
+def test_what_layers_give_has_the_gradient_of_the_features(model):
+    output = model(random_input(model), output_hidden_states=True)
+    states = [each for each in output.hidden_states if each.requires_grad]  # but for what stands before any weight
+    for each in states:
+        each.retain_grad()
+    output.pooler_output.sum().backward()
+    assert states
+    assert all(each.grad is not None for each in states)
+
+
 @torch.inference_mode()
 def test_a_plain_tuple_is_returned_on_request(model):
     inputs = random_input(model)
