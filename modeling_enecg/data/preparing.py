@@ -14,6 +14,7 @@ from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import STANDARD_LEADS
 from ..windows import num_windows
+from .cache import cache_folder, written_to_cache
 from .prepared import Split, Views
 from .raw_windows import RawWindows, WindowSettings, window_of_row
 from .rows import num_samples
@@ -56,7 +57,10 @@ def load_splits(
     rows = source.read(names)
     options = source.options
     settings = WindowSettings(options.sampling_rate, extractor.window_seconds(), tuple(leads))
-    with PartialState().main_process_first():
+    with (
+        PartialState().main_process_first(),
+        written_to_cache(cache_folder(options.cache_dir), "its prepared records"),
+    ):
         return {
             name: _prepare(split, Views(extractor), settings, tasks, options.num_proc) for name, split in rows.items()
         }

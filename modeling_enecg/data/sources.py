@@ -16,6 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..runs.portable import is_hub_id
+from .cache import CachedDataset
 from .errors import DatasetError
 from .folder.recordings import SETTINGS_FILE, recordings
 from .folder.settings import read_settings
@@ -108,14 +109,17 @@ def is_dataset(place: str) -> bool:
 
 
 def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str, config: Mapping[str, Any]) -> Source:
-    try:
-        builder = builder_class(
+    def new_builder(cache: str) -> datasets.DatasetBuilder:
+        return builder_class(
             data_dir=options.data_dir,
-            cache_dir=options.cache_dir,
+            cache_dir=cache,
             on_error=options.on_error,
             **config,
             **options.builder_options,
         )
+
+    try:
+        cached = CachedDataset(new_builder, options.cache_dir)
     except ValueError as error:
         unknown = [name for name in options.builder_options if f"doesn't have a '{name}' key" in str(error)]
         if not unknown:
@@ -125,11 +129,10 @@ def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
         with PartialState().main_process_first():
-            builder.download_and_prepare(num_proc=options.num_proc)
-            prepared = builder.as_dataset()
+            prepared = cached.prepared(options.num_proc).as_dataset()
         return {split: prepared[split] for split in splits if split in prepared}
 
-    return Source(name, builder.info.features, read, {}, options)
+    return Source(name, cached.builder.info.features, read, {}, options)
 
 
 def _parquet(options: DatasetOptions) -> Source:
@@ -147,26 +150,31 @@ def _parquet(options: DatasetOptions) -> Source:
         configs = datasets.get_dataset_config_names(path)
         wanted = f"{options.sampling_rate}hz"
         config = wanted if wanted in configs else None
-        builder = datasets.load_dataset_builder(path, config, cache_dir=options.cache_dir)
+        cached = CachedDataset(
+            lambda cache: datasets.load_dataset_builder(path, config, cache_dir=cache), options.cache_dir
+        )
     except (OSError, ValueError) as error:
         raise _no_dataset(f"{options.data_dir}: {' '.join(str(error).split())}") from error
-    files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
+    files = {str(split): list(paths) for split, paths in (cached.builder.config.data_files or {}).items()}
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
         with PartialState().main_process_first():
-            return {
-                split: datasets.load_dataset(
-                    "parquet", data_files={split: files[split]}, split=split, cache_dir=options.cache_dir
-                )
-                for split in splits
-                if split in files
-            }
+            return {split: _read_files(split, files[split], options) for split in splits if split in files}
 
-    features = builder.info.features
+    features = cached.builder.info.features
     if features is None:  # without a dataset card, the files say it
         stream = datasets.load_dataset("parquet", data_files=next(iter(files.values())), split="train", streaming=True)
         features = stream.features
     return Source(folder.name, features, read, files, options)
+
+
+def _read_files(split: str, files: Sequence[str], options: DatasetOptions) -> datasets.Dataset:
+    """Read Parquet files as a split, once; they are cached."""
+
+    def new_builder(cache: str) -> datasets.DatasetBuilder:
+        return datasets.load_dataset_builder("parquet", data_files={split: files}, cache_dir=cache)
+
+    return CachedDataset(new_builder, options.cache_dir).prepared().as_dataset(split)
 
 
 def _no_dataset(reason: str) -> DatasetError:
