@@ -124,4 +124,4 @@ def test_weights_that_are_no_numbers_give_no_finding(folder):
     save_file(broken, folder / "model.safetensors", {"format": "pt"})
     signal = np.sin(np.linspace(0, 60, 1000)) * np.ones((12, 1))
     with pytest.raises(ValueError, match=r"are no numbers \(nan\): its weights are damaged"):
-        Predictor(folder)({"raw": signal, "sampling_rate": 100}, force=True)
+        Predictor(folder)({"signal": signal, "sampling_rate": 100}, force=True)

@@ -47,27 +47,38 @@ def test_a_dataset_becomes_a_table_with_labels_and_a_map(run, model_dir, simulat
     assert "(superdiagnostic " in shown
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ([], "Give an --output"),
-        (["--output", "t.parquet", "--label", "sex"], "are for a dataset"),
-        (["--output", "t.parquet", "--neighbours", "0"], "1 or more"),
-        (["--among", "none.parquet"], "There is no file none.parquet"),
-    ],
-)
 def test_a_file_is_a_recording_whatever_its_name_and_what_is_not_there_is_sought_here(
-    run, fail, model_dir, folder, tmp_path, monkeypatch
+    run, model_dir, folder, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "new").mkdir()
     for suffix in (".hea", ".dat"):
         shutil.copy2(folder / f"a{suffix}", tmp_path / "new")
     assert "1 records: 1 ok" in run("embed", model_dir, "new/a", "--output", "features.parquet")
-    assert "no recording new/b" in fail("embed", model_dir, "new/b", "--output", "other.parquet")
+    assert "1 unusable" in run("embed", model_dir, "new/b", "--output", "other.parquet")
+    assert "there is no WFDB header new/b.hea" in pd.read_parquet("other.parquet")["error"][0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "Give an --output"),
+        (["--output", "t.parquet", "--label", "sex"], "--label is for a dataset"),
+        (["--output", "t.parquet", "--cache_dir", "there"], "--cache_dir is for a dataset"),
+        (["--among", "t.parquet", "--float16"], "--float16 is for an --output"),
+        (["--output", "t.parquet", "--neighbours", "0"], "1 or more"),
+        (["--among", "none.parquet"], "There is no file none.parquet"),
+    ],
+)
 def test_what_cannot_be_meant_is_refused(fail, model_dir, folder, tmp_path, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)
     assert reason in fail("embed", model_dir, folder, *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_records_for_a_map_are_told_beside_the_table(run, model_dir, folder, tmp_path, capsys):
+    table = tmp_path / "features.parquet"
+    with pytest.raises(SystemExit, match="the table is written, and no map: A map needs at least 4 records"):
+        run("embed", model_dir, folder, "--output", table, "--plot", tmp_path / "map.png")
+    assert len(pd.read_parquet(table)) == 5
+    assert not (tmp_path / "map.png").exists()
