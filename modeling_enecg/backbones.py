@@ -49,7 +49,7 @@ def backbone_class(model_type: str | None) -> type[ECGBackboneModel]:
     Raises:
         ValueError: if there is no such backbone.
     """
-    if model_type not in BACKBONES:
+    if not isinstance(model_type, str) or model_type not in BACKBONES:
         raise ValueError(
             f"No backbone has the model type {model_type!r}; there are: {', '.join(BACKBONES)}. One of your own must "
             "be known first: call register_backbone, or load a model that brings its code with trust_remote_code=True."

@@ -103,9 +103,15 @@ def recording_findings(
         outputs (`Mapping[str, np.ndarray]`, *optional*): The means over its windows: of each task `logits.<task>` and
             `gate_weights.<task>`, and `distance` of a model that tells novelty. None of one that was not scored.
         quantiles (`ArrayLike`, *optional*): Those of the validation records' distances.
+
+    Raises:
+        ValueError: if an output is no number.
     """
     if outputs is None:
         return Findings({name: [] for name in tasks}, *note, {name: {} for name in tasks})
+    broken = [name for name, values in outputs.items() if np.isnan(values).any()]
+    if broken:
+        raise ValueError(f"the model's {broken[0]} are no numbers (nan): its weights are damaged, or it diverged.")
     novelty = None
     if "distance" in outputs and quantiles is not None:
         distance = float(outputs["distance"])

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .backbones import backbone_class
-from .loading import folder_or_hub, place_and_revision
+from .loading import folder_or_hub, model_files, place_and_revision
 from .modeling_backbone import ECGBackboneModel
 
 
@@ -26,7 +26,7 @@ def load_expert(path: str, **hub_options: Any) -> ECGBackboneModel:
         OSError: if there is no model.
     """
     place, revision = place_and_revision(path, hub_options.pop("revision", None))
-    with folder_or_hub(place):
+    with model_files(place), folder_or_hub(place):
         config, _ = PreTrainedConfig.get_config_dict(place, revision=revision, **hub_options)
         try:
             model_class = backbone_class(config.get("model_type"))
@@ -82,6 +82,8 @@ def fetch_expert(name: str, reference: dict[str, Any], **hub_options: Any) -> EC
         ValueError: if other weights lie there than those the model was made with.
         OSError: if it cannot be loaded.
     """
+    if not isinstance(reference, dict) or not {"path", "revision", "sha256"} <= set(reference):
+        raise ValueError(f"Expert {name!r}: its reference needs path, revision and sha256; got {reference!r}.")
     expert = load_expert(reference["path"], revision=reference["revision"], **hub_options)
     if weights_digest(expert) != reference["sha256"]:
         raise ValueError(

@@ -212,6 +212,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        for name, value in {"sampling_rate": sampling_rate, "sequence_length": sequence_length}.items():
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a positive number, got {value!r}.")
         self.sampling_rate = sampling_rate
         self.sequence_length = sequence_length
         self.lead_names = list(lead_names)

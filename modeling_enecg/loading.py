@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, resolve_revision
 
 CHUNK_BYTES = 1 << 20
+LONGEST_REASON = 300  # characters
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -43,6 +45,32 @@ def place_and_revision(place: Any, revision: str | None = None) -> tuple[str, st
             f"{place} must name one revision after its @" + (f"; got {revision}, too." if revision else ".")
         )
     return hub_id, named
+
+
+class DamagedModelError(ValueError, RuntimeError):
+    """A model's files are not what a model of theirs needs; a `RuntimeError`, too, as transformers' own are."""
+
+
+@contextmanager
+def model_files(place: Any) -> Iterator[None]:
+    """Let whatever fails while a model's files are read say whose they are: they may be anybody's, and anything.
+
+    Args:
+        place (`str` or `os.PathLike`, *optional*): What is loaded inside: a folder or Hub id, if it is either.
+
+    Raises:
+        DamagedModelError: in the place of any error but those that tell of themselves: `OSError`, `ValueError`,
+            `ImportError` and `MemoryError`.
+    """
+    try:
+        yield
+    except (OSError, ValueError, ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights have other shapes than its config says; ignore_mismatched_sizes=True forgives that"
+        raise DamagedModelError(f"{place or 'What was given'} holds no sound model: {reason}") from error
 
 
 @contextmanager
@@ -71,9 +99,10 @@ def model_type_of(place: Any) -> str | None:
 
     Raises:
         OSError: if there is no model.
+        DamagedModelError: if its config is none.
     """
     place, revision = place_and_revision(place)
-    with folder_or_hub(place):
+    with model_files(place), folder_or_hub(place):
         return PreTrainedConfig.get_config_dict(place, revision=revision)[0].get("model_type")
 
 
@@ -88,6 +117,8 @@ class StrictLoading(PreTrainedModel):
             ValueError: if the weights lack something the model has, hold more, or have other shapes; shapes are
                 forgiven with `ignore_mismatched_sizes=True`, and nothing else is.
             OSError: if there is no such model, or a downloaded file is damaged.
+            DamagedModelError: if the files fail in any other way. Pickled weights are not read, unless
+                `use_safetensors=False` asks for them.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         may_differ = kwargs.get("ignore_mismatched_sizes", False)
@@ -96,9 +127,11 @@ class StrictLoading(PreTrainedModel):
             place, wanted = place_and_revision(place, kwargs.pop("revision", None))
             hub_options = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
             revision = resolve_revision(place, wanted, **hub_options)
+            _refuse_pickles(place, kwargs)
         if revision is not None:
             kwargs["revision"] = revision
-        loaded: Any = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
+        with model_files(place):
+            loaded: Any = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
         model, info = loaded
         commit = getattr(revision, "resolved", None)
         cached = commit and try_to_load_from_cache(place, CONFIG_NAME, kwargs.get("cache_dir"), commit)
@@ -126,6 +159,17 @@ class StrictLoading(PreTrainedModel):
     def get_input_embeddings(self) -> Any:
         """Return None: a signal has no vocabulary, so that there is no table of embeddings."""
         return None
+
+
+def _refuse_pickles(place: Any, options: dict[str, Any]) -> None:
+    """Let only safetensors be read, unless a caller says otherwise: a pickle may run any code."""
+    options.setdefault("use_safetensors", True)
+    pickles = sorted(path.name for path in Path(place).glob("pytorch_model*.bin")) if os.path.isdir(place) else []
+    if options["use_safetensors"] and pickles and not any(Path(place).glob("*.safetensors")):
+        raise DamagedModelError(
+            f"{place} holds its weights as {pickles[0]}, a pickle, which may run any code and is not read; "
+            "have them saved as model.safetensors."
+        )
 
 
 def check_cached_files(repo_id: str, snapshot: Path) -> None:

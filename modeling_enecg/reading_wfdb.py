@@ -1,5 +1,6 @@
 """Reading WFDB records, PhysioNet's format, of one segment or many."""
 
+import logging
 import math
 import os
 import struct
@@ -23,6 +24,8 @@ from .ecg_file import (
 )
 from .wfdb_header import NO_FILE, Header, Signal, lists_file, read_header
 from .wfdb_samples import FLAC_BITS, MISSING, count_samples, decode, surplus_bytes
+
+logger = logging.getLogger(__name__)
 
 _MOST_GAPS = 20  # times the samples there are
 _MOST_REPEATS = 10  # of a segment that a record lists again, as calibration and demonstrations do
@@ -78,7 +81,8 @@ def read_wfdb(header: Path) -> FileContent:
 
     Missing samples, gaps, and segments that lack a signal become NaN. A checksum is verified where the header has one
     that is not 0 (many writers leave 0 in its place), unless the signal is skewed or FLAC, which has its own. A signal
-    file that goes on behind the record's end is read where a checksum tells that the samples are the right ones.
+    file that goes on behind the record's end is read where a checksum tells that the samples are the right ones, and
+    a warning tells of the rest.
 
     Where signals have several samples per frame, leads that all have the same number keep them, and signals with
     another number, which are no leads, are left out. Leads of different numbers are averaged down to the highest rate
@@ -144,8 +148,8 @@ def _read_channels(folder: Path, record: Header) -> dict[int, _Channel]:
         if len(counts) != num_frames:
             raise ECGFileError(f"{file.name} holds {len(counts)} samples a signal; another file holds {num_frames}.")
         is_verified = [bool(each.checksum) and not each.skew and each.fmt not in FLAC_BITS for each in signals]
+        surplus = surplus_bytes(file, signals[0].fmt, signals[0].offset, counts.size)
         if not any(is_verified):
-            surplus = surplus_bytes(file, signals[0].fmt, signals[0].offset, counts.size)
             check_no_surplus(surplus, f"{num_frames} samples a signal in {file.name}, without a checksum")
         may_be_missing = bool(counts.size) and counts.min() == MISSING[signals[0].fmt]
         by_signal = zip(positions, signals, is_verified, _by_signal(counts, signals), strict=True)
@@ -155,6 +159,12 @@ def _read_channels(folder: Path, record: Header) -> dict[int, _Channel]:
             _scale(signal, samples, may_be_missing)
             channels[position] = _Channel(
                 signal.name, signal.unit, signal.samples_per_frame, samples, signal.gain or 1.0
+            )
+        if surplus > 0:
+            logger.warning(
+                "%s goes on for %d bytes behind the %d samples a signal of its header, whose checksum is right; they "
+                "are left out.",
+                *(file.name, surplus, num_frames),
             )
     return channels
 

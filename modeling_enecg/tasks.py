@@ -1,8 +1,10 @@
 """A task: the meaning of one set of a model's outputs, and what was measured of it."""
 
+import math
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 try:
@@ -102,23 +104,30 @@ class Task:
             raise ValueError(f"Task {self.name!r}: {name} must be a list; got {values!r}.")
         if len(values) != self.num_outputs:
             raise ValueError(f"Task {self.name!r}: {name} needs {self.num_outputs} numbers; got {values}.")
+        for value in values:
+            self._number(name, value)
         return list(values)
 
+    def _number(self, name: str, value: Any) -> Any:
+        if not isinstance(value, Real) or math.isnan(value):
+            raise ValueError(f"Task {self.name!r}: {name} must be a number; got {value!r}.")
+        return value
+
     def _fields_of(self, what: str, given: dict[str, Any], wanted: set[str]) -> None:
-        if set(given) != wanted:
+        if not isinstance(given, dict) or set(given) != wanted:
             raise ValueError(f"Task {self.name!r}: {what} needs {', '.join(sorted(wanted))}; got {given}.")
 
     def _check_calibration(self, given: dict[str, Any]) -> None:
         methods = {"multi_label_classification": CALIBRATIONS, "single_label_classification": CALIBRATIONS[:1]}
         possible = methods.get(self.problem_type, ())
-        if given.get("method") not in possible:
+        if not isinstance(given, dict) or given.get("method") not in possible:
             raise ValueError(
                 f"Task {self.name!r}: calibration of a {self.problem_type} has the method "
                 f"{' or '.join(possible) or 'None: it has no probabilities'}; got {given}."
             )
         if given["method"] == "temperature":
             self._fields_of("calibration", given, {"method", "temperature"})
-            if not given["temperature"] > 0:
+            if not self._number("temperature", given["temperature"]) > 0:
                 raise ValueError(f"Task {self.name!r}: temperature must be positive; got {given['temperature']}.")
         else:
             self._fields_of("calibration", given, {"method", "slopes", "intercepts"})
@@ -129,7 +138,7 @@ class Task:
         if self.is_multi_label:
             raise ValueError(f"Task {self.name!r}: conformal is for regressions and single-label tasks.")
         self._fields_of("conformal", given, {"coverage", "half_widths" if self.is_regression else "quantile"})
-        if not 0 < given["coverage"] < 1:
+        if not 0 < self._number("coverage", given["coverage"]) < 1:
             raise ValueError(f"Task {self.name!r}: coverage must be between 0 and 1; got {given['coverage']}.")
         if self.is_regression:
             self._numbers("conformal's half_widths", given["half_widths"])

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..figures.paper import GAINS, LAYOUTS, SPEEDS, Paper
+from ._parsers import refuse_unused
 
 if TYPE_CHECKING:
     from ..figures.recording import Print
@@ -43,6 +44,17 @@ def add_paper_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_paper(options: argparse.Namespace) -> None:
+    """Refuse a paper without a picture.
+
+    Raises:
+        ValueError: if something is said of the paper, and there is no `--plot`.
+    """
+    paper = {"layout": Paper.layout, "speed": Paper.mm_per_second, "gain": Paper.mm_per_mv, "patient": None}
+    if options.plot is None:
+        refuse_unused(options, paper, "is of the paper of --plot, which is not given.")
+
+
 def print_options(options: argparse.Namespace, record: "ECGRecord") -> "Print":
     """Return how to print a recording, as `add_paper_arguments` was told, with what is measured in it."""
     from ..data.measured_print import measured_print
@@ -50,4 +62,4 @@ def print_options(options: argparse.Namespace, record: "ECGRecord") -> "Print":
     return measured_print(record, Paper(options.layout, options.speed, options.gain), options.patient)
 
 
-__all__ = ["add_paper_arguments", "print_options"]
+__all__ = ["add_paper_arguments", "check_paper", "print_options"]

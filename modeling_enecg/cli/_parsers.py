@@ -3,8 +3,9 @@
 import argparse
 import textwrap
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..runs.portable import check_place
 from ..runs.shipped import find_model
@@ -12,6 +13,8 @@ from ..runs.shipped import find_model
 if TYPE_CHECKING:
     from ..data.folder.recordings import ReadingOptions
 
+ANSWERS_OF_FILES: Mapping[str, Any] = {"unit": None, "lead_names": None}  # what a dataset says itself
+OF_A_DATASET: Mapping[str, Any] = {"split": None, "on_error": "raise", "cache_dir": None}
 PICTURES = (".png", ".svg", ".pdf")
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -67,8 +70,14 @@ def check_model(options: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if a shipped model and a folder here have the same name.
+        ValueError: if a shipped model and a folder here have the same name; or it is an ONNX file.
     """
+    for place in (options.model, *options.adapter):
+        if Path(place).suffix == ".onnx":
+            raise ValueError(
+                f"{place} is the graph of a model, which `enecg predict` alone computes; give the model that it was "
+                "exported from."
+            )
     find_model(options.model)
     for place in options.adapter:
         check_place(place)
@@ -93,6 +102,22 @@ def check_plot(file: str | None) -> None:
     """
     if file is not None and Path(file).suffix.lower() not in PICTURES:
         raise ValueError(f"--plot writes {', '.join(PICTURES)}, by the file's ending; got {file}.")
+
+
+def refuse_unused(options: argparse.Namespace, unused: Mapping[str, Any], reason: str) -> None:
+    """Refuse options that were given, and would do nothing.
+
+    Args:
+        options (`argparse.Namespace`): Those of the command.
+        unused (`Mapping[str, Any]`): Their defaults by name.
+        reason (`str`): What they need, for the message.
+
+    Raises:
+        ValueError: if one differs from its default.
+    """
+    for name, default in unused.items():
+        if getattr(options, name) != default:
+            raise ValueError(f"--{name} {reason}")
 
 
 def add_reading_arguments(group: "argparse._ArgumentGroup", rate_of_dataset: str = "") -> None:
@@ -134,6 +159,8 @@ def quiet_libraries() -> None:
 
 
 __all__ = [
+    "ANSWERS_OF_FILES",
+    "OF_A_DATASET",
     "PICTURES",
     "Commands",
     "add_model_arguments",
@@ -144,4 +171,5 @@ __all__ = [
     "new_parser",
     "quiet_libraries",
     "reading_options",
+    "refuse_unused",
 ]

@@ -1,10 +1,13 @@
 """`enecg embed`: what a model's experts make of recordings, as a table of features."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._parsers import (
+    ANSWERS_OF_FILES,
+    OF_A_DATASET,
     Commands,
     add_model_arguments,
     add_reading_arguments,
@@ -14,6 +17,7 @@ from ._parsers import (
     new_parser,
     quiet_libraries,
     reading_options,
+    refuse_unused,
 )
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from ..prediction.embeddings import EmbeddingOptions
 
 _NEIGHBOURS = 5
+_OF_A_TABLE: Mapping[str, Any] = {"float16": False, "tokens": False, "token_stride": 1, "label": []}
 
 
 def add_parser(commands: Commands) -> None:
@@ -115,12 +120,15 @@ def run(options: argparse.Namespace) -> None:
     from ..data.sources import is_dataset
 
     if options.among is not None:
+        refuse_unused(options, {**OF_A_DATASET, **_OF_A_TABLE}, "is for an --output; --among reads a table.")
         _print_similar(options)
     elif len(options.data) == 1 and is_dataset(options.data[0]):
+        refuse_unused(options, ANSWERS_OF_FILES, "is for recordings; a dataset says it itself.")
         _embed(options, is_dataset=True)
     else:
-        if options.label or options.split:
-            raise ValueError("--label and --split are for a dataset; these are recordings, which have none.")
+        refuse_unused(
+            options, {**OF_A_DATASET, "label": []}, "is for a dataset; these are recordings, which have none."
+        )
         _embed(options, is_dataset=False)
 
 
@@ -143,7 +151,10 @@ def _embed(options: argparse.Namespace, is_dataset: bool) -> None:
         counts = counted_verdicts(output, "records")
         print(f"{output}: {counts}. Features: {sizes}. The column error says why there are none.")
         if options.plot:
-            _plot(output, options)
+            try:
+                _plot(output, options)
+            except ValueError as error:
+                raise ValueError(f"the table is written, and no map: {error}") from error
 
 
 def _embed_dataset(options: argparse.Namespace, embedder: "Embedder", wanted: "EmbeddingOptions") -> Path:

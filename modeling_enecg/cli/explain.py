@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._paper import add_paper_arguments, print_options
+from ._paper import add_paper_arguments, check_paper, print_options
 from ._parsers import (
     Commands,
     add_model_arguments,
@@ -16,6 +16,7 @@ from ._parsers import (
     new_parser,
     quiet_libraries,
     reading_options,
+    refuse_unused,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Explain one output for one recording."""
     check_plot(options.plot)
+    check_paper(options)
+    if options.plot is None:
+        refuse_unused(options, {"method": _METHODS[0]}, "chooses what --plot shows, which is not given.")
     check_model(options)
     from ..explaining import explain
     from ..prediction import Predictor

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._paper import add_paper_arguments, print_options
+from ._paper import add_paper_arguments, check_paper, print_options
 from ._parsers import (
+    ANSWERS_OF_FILES,
+    OF_A_DATASET,
     Commands,
     add_model_arguments,
     add_reading_arguments,
@@ -17,6 +19,7 @@ from ._parsers import (
     new_parser,
     quiet_libraries,
     reading_options,
+    refuse_unused,
 )
 
 if TYPE_CHECKING:
@@ -83,8 +86,14 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predict what was given."""
     check_plot(options.plot)
+    check_paper(options)
     if (options.dataset is None) == (not options.records):
         raise ValueError("Give records, or a --dataset.")
+    if options.dataset is None:
+        refuse_unused(options, OF_A_DATASET, "is for a --dataset; these are recordings.")
+    else:
+        refuse_unused(options, ANSWERS_OF_FILES, "is for recordings; a dataset says it itself.")
+        refuse_unused(options, {"force": False}, "is for recordings; of a dataset all records are scored.")
     if _is_onnx(options):
         if options.adapter or options.output or options.dataset:
             raise ValueError("An ONNX file predicts RECORDs, and has no --adapter, --output or --dataset.")

@@ -73,12 +73,14 @@ def _outcome(metrics: Mapping[str, Any], folder: str) -> list[str]:
     """Return what to print at the end: each task's scores on the test fold, where the run lies, what comes next."""
     if "pretraining" in metrics:
         return _outcome_of_pretraining(metrics["pretraining"], folder)
+    from ..evaluation.intervals import has_interval
+
     lines = []
     for task, scores in metrics["test"].items():
         points = (
             f"{metric} {value['point']:.3f} ({value['lower']:.3f} to {value['upper']:.3f})"
             for metric, value in scores.items()
-            if isinstance(value, Mapping) and None not in (value.get("point"), value.get("lower"), value.get("upper"))
+            if isinstance(value, Mapping) and has_interval(value)
         )
         lines.append(f"test, {task}: {', '.join(points) or 'no score could be told'}")
     return [

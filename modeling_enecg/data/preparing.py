@@ -14,9 +14,11 @@ from ..feature_extraction_ecg import ECGFeatureExtractor
 from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..leads import STANDARD_LEADS
 from ..windows import num_windows
+from .cache import cache_folder, written_to_cache
+from .errors import DatasetError
 from .prepared import Split, Views
 from .raw_windows import RawWindows, WindowSettings, window_of_row
-from .rows import num_samples
+from .rows import checked_rate, num_samples
 from .sources import SPLITS, Source
 from .targets import read_targets
 
@@ -56,7 +58,10 @@ def load_splits(
     rows = source.read(names)
     options = source.options
     settings = WindowSettings(options.sampling_rate, extractor.window_seconds(), tuple(leads))
-    with PartialState().main_process_first():
+    with (
+        PartialState().main_process_first(),
+        written_to_cache(cache_folder(options.cache_dir), "its prepared records"),
+    ):
         return {
             name: _prepare(split, Views(extractor), settings, tasks, options.num_proc) for name, split in rows.items()
         }
@@ -93,11 +98,14 @@ def _prepare(
 
 def _windows(rows: datasets.Dataset, settings: WindowSettings) -> tuple[np.ndarray, np.ndarray]:
     """Return each window's record, and its number within the record."""
+    for name in ("ecg_id", "signal"):
+        if rows.data.column(name).null_count:
+            raise DatasetError(None, None, name, "there are records without one.")
     num_bytes = np.asarray(pc.binary_length(rows.data.column("signal")))
     names = rows["lead_names"][:] if "lead_names" in rows.column_names else [STANDARD_LEADS] * len(rows)
     rates = rows["sampling_rate"][:] if "sampling_rate" in rows.column_names else [None] * len(rows)
     durations = num_samples(num_bytes, [len(each or STANDARD_LEADS) for each in names]) / [
-        each or settings.sampling_rate for each in rates
+        checked_rate(each, settings.sampling_rate) for each in rates
     ]
     counts = [num_windows(duration, settings.seconds) for duration in durations]
     return np.repeat(np.arange(len(rows)), counts), np.concatenate([np.arange(count) for count in counts])

@@ -6,17 +6,21 @@ samples), where they differ between records `sampling_rate` and `lead_names`, an
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.parquet as pq
 from accelerate import PartialState
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..loading import LONGEST_REASON
 from ..runs.portable import is_hub_id
+from .cache import CachedDataset
 from .errors import DatasetError
 from .folder.recordings import SETTINGS_FILE, recordings
 from .folder.settings import read_settings
@@ -27,6 +31,7 @@ from .ptbxl.metadata import DATABASE_CSV
 from .ptbxl.ptbxl import PTBXL
 from .public.labels import PUBLIC_TASKS
 from .public.public_ecgs import PublicECGs, find_public_set
+from .rows import check_columns
 
 SPLITS = ("train", "validation", "test")
 
@@ -90,6 +95,10 @@ def find_source(options: DatasetOptions) -> Source:
     """
     folder = Path(options.data_dir)
     if (folder / DATABASE_CSV).is_file():
+        rates = [each.sampling_rate for each in PTBXL.BUILDER_CONFIGS]
+        if options.sampling_rate not in rates:
+            reason = f"{options.sampling_rate} is none of PTB-XL's; there are {' and '.join(map(str, rates))} Hz."
+            raise DatasetError(None, None, "sampling_rate", reason)
         config = {"config_name": f"{options.sampling_rate}hz", "rr_interval": options.rr_interval}
         return _built(options, PTBXL, _ptbxl_name(folder), config)
     if (folder / RECORDS).is_file():
@@ -120,14 +129,17 @@ def is_dataset(place: str) -> bool:
 
 
 def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str, config: Mapping[str, Any]) -> Source:
-    try:
-        builder = builder_class(
+    def new_builder(cache: str) -> datasets.DatasetBuilder:
+        return builder_class(
             data_dir=options.data_dir,
-            cache_dir=options.cache_dir,
+            cache_dir=cache,
             on_error=options.on_error,
             **config,
             **options.builder_options,
         )
+
+    try:
+        cached = CachedDataset(new_builder, options.cache_dir)
     except ValueError as error:
         unknown = [name for name in options.builder_options if f"doesn't have a '{name}' key" in str(error)]
         if not unknown:
@@ -137,11 +149,10 @@ def _built(options: DatasetOptions, builder_class: Callable[..., Any], name: str
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
         with PartialState().main_process_first():
-            builder.download_and_prepare(num_proc=options.num_proc)
-            prepared = builder.as_dataset()
+            prepared = cached.prepared(options.num_proc).as_dataset()
         return {split: prepared[split] for split in splits if split in prepared}
 
-    return Source(name, builder.info.features, read, {}, options)
+    return Source(name, cached.builder.info.features, read, {}, options)
 
 
 def _parquet(options: DatasetOptions) -> Source:
@@ -156,30 +167,60 @@ def _parquet(options: DatasetOptions) -> Source:
         _check_repo_id(options.data_dir)
     # Absolute, since a folder's own name might be that of a loading script of `datasets`, such as parquet.
     path = str(folder.absolute()) if folder.is_dir() else options.data_dir
-    try:
+    with _files_of_strangers(options):
         configs = datasets.get_dataset_config_names(path)
         wanted = f"{options.sampling_rate}hz"
         config = wanted if wanted in configs else None
-        builder = datasets.load_dataset_builder(path, config, cache_dir=options.cache_dir)
-    except (OSError, ValueError) as error:
-        raise _no_dataset(f"{options.data_dir}: {' '.join(str(error).split())}") from error
-    files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
+        cached = CachedDataset(
+            lambda cache: datasets.load_dataset_builder(path, config, cache_dir=cache), options.cache_dir
+        )
+        files = {str(split): list(paths) for split, paths in (cached.builder.config.data_files or {}).items()}
+        features = cached.builder.info.features or _features_of(next(iter(files.values())))
+    check_columns(features)
 
     def read(splits: Sequence[str]) -> dict[str, datasets.Dataset]:
-        with PartialState().main_process_first():
-            return {
-                split: datasets.load_dataset(
-                    "parquet", data_files={split: files[split]}, split=split, cache_dir=options.cache_dir
-                )
-                for split in splits
-                if split in files
-            }
+        with PartialState().main_process_first(), _files_of_strangers(options):
+            return {split: _read_files(split, files[split], options) for split in splits if split in files}
 
-    features = builder.info.features
-    if features is None:  # without a dataset card, the files say it
-        stream = datasets.load_dataset("parquet", data_files=next(iter(files.values())), split="train", streaming=True)
-        features = stream.features
     return Source(folder.name, features, read, files, options)
+
+
+@contextmanager
+def _files_of_strangers(options: DatasetOptions) -> Iterator[None]:
+    """Let whatever fails while `datasets` reads a card or a Parquet file say whose it is: they may hold anything.
+
+    Raises:
+        DatasetError: in the place of any error but those that tell of themselves.
+    """
+    try:
+        yield
+    except (DatasetError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(cause).__name__}: "
+        raise _no_dataset(f"{options.data_dir}: {kind}{' '.join(str(cause).split())[:LONGEST_REASON]}") from error
+
+
+def _features_of(files: Sequence[str]) -> datasets.Features:
+    """Return the columns of Parquet files without a dataset card."""
+    stream = datasets.load_dataset("parquet", data_files=list(files), split="train", streaming=True)
+    return stream.features
+
+
+def _read_files(split: str, files: Sequence[str], options: DatasetOptions) -> datasets.Dataset:
+    """Read Parquet files as a split, once; they are cached."""
+    for file in files:
+        if Path(file).is_file():
+            try:
+                pq.read_metadata(file)
+            except (OSError, ValueError) as error:
+                raise DatasetError(Path(file).name, None, "data_dir", f"is no whole Parquet file: {error}") from error
+
+    def new_builder(cache: str) -> datasets.DatasetBuilder:
+        return datasets.load_dataset_builder("parquet", data_files={split: files}, cache_dir=cache)
+
+    return CachedDataset(new_builder, options.cache_dir).prepared().as_dataset(split)
 
 
 def _no_dataset(reason: str) -> DatasetError:

@@ -72,8 +72,13 @@ def read_targets(records: datasets.Dataset, task: Task) -> np.ndarray:
         `(num_records, num_labels)`; otherwise of shape `(num_records,)`. Where a dataset has `age_over_89`, such ages
         are withheld: not known. In PTB-XL a record without a statement of a kind is not known to have none. Nor are
         labels known that `unknown_column` names.
+
+    Raises:
+        DatasetError: if a class is none of the task's.
     """
     values = records[task.name][:]
+    if not task.is_regression:
+        _check_classes(values, task)
     if task.problem_type == "multi_label_classification":
         is_silent_unknown = task.name in TASK_NAMES and "scp_codes" in records.column_names
         targets = _multi_hot(values, task.num_outputs, is_silent_unknown)
@@ -85,6 +90,15 @@ def read_targets(records: datasets.Dataset, task: Task) -> np.ndarray:
     if task.name == "age" and "age_over_89" in records.column_names:
         targets[np.array(records["age_over_89"][:], dtype=bool)] = np.nan
     return targets
+
+
+def _check_classes(values: Sequence[Any], task: Task) -> None:
+    """Refuse numbers that no label has, as other programs may have written them."""
+    for value in values:
+        for number in (value if isinstance(value, list) else [value]) if value is not None else ():
+            if number is None or not 0 <= number < task.num_outputs:
+                reason = f"holds {number}; its {task.num_outputs} labels are numbered from 0."
+                raise DatasetError(None, None, task.name, reason)
 
 
 def _multi_hot(

@@ -21,6 +21,11 @@ NO_INTERVAL = "no_interval"  # the key of the reason why a score has none
 _ALL_EQUAL = "no resample differs"
 
 
+def has_interval(score: Mapping[str, Any]) -> bool:
+    """Whether a score can be told with its interval: without one it is no more than what these few records gave."""
+    return None not in (score.get("point"), score.get("lower"), score.get("upper"))
+
+
 def interval(samples: np.ndarray, confidence: float, reason: str = "") -> dict[str, Any]:
     """Return `point`, `lower` and `upper` of a score, ready for JSON.
 

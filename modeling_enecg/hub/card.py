@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..adapters import ENECG_FILE, LoraSettings
 from ..configuration_enecg import Task
+from ..evaluation.intervals import has_interval
 from ..evaluation.metrics import MAIN_METRICS, METRICS, metric_title
 from ..runs.info import RunInfo
 from ..runs.portable import is_hub_id, markdown_text, without_machine_paths
@@ -286,7 +287,7 @@ def _eval_results(metrics: Mapping[str, Any], info: RunInfo) -> list[EvalResult]
         for split, by_task in metrics.items()
         for task, scores in by_task.items()
         for metric in METRICS.values()
-        if metric.hub_type is not None and scores.get(metric.key, {}).get("point") is not None
+        if metric.hub_type is not None and has_interval(scores.get(metric.key, {}))
     ]
 
 
@@ -303,8 +304,7 @@ def _rows(tasks: Sequence[Task], metrics: Mapping[str, Any]) -> list[dict[str, A
                 key: "undefined" if figure[key] is None else f"{figure[key]:.3f}"
                 for key in ("point", "lower", "upper")
             },
-            "is_outside": None not in (figure["point"], figure["lower"], figure["upper"])
-            and not figure["lower"] <= figure["point"] <= figure["upper"],
+            "is_outside": has_interval(figure) and not figure["lower"] <= figure["point"] <= figure["upper"],
         }
         for split, by_task in metrics.items()
         for task, scores in by_task.items()

@@ -43,7 +43,7 @@ def options_at(
         ValueError: if the rate is no whole number; or none is given, and the tasks were trained on different ones.
     """
     if sampling_rate is not None:
-        if sampling_rate != int(sampling_rate):
+        if not float(sampling_rate).is_integer() or sampling_rate <= 0:
             raise ValueError(f"A dataset has a whole number of samples per second; got {sampling_rate:g} Hz.")
         return replace(options, sampling_rate=int(sampling_rate))
     default = find_source(options).chosen_rate

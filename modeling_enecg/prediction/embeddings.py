@@ -258,11 +258,14 @@ def _record(row: Mapping[str, Any], sampling_rate: float) -> dict[str, Any]:
 def _label_column(records: datasets.Dataset, name: str) -> pa.Array:
     """Return a column of a dataset, with the names of labels that it keeps as numbers."""
     feature, values = records.features[name], records[name][:]
-    if isinstance(feature, datasets.ClassLabel):
-        return pa.array([None if value is None else feature.int2str(value) for value in values], pa.string())
-    if isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel):
-        names = [None if value is None else feature.feature.int2str(value) for value in values]
-        return pa.array(names, pa.list_(pa.string()))
+    try:
+        if isinstance(feature, datasets.ClassLabel):
+            return pa.array([None if value is None else feature.int2str(value) for value in values], pa.string())
+        if isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel):
+            names = [None if value is None else feature.feature.int2str(value) for value in values]
+            return pa.array(names, pa.list_(pa.string()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The column {name!r} holds what none of its labels is: {error}") from error
     return records.select_columns([name]).with_format("arrow")[:][name]
 
 

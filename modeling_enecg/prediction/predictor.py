@@ -11,8 +11,10 @@ import torch
 from ..adapters import is_adapter, load_adapter, load_adapters, load_base_extractor
 from ..auto import AutoFeatureExtractor
 from ..expert_references import weights_digest
+from ..feature_extraction_ecg import ECGFeatureExtractor
+from ..feature_extraction_enecg import EnECGFeatureExtractor
 from ..findings import Findings
-from ..loading import model_type_of, place_and_revision
+from ..loading import model_files, model_type_of, place_and_revision
 from ..modeling_enecg import EnECGModel
 from ..pipeline_ecg import ECGClassificationPipeline
 from ..runs.shipped import find_model
@@ -56,7 +58,10 @@ class Predictor:
                 "expected an EnECG model, as `enecg train` writes it."
             )
         place, revision = place_and_revision(path)
-        self.extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
+        with model_files(place):
+            self.extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
+        if not isinstance(self.extractor, ECGFeatureExtractor | EnECGFeatureExtractor):
+            raise ValueError(f"{place}: a {type(self.extractor).__name__} is no feature extractor of ECGs.")
         self.model = EnECGModel.from_pretrained(place, revision=revision)
         if adapters:
             named = {f"adapter_{number}": adapter for number, adapter in enumerate(adapters)}

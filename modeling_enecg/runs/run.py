@@ -95,6 +95,11 @@ class Run:
     @cached_property
     def tasks(self) -> list[Task]:
         """The tasks, with what the run decided on."""
+        if "tasks" not in self.config and (self.folder / METRICS).exists() and "pretraining" in self.metrics:
+            raise ValueError(
+                f"{self.folder} holds a pre-trained backbone, which has no tasks to report on; its card, {CARD}, "
+                "tells how it was trained."
+            )
         try:
             return [Task.from_dict(fields) for fields in self.config["tasks"]]
         except (KeyError, TypeError) as error:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from ..configuration_enecg import EnECGConfig
+from ..data.cache import written_to_cache
 from ..data.prepared import Split
 from ..data.streaming import PreparedRows, Stream
 from ..expert_references import weights_digest
@@ -106,13 +107,14 @@ def stored_features(
 
 def _stored(job: "_Job", name: str, place: Path) -> np.ndarray:
     """Return the features of a job, from the store, or computed into it by all processes at once."""
-    found = of_main_process(lambda: _find(job, place))
-    if found is None:
-        with _alone(place):
-            found = of_main_process(lambda: _find(job, place))  # another run may have been faster
-            if found is None:
-                parts = _compute_parts(job, name, place)
-                found = of_main_process(lambda: _join_parts(job, place, parts))
+    with written_to_cache(place.parent, f"the features of {name}"):
+        found = of_main_process(lambda: _find(job, place))
+        if found is None:
+            with _alone(place):
+                found = of_main_process(lambda: _find(job, place))  # another run may have been faster
+                if found is None:
+                    parts = _compute_parts(job, name, place)
+                    found = of_main_process(lambda: _join_parts(job, place, parts))
     return np.load(place.with_name(str(found)), mmap_mode="r")
 
 

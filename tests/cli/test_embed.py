@@ -63,7 +63,9 @@ def test_a_file_is_a_recording_whatever_its_name_and_what_is_not_there_is_sought
     ("arguments", "reason"),
     [
         ([], "Give an --output"),
-        (["--output", "t.parquet", "--label", "sex"], "are for a dataset"),
+        (["--output", "t.parquet", "--label", "sex"], "--label is for a dataset"),
+        (["--output", "t.parquet", "--cache_dir", "there"], "--cache_dir is for a dataset"),
+        (["--among", "t.parquet", "--float16"], "--float16 is for an --output"),
         (["--output", "t.parquet", "--neighbours", "0"], "1 or more"),
         (["--output", "t.parquet", "--token_stride", "2"], "no tokens are kept"),
         (["--among", "none.parquet"], "There is no file none.parquet"),
@@ -73,3 +75,11 @@ def test_what_cannot_be_meant_is_refused(fail, model_dir, folder, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert reason in fail("embed", model_dir, folder, *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_records_for_a_map_are_told_beside_the_table(run, model_dir, folder, tmp_path, capsys):
+    table = tmp_path / "features.parquet"
+    with pytest.raises(SystemExit, match="the table is written, and no map: A map needs at least 4 records"):
+        run("embed", model_dir, folder, "--output", table, "--plot", tmp_path / "map.png")
+    assert len(pd.read_parquet(table)) == 5
+    assert not (tmp_path / "map.png").exists()

@@ -121,3 +121,33 @@ def test_a_package_of_an_extra_that_is_not_installed_is_named_with_the_extra(mon
 
     monkeypatch.setattr("modeling_enecg.cli.experiment.check_folder", without_pandas)
     assert "pip install pandas brings it, or the project's extras train and formats" in fail("experiment", "--list")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", "model.onnx", "record", "--output", "t.parquet"),
+        ("explain", "model.onnx", "record", "--task", "sex"),
+        ("evaluate", "model.onnx", "--dataset", "data", "--output", "there"),
+        ("export", "model.onnx", "other.onnx"),
+    ],
+)
+def test_an_onnx_file_is_no_model_but_its_graph(fail, arguments):
+    assert "model.onnx is the graph of a model, which `enecg predict` alone computes" in fail(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("predict", "small", "record", "--layout", "6x2"), "layout"),
+        (("predict", "small", "record", "--patient", "P1"), "patient"),
+        (("explain", "small", "record", "--task", "sex", "--gain", "20"), "gain"),
+        (("explain", "small", "record", "--task", "sex", "--method", "occlusion"), "method"),
+        (("predict", "small", "record", "--split", "test"), "split"),
+        (("predict", "small", "record", "--on_error", "skip"), "on_error"),
+        (("predict", "small", "--dataset", "data", "--output", "t.parquet", "--unit", "mV"), "unit"),
+        (("predict", "small", "--dataset", "data", "--output", "t.parquet", "--force"), "force"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(fail, arguments, option):
+    assert fail(*arguments).startswith(f"enecg {arguments[0]}: --{option} ")

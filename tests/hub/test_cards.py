@@ -101,6 +101,13 @@ def test_the_model_index_holds_every_metric_that_is_defined():
     }
 
 
+def test_scores_without_an_interval_are_none_to_publish_as_at_the_end_of_a_training():
+    scores = {"macro_auroc": {"point": 1.0, "lower": None, "upper": None, "no_interval": "3 records"}}
+    card = full_card(metrics={"test": {"rhythm": scores | {"num_records": 3}}})
+    assert not card.data.eval_results
+    assert "1.000" in card.text
+
+
 def test_the_tables_repeat_metrics_weights_and_stages():
     card = full_card()
     assert ["test", "rhythm", "macro AUROC", "0.912", "0.250", "0.750", "40"] in rows(card, "test")

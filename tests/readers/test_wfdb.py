@@ -257,10 +257,11 @@ def test_a_wrong_checksum_is_refused(write):
         read_ecg(write("record 1 100 15", f"record.dat 16 1 0 0 0 {total} 0 I", record=ramp()))
 
 
-def test_a_part_of_a_longer_file_is_read_where_its_checksum_tells_it(write):
+def test_a_part_of_a_longer_file_is_read_where_its_checksum_tells_it(write, caplog):
     total = int(ramp(num_frames=15).sum())
     path = write("record 1 100 15", f"record.dat 16 1 0 0 0 {total} 0 I", record=ramp())
     np.testing.assert_array_equal(read_ecg(path).signal_mv, ramp(num_frames=15).T)
+    assert "record.dat goes on for 10 bytes behind the 15 samples" in caplog.text
     with pytest.raises(
         ECGFileError, match=r"15 samples a signal in record.dat, without a checksum, and holds 10 bytes"
     ):

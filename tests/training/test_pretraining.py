@@ -74,6 +74,13 @@ def test_every_objective_leaves_a_backbone_with_its_extractor_that_learnt(finish
     assert model_files(folder)  # complete enough to be pushed
 
 
+def test_a_report_on_it_says_what_it_is(finished, fail):
+    folder = next(iter(finished.values()))
+    assert "holds a pre-trained backbone, which has no tasks to report on; its card, README.md" in fail(
+        "report", folder
+    )
+
+
 def test_all_training_records_count_with_labels_and_without(finished, simulated):
     folds = pd.read_csv(simulated / "ptbxl_database.csv")["strat_fold"]
     assert read_json(finished[PREDICTIVE] / "run_info.json")["dataset"]["num_records"] == {"train": sum(folds <= 8)}
