@@ -57,11 +57,13 @@ docs: $(DOCS_VENV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict --quiet
 	@echo "The site: site/index.html; with its search: python3 -m http.server --directory site"
 
-# The same commit gives the same bytes: what goes into both files follows from the checkout and this date alone.
+# The same commit gives the same bytes: what goes into the files follows from the checkout and this date alone.
 dist: $(VENV)/.ready $(DOCS_VENV)/.ready
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build
-	$(DOCS_BIN)/twine check --strict dist/*
+	$(DOCS_BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/python release/sbom.py dist
+	$(DOCS_BIN)/python release/check_sbom.py dist/*.cdx.json
 
 clean:
 	rm -rf $(VENV) $(APP_VENV) $(DOCS_VENV) runs site dist

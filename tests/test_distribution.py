@@ -1,5 +1,7 @@
 """What is released: wheel and sdist are the same bytes from the same commit, whenever and wherever they are built."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,9 +11,14 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from modeling_enecg.runs.portable import machine_paths
 
 ROOT = Path(__file__).parents[1]
 NOT_OF_THE_CHECKOUT = {".git", "runs", "site", "dist", "build"}
@@ -62,6 +69,40 @@ def test_the_sdist_holds_what_it_takes_to_test_and_to_document(built):
         tops = {name.split("/")[1] for name in archive.getnames()}
     assert tops >= {"modeling_enecg", "tests", "docs", "configs", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"}
     assert not tops & NOT_OF_THE_CHECKOUT
+
+
+@pytest.fixture(scope="module")
+def sbom(built) -> dict[str, Any]:
+    """The content of the SBOM, which stands beside the files."""
+    folder = next(iter(built.values())).parent
+    subprocess.run([sys.executable, ROOT / "release" / "sbom.py", folder], check=True)
+    (file,) = folder.glob("*.cdx.json")
+    return json.loads(file.read_text("utf-8"))
+
+
+def test_the_sbom_has_the_hashes_of_what_is_shipped(built, sbom):
+    files = sbom["metadata"]["component"]["components"]
+    hashes = {file["name"]: file["hashes"][0]["content"] for file in files}
+    assert hashes == {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in built.items()}
+
+
+def test_the_sbom_lists_what_installing_the_wheel_brings_and_no_more(sbom):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    direct = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    versions = {each["name"]: each["version"] for each in sbom["components"]}
+    needs = {each["ref"]: each["dependsOn"] for each in sbom["dependencies"]}
+    assert {f"pkg:pypi/{name}@{versions[name]}" for name in direct} == set(
+        needs[sbom["metadata"]["component"]["bom-ref"]]
+    )
+    assert {"tokenizers", "sympy"} <= versions.keys()  # what transformers and torch need
+    assert not {"pytest", "pydicom", "onnx"} & versions.keys()
+    pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert f"transformers=={versions['transformers']}" in pins
+
+
+def test_the_sbom_says_nothing_of_the_machine_and_the_hour(built, sbom):
+    assert list(machine_paths(sbom)) == []
+    assert not {"serialNumber", "timestamp"} & (sbom.keys() | sbom["metadata"].keys())
 
 
 def test_every_python_that_is_tested_is_allowed():

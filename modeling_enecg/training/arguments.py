@@ -1,11 +1,12 @@
 """Settings of a stage: transformers' `TrainingArguments` and a few of our own, each described in its metadata."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from transformers import TrainingArguments
 
 from ..data.augmentation import Augmentation
+from ..runs.portable import without_machine_paths
 from .limits import COUNT, NOT_NEGATIVE, RATE, SHARE, Range
 
 CRITERIA = ("score", "loss")
@@ -102,6 +103,10 @@ class StageArguments(TrainingArguments):
                 f"learning_rate ({self.learning_rate}) must be above lr_scheduler_kwargs.min_lr ({lowest}), to which "
                 "it falls."
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as trackers of experiments are told them: of a path, which names people, the end."""
+        return cast(dict[str, Any], without_machine_paths(super().to_dict()))
 
     @property
     def augmentation(self) -> Augmentation:

@@ -116,6 +116,7 @@ def _trained(path: str, tasks: Sequence[Task]) -> StartingModel:
     if model_type != EnECGModel.config_class.model_type:
         raise ValueError(f"{path} holds a model of type {model_type!r}, not an EnECG model.")
     model = EnECGModel.from_pretrained(place)
+    model.config._name_or_path = ""  # trackers are told the configuration, and a path names people
     base, trained_tasks = adapter_base(model, [task.name for task in tasks], path), frozenset(model.tasks)
     extractor = _extractor_of(model)
     _bring_to_tasks(model, tasks)

@@ -221,7 +221,8 @@ def _pretrain(pretraining: Pretraining) -> None:
     trainer = PretrainingTrainer(pretraining.objective, arguments, pretraining.training_records(), pretraining.watch)
     _announce(pretraining, trainer)
     meter = CostMeter()
-    trainer.train(resume_from_checkpoint=last_sound_checkpoint(folder / CHECKPOINTS))
+    with trainer.tracked():
+        trainer.train(resume_from_checkpoint=last_sound_checkpoint(folder / CHECKPOINTS))
     pretraining.backbone.set_drop_path_rate(0.0)  # what follows has its own
     if PartialState().is_main_process:
         with added_files(run.folder) as aside:

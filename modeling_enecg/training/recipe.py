@@ -24,6 +24,7 @@ from ..settings import (
 )
 from .limits import COUNT, FOLDS, INNER_SHARE, SEED, SHARE, check_numbers
 from .stages import EVERY_STAGE, PRETRAINING
+from .tracking import check_trackers
 
 RecipeError = SettingsError
 
@@ -200,6 +201,7 @@ class Recipe:
             check_choice("stages", name, tuple(EVERY_STAGE))
             check_fields(settings, EVERY_STAGE[name].arguments, f"stages.{name}.", _RESERVED)
             check_numbers(settings, EVERY_STAGE[name].arguments, f"stages.{name}.")
+            check_trackers(f"stages.{name}.report_to", settings.get("report_to", "none"))
         if not self.stages:
             raise RecipeError("stages: at least one is needed.")
         if self.stages.keys() & PRETRAINING.keys():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence, Sized
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.streaming import SetEpoch, StreamedBatches
 from .arguments import StageArguments
 from .checkpoints import SealCheckpoint
+from .tracking import tracked, without_trackers
 
 Records = SignalRecords | FeatureRecords
 TrainingRecords = Records | AugmentedRecords | MixedRecords | StreamedBatches
@@ -45,6 +47,11 @@ class RecordTrainer(Trainer):
         super().__init__(
             train_dataset=train_dataset, data_collator=default_collate, callbacks=[*own, *callbacks], **kwargs
         )
+        self._trackers = without_trackers(self)
+
+    def tracked(self) -> AbstractContextManager[None]:
+        """Return a context in which the trackers of `report_to` follow the training; elsewhere they do not."""
+        return tracked(self, self._trackers)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RandomSampler:
         """Draw as many records per epoch as fill whole batches.

@@ -48,6 +48,7 @@ from .pretraining_run import prepare_pretraining, pretrain_and_report
 from .recipe import Recipe, RecipeError
 from .run_data import RunData, Selection, read_data
 from .stages import STAGES, stage_arguments
+from .tracking import TRACKING_SETTINGS
 from .trainers import EnECGTrainer
 from .training import Training, remove_models
 
@@ -280,7 +281,8 @@ def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
     changed = [
         key
         for key, value in asdict(recipe).items()
-        if key not in (*_FREE_FIELDS, *_REPORT_FIELDS) and value != before.get(key, defaults[key])
+        if key not in (*_FREE_FIELDS, *_REPORT_FIELDS)
+        and _untracked(key, value) != _untracked(key, before.get(key, defaults[key]))
     ]
     if changed:
         raise RecipeError(
@@ -288,6 +290,16 @@ def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
             "resume with the same recipe, or choose a new folder."
         )
     return before
+
+
+def _untracked(key: str, value: Any) -> Any:
+    """Return a field of a recipe without what only trackers are told by."""
+    if key != "stages":
+        return value
+    return {
+        stage: {name: each for name, each in settings.items() if name not in TRACKING_SETTINGS}
+        for stage, settings in value.items()
+    }
 
 
 def _check_same_data(digests: Mapping[str, Mapping[str, str]], run: Run) -> None:

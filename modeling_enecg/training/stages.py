@@ -24,6 +24,7 @@ from .pretraining import (
     MaskedReconstructionArguments,
     PretrainingArguments,
 )
+from .tracking import tracked_name
 from .trainers import AttentiveProbingTrainer, EnECGTrainer, FineTuningTrainer, LinearProbingTrainer
 
 logger = logging.get_logger(__name__)
@@ -98,7 +99,7 @@ def stage_arguments(
     use_cpu = not torch.cuda.is_available()
     try:
         return EVERY_STAGE[stage].arguments(
-            **settings,
+            **{"run_name": tracked_name(folder.parent)} | dict(settings),
             output_dir=str(folder),
             seed=seed,
             last_epoch=last_epoch,

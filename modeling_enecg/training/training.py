@@ -196,8 +196,9 @@ class Training:
         meter = CostMeter()
         checkpoint = last_sound_checkpoint(folder / CHECKPOINTS)
         try:
-            start = self._scores_at_start(stage, trainer)
-            trainer.train(resume_from_checkpoint=checkpoint)
+            with trainer.tracked():
+                start = self._scores_at_start(stage, trainer)
+                trainer.train(resume_from_checkpoint=checkpoint)
         except DivergenceError as error:
             raise SettingsError(f"stages.{stage}: {error}") from error
         history = stage_history(trainer, start | meter.read())

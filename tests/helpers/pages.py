@@ -52,7 +52,7 @@ def _pages(inside: Any) -> list[str]:
     return [page for entry in inside for each in entry.values() for page in _pages(each)]
 
 
-def run_page(page: Path, root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def run_page(page: Path, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Run a page from top to bottom in a folder; a block of text must be what the one before it printed."""
     names: dict[str, object] = {}
     for block in blocks(page):
@@ -67,17 +67,18 @@ def run_page(page: Path, root: Path, capfd: pytest.CaptureFixture[str], monkeypa
         elif block.language == "python":
             exec(block.text, names)
         else:
-            _run(block.text, monkeypatch)
+            run_commands(block.text)
 
 
-def _run(commands: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_commands(commands: str) -> None:
     """Run commands; those of Python in this process, which has spent the seconds of importing already."""
     for command in commands.replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(command, comments=True)
         if program == "enecg":
             main(arguments)
         elif program == "python":
-            monkeypatch.setattr(sys, "argv", arguments)
-            runpy.run_path(arguments[0], run_name="__main__")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", arguments)
+                runpy.run_path(arguments[0], run_name="__main__")
         else:
-            subprocess.run([program, *arguments], check=True)
+            print(subprocess.run([program, *arguments], check=True, capture_output=True, text=True).stdout, end="")
