@@ -105,7 +105,9 @@ class Page:
         return self.driver.find_elements("css selector", selector)
 
     def text(self, selector: str) -> str:
-        return " ".join(element.text for element in self.all(selector))
+        """What is to be read, asked at one moment: what is shown may be taking the place of something."""
+        script = "return [...document.querySelectorAll(arguments[0])].map(each => each.innerText).join(' ')"
+        return " ".join(self.driver.execute_script(script, selector).split())
 
     def wait_for(self, selector: str, text: str = "", seconds: float = 30) -> None:
         wait_until(
