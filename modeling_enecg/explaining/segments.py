@@ -33,7 +33,7 @@ class BeatParts:
     def __str__(self) -> str:
         windows = [name for name in SEGMENTS if name in self.spans_s and name not in self.delineated]
         texts = [f"{', '.join(self.delineated)} as delineated"] if self.delineated else []
-        texts += [f"{', '.join(windows)} windows about the R peak, not delineated"] if windows else []
+        texts += [f"{', '.join(windows)} as windows about the R peak, not delineated"] if windows else []
         return "; ".join(texts)
 
 

@@ -163,14 +163,14 @@ def test_delineated_waves_take_the_place_of_the_windows():
     seconds = {"P onset": -0.3, "P peak": -0.25, "P end": -0.2, "QRS onset": -0.08, "QRS end": 0.09}
     parts = parts_of(Delineation(seconds))
     assert parts.delineated == ["P", "QRS"]
-    assert str(parts) == "P, QRS as delineated; ST-T windows about the R peak, not delineated"
+    assert str(parts) == "P, QRS as delineated; ST-T as windows about the R peak, not delineated"
     names = np.array(SEGMENTS)[segment_of(np.array([0.72, 0.85, 0.93, 1.08, 1.2, 1.45]), [1.0], parts)]
     assert names.tolist() == ["P", "rest", "QRS", "QRS", "ST-T", "rest"]
     whole = parts_of(Delineation(seconds | {"T peak": 0.3, "T end": 0.36}))
     assert whole.spans_s["ST-T"] == (0.09, 0.36)
     assert str(whole) == "P, QRS, ST-T as delineated"
     none = parts_of(Delineation(why_not="that needs neurokit2"))
-    assert str(none) == "P, QRS, ST-T windows about the R peak, not delineated"
+    assert str(none) == "P, QRS, ST-T as windows about the R peak, not delineated"
     assert none.why_not == "that needs neurokit2"
 
 
