@@ -99,8 +99,8 @@ def compare_over_runs(
     resamples = bootstrap.resamples(base)
     reason, _ = why_no_intervals(base, resamples)
 
-    def means(runs: Sequence[Scored]) -> dict[str, np.ndarray]:
-        samples = [headline_samples(match_records(base, run), resamples) for run in runs]
+    def means(several: Sequence[Scored]) -> dict[str, np.ndarray]:
+        samples = [headline_samples(match_records(base, each), resamples) for each in several]
         return {metric: np.mean([each[metric].overall for each in samples], axis=0) for metric in samples[0]}
 
     ours, theirs = means(first), means(second)

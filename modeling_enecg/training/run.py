@@ -1,7 +1,7 @@
 """Follow a recipe from records to a trained model and its report; the same call resumes a run that was killed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -277,7 +277,10 @@ def _check_same_run(recipe: Recipe, run: Run) -> dict[str, Any]:
             raise RecipeError(f"output_dir: {recipe.output_dir} holds other files; choose a new folder.")
         return {}
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    defaults = {item.name: item.default for item in fields(Recipe)}
+    defaults = {  # of fields that the run's version did not have
+        item.name: item.default if item.default_factory is MISSING else item.default_factory()
+        for item in fields(Recipe)
+    }
     changed = [
         key
         for key, value in asdict(recipe).items()

@@ -38,7 +38,7 @@ def test_the_small_form_of_an_experiment_ends_in_tables_and_figures(name, few_re
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # a run sets it; this restores it
     places = ["--data_dir", str(few_records), "--output_dir", str(tmp_path), "--cache_dir", str(cache)]
     main(["experiment", name, "--small", "--configs", str(CONFIGS), *places])
-    study = load_study(CONFIGS, name, small=True)
+    study = load_study(CONFIGS, name, "small")
     folder = tmp_path / study.name
     table = pd.read_csv(folder / "table.csv")
     assert set(table["row"]) >= {run.row for run in study.runs() if run.row not in study.before}
