@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.local_hub import LocalHub
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +60,8 @@ print(json.dumps({"logits": logits.tolist()}))
 def test_a_pushed_model_gives_the_same_without_the_package(hub):
     pushed = run(PUSH_MODEL, hub, str(ROOT))
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "gates.py"} <= set(hub.files("org/enecg"))
-    assert run(LOAD_MODEL, hub) == pushed
+    (loaded,), (own,) = run(LOAD_MODEL, hub)["logits"], pushed["logits"]
+    assert loaded == pytest.approx(own, abs=1e-6)  # the last digit may differ from process to process
 
 
 DATASET = """
