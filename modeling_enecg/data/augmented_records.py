@@ -8,10 +8,11 @@ import torch
 
 from ..configuration_enecg import Task
 from .augmentation import Augmentation, augmented, record_rng
+from .epochs import EpochRecords
 from .prepared import Split
 
 
-class AugmentedRecords(torch.utils.data.Dataset):
+class AugmentedRecords(EpochRecords):
     """A training split as `SignalRecords` gives it, but augmented.
 
     Records are taken as they were read, augmented, and prepared anew: an augmentation comes before what a feature
@@ -26,18 +27,9 @@ class AugmentedRecords(torch.utils.data.Dataset):
     """
 
     def __init__(self, split: Split, tasks: Sequence[Task], augmentation: Augmentation, seed: int):
+        super().__init__()
         self.split, self.augmentation, self.seed = split, augmentation, seed
         self.tasks = {task.name: task for task in tasks}
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # with the processes that read
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is read."""
-        return int(self._epoch)
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.split)

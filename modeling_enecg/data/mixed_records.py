@@ -7,9 +7,9 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
 
 from .augmented_records import AugmentedRecords
+from .epochs import EpochRecords
 from .prepared import SignalRecords, Split, joined
 
 
@@ -42,7 +42,7 @@ class Mix:
         return sum(self.counts)
 
 
-class MixedRecords(torch.utils.data.Dataset):
+class MixedRecords(EpochRecords):
     """The records of several datasets, joined one after the other; an epoch has some of each, others in every epoch.
 
     Of a dataset of `n` records with the weight `w` an epoch has `w * n`, rounded: with 1 every record once, with 0.25
@@ -56,20 +56,9 @@ class MixedRecords(torch.utils.data.Dataset):
     """
 
     def __init__(self, records: SignalRecords | AugmentedRecords, mix: Mix, seed: int):
+        super().__init__(records)
         self.records, self.mix, self.seed = records, mix, seed
         self._starts, self._turns = np.cumsum([0, *mix.sizes]), np.cumsum([0, *mix.counts])
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # with the processes that read
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is read."""
-        return int(self._epoch)
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
-        if isinstance(self.records, AugmentedRecords):
-            self.records.epoch = epoch
 
     def __len__(self) -> int:
         return int(self._turns[-1])

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -54,7 +53,8 @@ class Pretraining:
         objective (`Objective`): What the backbone learns.
         extractor (`ECGFeatureExtractor`): The backbone's feature extractor.
         arguments (`PretrainingArguments`): The stage's settings.
-        source (`Source`): The dataset.
+        source (`Source`): The dataset, of several the first.
+        data_name (`str`): What the card calls all datasets together.
         train (`Split` or `Stream`): The records that train; neither those of validation, which are only watched, nor
             those of the test fold, which are not looked at.
         watch (`FeatureWatch`): Looks at the features.
@@ -67,6 +67,7 @@ class Pretraining:
     extractor: ECGFeatureExtractor
     arguments: PretrainingArguments
     source: Source
+    data_name: str
     train: Split | Stream
     watch: FeatureWatch
     mix: Mix | None = None
@@ -112,7 +113,8 @@ def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
     set_seed(recipe.seed)
     backbone, extractor = starting_backbone(recipe.part(ModelSource))
     train, watched = _training_fold(recipe, source, extractor, tasks)
-    train, mix = _mixed(recipe, train, extractor)
+    more = _more_sources(recipe)
+    train, mix = _mixed(recipe, train, more, extractor)
     folder, num_train = run.stage(stage) / CHECKPOINTS, len(train if mix is None else mix)
     arguments = cast(PretrainingArguments, stage_arguments(stage, settings, folder, recipe.seed, num_train))
     try:
@@ -122,7 +124,8 @@ def prepare_pretraining(recipe: Recipe, run: Run) -> Pretraining:
         raise SettingsError(f"stages.{stage}: {error}") from error
     validation = load_splits(source, extractor, tasks, SPLITS[1:2]).get("validation")
     watch = FeatureWatch(backbone, tasks, watched, validation)
-    return Pretraining(run, stage, objective, extractor, arguments, source, train, watch, mix)
+    data_name = " and ".join(each.name for each in (source, *more.values()))
+    return Pretraining(run, stage, objective, extractor, arguments, source, data_name, train, watch, mix)
 
 
 def _training_fold(
@@ -143,13 +146,20 @@ def _training_split(name: str, source: Source, extractor: ECGFeatureExtractor, t
     return train
 
 
-def _mixed(recipe: Recipe, train: Split | Stream, extractor: ECGFeatureExtractor) -> tuple[Split | Stream, Mix | None]:
+def _more_sources(recipe: Recipe) -> dict[str, Source]:
+    """Return by its place each further dataset; options of a builder are those of `data_dir` alone."""
+    options = replace(recipe.dataset_options_in_full(), builder_options={})
+    return {place: find_source(replace(options, data_dir=place)) for place in recipe.more_data}
+
+
+def _mixed(
+    recipe: Recipe, train: Split | Stream, more: Mapping[str, Source], extractor: ECGFeatureExtractor
+) -> tuple[Split | Stream, Mix | None]:
     """Join the training folds of further datasets to that of `data_dir`."""
-    if isinstance(train, Stream) or not recipe.more_data:
+    if isinstance(train, Stream) or not more:
         return train, None
     splits = {recipe.data_dir: train}
-    for place in recipe.more_data:
-        source = find_source(replace(recipe.dataset_options_in_full(), data_dir=place, builder_options={}))
+    for place, source in more.items():
         splits[place] = _training_split(f"more_data.{place}", source, extractor, [])
     sizes = tuple(len(split) for split in splits.values())
     try:
@@ -204,8 +214,7 @@ def pretrain_and_report(recipe: Recipe, name: str, pretraining: Pretraining) -> 
     metrics: dict[str, Any] = {}
     if PartialState().is_main_process:
         history = run.history(stage)
-        name_of_data = " and ".join([source.name, *(Path(place).stem for place in recipe.more_data)])
-        dataset = DatasetInfo(name_of_data, source.chosen_rate, pretraining.num_records())
+        dataset = DatasetInfo(pretraining.data_name, source.chosen_rate, pretraining.num_records())
         info = describe_pretraining(recipe, name, history, dataset, pretraining.backbone.num_parameters())
         metrics = {"pretraining": {"objective": stage, **summary(history["log"], pretraining.arguments.collapse_rank)}}
         write_pretraining_report(run, info, history["log"], metrics, pretraining.arguments.collapse_rank)

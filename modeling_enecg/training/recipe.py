@@ -52,8 +52,7 @@ _ENSEMBLE_FIELDS = sorted(EnECGConfig.__annotations__.keys() - _OWN_PLACE)
 # Fields that a pre-training takes; in another one it would be passed over in silence.
 OF_PRETRAINING = {
     *("data_dir", "more_data", "output_dir", "stages", "tasks", "experts", "sampling_rate", "dataset_options"),
-    "streaming",
-    *("shuffle_buffer", "on_error", "seed", "num_processes", "num_proc", "cache_dir"),
+    *("streaming", "shuffle_buffer", "on_error", "seed", "num_processes", "num_proc", "cache_dir"),
 }
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from transformers import Trainer, TrainerCallback
 
 from ..data.augmented_records import AugmentedRecords
+from ..data.epochs import EpochRecords
 from ..data.mixed_records import MixedRecords
 from ..data.prepared import FeatureRecords, SignalRecords
 from ..data.streaming import SetEpoch, StreamedBatches
@@ -42,7 +43,7 @@ class RecordTrainer(Trainer):
     def __init__(self, train_dataset: TrainingRecords, callbacks: Sequence[TrainerCallback] = (), **kwargs: Any):
         AcceleratorState._reset_state()  # a stage before may have had another precision
         own: list[TrainerCallback] = [SealCheckpoint()]
-        if isinstance(train_dataset, StreamedBatches | AugmentedRecords | MixedRecords):
+        if isinstance(train_dataset, StreamedBatches | EpochRecords):
             own.append(SetEpoch(train_dataset))
         super().__init__(
             train_dataset=train_dataset, data_collator=default_collate, callbacks=[*own, *callbacks], **kwargs

@@ -54,6 +54,31 @@ def finished(pretrain) -> dict[str, Path]:
     return {stage: pretrain(stage) for stage in OBJECTIVES}
 
 
+class Looks:
+    """How often features were looked at: before the first epoch, after the second, and after the fourth.
+
+    An interrupt comes once, in the place of the one after `most`.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.most: int | None = None
+
+
+@pytest.fixture
+def looks(monkeypatch) -> Looks:
+    looks, look = Looks(), FeatureWatch.__call__
+
+    def counted(watch):
+        looks.number += 1
+        if looks.number - 1 == looks.most:
+            raise KeyboardInterrupt
+        return look(watch)
+
+    monkeypatch.setattr(FeatureWatch, "__call__", counted)
+    return looks
+
+
 def same_weights(first: Path, second: Path, **tolerances: float) -> None:
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (first, second))
     assert ours.keys() == theirs.keys()
@@ -120,20 +145,23 @@ def hospital(tmp_path) -> Path:
     return write_settings(tmp_path / "hospital")
 
 
-def test_datasets_are_mixed_by_weight_and_only_their_training_records_count(pretrain, hospital):
-    folder = pretrain(fields={"more_data": {str(hospital): 0.5}}, num_train_epochs=2, time_crop=0.5)
+def test_datasets_are_mixed_by_weight_and_only_their_training_records_count(pretrain, hospital, tmp_path, looks):
+    fields = {"more_data": {str(hospital): 0.5}}
+    folder = pretrain(fields=fields, time_crop=0.5)
     info = read_json(folder / "run_info.json")
     assert info["dataset"]["num_records"] == {"train": 161 + 20}
     assert info["dataset"]["name"].endswith(" and hospital")
     log = read_json(folder / PREDICTIVE / "history.json")["log"]
-    assert max(each["step"] for each in log) == 2 * ((161 + 10) // 16)
+    assert max(each["step"] for each in log) == 4 * ((161 + 10) // 16)
     for name in ("records/09", "records/10", "records/19", "records/20"):  # folds 9 and 10
         for suffix in (".hea", ".dat"):
             (hospital / name).with_suffix(suffix).unlink()
     table = pd.read_csv(hospital / "labels.csv")
     table[table["fold"] <= 8].to_csv(hospital / "labels.csv", index=False)
-    alone = pretrain(fields={"more_data": {str(hospital): 0.5}}, num_train_epochs=2, time_crop=0.5)
-    same_weights(alone, folder)
+    looks.number, looks.most, place = 0, 2, {"output_dir": str(tmp_path / "run")}
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(fields=fields | place, time_crop=0.5)
+    same_weights(pretrain(fields=fields | place, time_crop=0.5), folder)
 
 
 def test_labels_change_nothing(finished, pretrain):
@@ -146,23 +174,14 @@ def test_labels_change_nothing(finished, pretrain):
 
 
 @pytest.mark.parametrize("stage", OBJECTIVES)
-def test_an_interrupted_pre_training_goes_on_to_the_same_weights(finished, pretrain, stage, tmp_path, monkeypatch):
-    calls = []
-
-    def interrupted(watch):
-        calls.append(watch)
-        if len(calls) == 3:  # before the first epoch, after the second, and after the fourth
-            raise KeyboardInterrupt
-        return look(watch)
-
-    look = FeatureWatch.__call__
-    monkeypatch.setattr(FeatureWatch, "__call__", interrupted)
+def test_an_interrupted_pre_training_goes_on_to_the_same_weights(finished, pretrain, stage, tmp_path, looks):
+    looks.most = 2
     fields = {"output_dir": str(tmp_path / "run")}
     with pytest.raises(KeyboardInterrupt):
         pretrain(stage, fields=fields)
     assert (tmp_path / "run" / stage / "checkpoints" / "checkpoint-30").exists()
     pretrain(stage, fields=fields)
-    assert len(calls) == 4, "what had been watched was watched again"
+    assert looks.number == 4, "what had been watched was watched again"
     same_weights(tmp_path / "run", finished[stage])
     assert story(tmp_path / "run", stage) == story(finished[stage], stage)
 

@@ -44,7 +44,8 @@ class PublicECGsConfig(CheckedConfig):
 
     def input_fingerprint(self) -> str:
         """Return a hash of the set's definition, and of name, size and time of its files."""
-        content = f"{FEATURES} {self.public_set()} {sorted(self.public_set().meanings().items())}"
+        public = self.public_set()
+        content = f"{FEATURES} {public} {sorted(public.meanings().items())}"
         return hashlib.sha256(f"{content}\n{_state(self.folder)}".encode()).hexdigest()[:16]
 
     @property
