@@ -11,16 +11,16 @@ from ..runs.run import Run
 from .results import RunResult, StudyResults
 from .study import Study
 
+BOOTSTRAP = Bootstrap()
 COLUMNS = ["row", "task", "metric", "mean", "lower", "upper"]
 
 
-def differences(study: Study, results: StudyResults, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
+def differences(study: Study, results: StudyResults) -> pd.DataFrame:
     """Compare every row of a study with the one that its `against` names, on the test fold.
 
     Args:
         study (`Study`): What was run.
         results (`StudyResults`): What came out.
-        bootstrap (`Bootstrap`, *optional*): How intervals are made; 1000 resamples by default.
 
     Returns:
         `pd.DataFrame`: One row per row of the study, task and metric: `row`, `task`, `metric`, the `mean` over seeds
@@ -29,8 +29,7 @@ def differences(study: Study, results: StudyResults, bootstrap: Bootstrap | None
     """
     if study.against is None:
         return pd.DataFrame(columns=COLUMNS)
-    scored = _scored(results.runs)
-    return pd.DataFrame(_rows(study, scored, bootstrap or Bootstrap()), columns=COLUMNS)
+    return pd.DataFrame(_rows(study, _scored(results.runs)), columns=COLUMNS)
 
 
 def _scored(runs: Sequence[RunResult]) -> dict[tuple[str, str], list[Scored]]:
@@ -43,14 +42,12 @@ def _scored(runs: Sequence[RunResult]) -> dict[tuple[str, str], list[Scored]]:
     return scored
 
 
-def _rows(
-    study: Study, scored: Mapping[tuple[str, str], Sequence[Scored]], bootstrap: Bootstrap
-) -> Iterator[dict[str, Any]]:
+def _rows(study: Study, scored: Mapping[tuple[str, str], Sequence[Scored]]) -> Iterator[dict[str, Any]]:
     for (row, task), runs in scored.items():
         others = scored.get((str(study.against), task))
         if row == study.against or others is None:
             continue
-        for metric, difference in compare_over_runs(runs, others, bootstrap).items():
+        for metric, difference in compare_over_runs(runs, others, BOOTSTRAP).items():
             if metric in study.metrics:
                 interval = {key: difference[key] for key in ("lower", "upper")}
                 yield {"row": row, "task": task, "metric": metric, "mean": difference["point"], **interval}

@@ -209,7 +209,7 @@ def load_study(configs: str | Path, name: str, form: str | None = None, seeds: S
     try:
         content = read_settings(path)
         forms = {each: content.pop(each, None) for each in FORM_NOTES}
-        if form is not None and forms[form] is None:
+        if form is not None and forms.get(form) is None:
             raise StudyError(f"{path}: there is no {form} form.")
         content = {**_without_null(merged(content, forms[form] if form else {})), "name": name}
         if form is not None:

@@ -1,5 +1,6 @@
 """Tables of a study: `runs.csv`, `table.csv` and `table.md`."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ from ..data.ptbxl.labels import TASK_NAMES
 from ..evaluation.metrics import metric_title
 from ..reports.published import PublishedResult, published_results
 from ..runs.files import new_file, write_text
-from .differences import differences
+from .differences import BOOTSTRAP, differences
 from .results import COST, RunResult, StudyResults
 from .study import Study
 
@@ -20,8 +21,9 @@ COST_TITLES = {
 }
 
 _DIFFERENCES = (
-    "Mean over the seeds of the difference, with the 95 % interval over patients, who are drawn alike for both (1000 "
-    "resamples); in bold where it leaves 0 out. It does not tell what other seeds would change."
+    f"Mean over the seeds of the difference, with the {100 * BOOTSTRAP.confidence:.0f} % interval over patients, who "
+    f"are drawn alike for both ({BOOTSTRAP.num_resamples} resamples); in bold where it leaves 0 out. It does not tell "
+    "what other seeds would change."
 )
 
 
@@ -120,14 +122,21 @@ def _markdown(
     for metric in study.metrics:
         rows = summary[(summary["metric"] == metric) & (summary["task"] != COST)]
         if len(rows):
-            parts += [f"## {metric_title(metric)}", _grid(rows, "task", [p for p in published if p.metric == metric])]
-    for metric in study.metrics if len(compared) else ():
+            parts += [
+                f"## {metric_title(metric)}",
+                _grid(rows, "task", _cell, [p for p in published if p.metric == metric]),
+            ]
+    for metric in study.metrics:
         rows = compared[compared["metric"] == metric]
         if len(rows):
-            parts += [f"## {metric_title(metric)}: more than {study.against}", _DIFFERENCES, _differences_grid(rows)]
+            parts += [
+                f"## {metric_title(metric)}: more than {study.against}",
+                _DIFFERENCES,
+                _grid(rows, "task", _difference_cell),
+            ]
     costs = summary[summary["task"] == COST]
     if len(costs):
-        parts += ["## Cost", _grid(costs, "metric", [])]
+        parts += ["## Cost", _grid(costs, "metric", _cell)]
     sources = dict.fromkeys(f"- {published_row(each)}: {each.source}" for each in published)
     if sources:
         parts += ["## Published values", "\n".join(sources)]
@@ -136,10 +145,15 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _grid(rows: pd.DataFrame, columns: str, published: list[PublishedResult]) -> str:
+def _grid(
+    rows: pd.DataFrame,
+    columns: str,
+    cell: Callable[[pd.Series], str],
+    published: Sequence[PublishedResult] = (),
+) -> str:
     """Return a Markdown table of one line per row, with published values below."""
     heads = list(dict.fromkeys(rows[columns]))
-    cells = {(row["row"], row[columns]): _cell(row) for _, row in rows.iterrows()}
+    cells = {(row["row"], row[columns]): cell(row) for _, row in rows.iterrows()}
     cells |= {(published_row(each), each.task): f"{each.value:.3f}" for each in published}
     names = list(dict.fromkeys(name for name, _ in cells))
     lines = [["", *(COST_TITLES.get(head, head) for head in heads)], ["---"] * (len(heads) + 1)]
@@ -147,16 +161,8 @@ def _grid(rows: pd.DataFrame, columns: str, published: list[PublishedResult]) ->
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _differences_grid(rows: pd.DataFrame) -> str:
-    """Return a Markdown table of differences with their intervals; in bold those whose interval leaves 0 out."""
-    heads, names = list(dict.fromkeys(rows["task"])), list(dict.fromkeys(rows["row"]))
-    cells = {(row["row"], row["task"]): _difference_cell(row) for _, row in rows.iterrows()}
-    lines = [["", *heads], ["---"] * (len(heads) + 1)]
-    lines += [[name, *(cells.get((name, head), "–") for head in heads)] for name in names]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _difference_cell(row: pd.Series) -> str:
+    """Return a difference with its interval, in bold if that leaves 0 out."""
     if pd.isna(row["mean"]):
         return "–"
     if pd.isna(row["lower"]):
