@@ -173,8 +173,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     options = parser.parse_args()
     try:
-        neighbours = Neighbours(options.model, options.among) if options.among else None
-        demo = Demo(Predictor(options.model), neighbours)
+        predictor = Predictor(options.model)
+        demo = Demo(predictor, Neighbours(predictor, options.among) if options.among else None)
     except (ValueError, OSError, SafetensorError) as error:
         sys.exit(f"app.py: {' '.join(str(error).split())}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

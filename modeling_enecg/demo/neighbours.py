@@ -4,6 +4,7 @@ import os.path
 from pathlib import Path
 from typing import Any
 
+from ..prediction import Predictor
 from ..prediction.embedder import Embedder
 from ..prediction.embeddings import read_embeddings
 from ..recording import ECGRecord
@@ -16,7 +17,7 @@ class Neighbours:
     """The records of a table that `enecg embed` wrote, ready to be compared with.
 
     Args:
-        model (`str` or `Path`): The model that made the table.
+        predictor ([`Predictor`]): The model that made the table.
         table (`str` or `Path`): The table.
 
     Raises:
@@ -24,8 +25,8 @@ class Neighbours:
         ValueError: if another model made it, or it is none.
     """
 
-    def __init__(self, model: str | Path, table: str | Path):
-        self._known, self._embedder = read_embeddings(table), Embedder(model)
+    def __init__(self, predictor: Predictor, table: str | Path):
+        self._known, self._embedder = read_embeddings(table), Embedder(predictor)
         self._known.check_made_by(self._embedder)
         names = [str(each) for each in self._known.ids]
         self._root = os.path.commonpath([os.path.dirname(name) for name in names])

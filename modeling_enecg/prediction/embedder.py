@@ -57,7 +57,8 @@ class Embedder:
 
     Args:
         path (`str` or `Path`): A folder or Hub id of an EnECG model, of an adapter, which names its base, or of a
-            backbone; or the name of a shipped model. A Hub id may end in a revision: `org/name@revision`.
+            backbone; or the name of a shipped model. A Hub id may end in a revision: `org/name@revision`. Or a
+            [`Predictor`], whose model is taken.
         adapters (`Sequence[str]`, *optional*): The same of adapters on an EnECG model.
         device (`torch.device`, *optional*, defaults to the CPU): Where it computes.
         batch_size (`int`, *optional*, defaults to 16): Windows computed at once.
@@ -74,17 +75,17 @@ class Embedder:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Predictor,
         adapters: Sequence[str | Path] = (),
         device: torch.device | None = None,
         batch_size: int = 16,
     ):
         self.device, self.batch_size = device or torch.device("cpu"), batch_size
-        place = find_model(path)
         self.trained_rates: dict[str, float | None] = {}
         self._model: EnECGModel | None = None
-        if adapters or is_adapter(place) or model_type_of(place) == EnECGModel.config_class.model_type:
-            predictor = Predictor(place, adapters)
+        place = path if isinstance(path, Predictor) else find_model(path)
+        if isinstance(place, Predictor) or adapters or is_adapter(place) or _is_enecg(place):
+            predictor = place if isinstance(place, Predictor) else Predictor(place, adapters)
             self._model, self.extractor = predictor.model.to(self.device), predictor.extractor
             self.backbones = predictor.model.backbones
             self.trained_rates = {name: task.trained_sampling_rate for name, task in predictor.model.tasks.items()}
@@ -201,6 +202,10 @@ def _joined(batches: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Te
 def _without_missing(flagged: torch.Tensor) -> torch.Tensor:
     """Return flagged tokens without their flag, NaN where they do not count."""
     return flagged[..., :-1].masked_fill(flagged[..., -1:] == 0, torch.nan)
+
+
+def _is_enecg(place: str) -> bool:
+    return model_type_of(place) == EnECGModel.config_class.model_type
 
 
 def _short_name(backbone: ECGBackboneModel) -> str:

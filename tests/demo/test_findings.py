@@ -18,6 +18,7 @@ from modeling_enecg.demo.uploads import SIMULATED
 from modeling_enecg.findings import Findings
 from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
+from modeling_enecg.prediction import Predictor
 from modeling_enecg.prediction.embedder import Embedder
 from modeling_enecg.prediction.embeddings import embed_files
 from modeling_enecg.recording import ECGRecord
@@ -133,11 +134,11 @@ def test_the_most_similar_records_of_a_table_are_shown_without_the_folder_that_t
 ):
     folder = simulated / "records500" / "00000"
     table = embed_files(Embedder(model_dir), [folder], tmp_path / "features.parquet")
-    similar = Demo(demo.predictor, Neighbours(model_dir, table))
+    similar = Demo(demo.predictor, Neighbours(demo.predictor, table))
     html = similar.findings(Recording("a", read_ecg(record))).html
     assert re.search(r"Most similar of \d+ records 00001_hr 1.000 ", text_of(html))
     assert html.count("<tr>", html.index("neighbours")) == 5
     assert str(simulated) not in html
     other = save_demo_model(tmp_path / "other", seed=1)
     with pytest.raises(ValueError, match="made by another model"):
-        Neighbours(other, table)
+        Neighbours(Predictor(other), table)
