@@ -16,6 +16,7 @@ from modeling_enecg.data.ptbxl.metadata import COLUMNS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.leads import STANDARD_LEADS
+from tests.helpers.prediction import save_calibrated_model, write_recordings
 from tests.helpers.tiny_models import TASKS, tiny_backbone_configs
 
 RATES = {"lr": 100, "hr": 500}
@@ -86,6 +87,18 @@ def single(tiny_experts) -> EnECGModel:
     """One expert with linear heads."""
     torch.manual_seed(0)
     return EnECGModel.from_experts({"founder": tiny_experts["ecgfounder"]}, TASKS)
+
+
+@pytest.fixture(scope="session")
+def calibrated_model(tmp_path_factory) -> Path:
+    """The folder of a calibrated model of two experts, not to be changed."""
+    return save_calibrated_model(tmp_path_factory.mktemp("calibrated"))
+
+
+@pytest.fixture(scope="session")
+def new_recordings(simulated, tmp_path_factory) -> Path:
+    """A folder of recordings, fit to be scored or not, as `write_recordings` names them; not to be changed."""
+    return write_recordings(tmp_path_factory.mktemp("new"), simulated)
 
 
 @pytest.fixture(scope="session")

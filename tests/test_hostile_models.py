@@ -11,19 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.prediction import Predictor
-from tests.helpers.prediction import save_calibrated_model
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    return save_calibrated_model(tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture
-def folder(saved, tmp_path):
+def folder(calibrated_model, tmp_path):
     names = ("config.json", "preprocessor_config.json", "model.safetensors")
     for name in names:
-        shutil.copy(saved / name, tmp_path / name)
+        shutil.copy(calibrated_model / name, tmp_path / name)
     return tmp_path
 
 

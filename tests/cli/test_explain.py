@@ -9,14 +9,6 @@ from PIL import Image
 
 from modeling_enecg.explaining.explanation import METHODS
 from tests.helpers.figures import has_ink_at_its_edge
-from tests.helpers.prediction import save_calibrated_model
-
-pytestmark = pytest.mark.xdist_group("explain")  # its model is shared
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    return save_calibrated_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +16,10 @@ def record(simulated) -> Path:
     return simulated / "records100" / "00000" / "00007_lr"
 
 
-def test_text_names_leads_parts_and_controls_as_json_has_them(run, model_dir, record):
+def test_text_names_leads_parts_and_controls_as_json_has_them(run, calibrated_model, record):
     wanted = ["--task", "superdiagnostic", "--label", "MI", "--steps", 8]
-    text = run("explain", model_dir, record, *wanted)
-    found = json.loads(run("explain", model_dir, record, *wanted, "--json"))
+    text = run("explain", calibrated_model, record, *wanted)
+    found = json.loads(run("explain", calibrated_model, record, *wanted, "--json"))
     assert found["record"] == str(record)
     assert f"superdiagnostic: MI, logit {found['score']:.3f}" in text
     for method in ("integrated_gradients", "occlusion"):
@@ -42,9 +34,9 @@ def test_text_names_leads_parts_and_controls_as_json_has_them(run, model_dir, re
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_picture_has_a_wash_of_both_colours(run, model_dir, record, tmp_path, method):
+def test_the_picture_has_a_wash_of_both_colours(run, calibrated_model, record, tmp_path, method):
     picture = tmp_path / "why.png"
-    run("explain", model_dir, record, "--task", "age", "--steps", 8, "--plot", picture, "--method", method)
+    run("explain", calibrated_model, record, "--task", "age", "--steps", 8, "--plot", picture, "--method", method)
     assert not has_ink_at_its_edge(picture)
     with Image.open(picture) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
@@ -62,5 +54,5 @@ def test_the_picture_has_a_wash_of_both_colours(run, model_dir, record, tmp_path
         (["--task", "age", "--steps", "0"], "num_steps must be 1 or more"),
     ],
 )
-def test_what_cannot_be_explained_is_told_in_a_line(fail, model_dir, record, arguments, reason):
-    assert reason in fail("explain", model_dir, record, *arguments)
+def test_what_cannot_be_explained_is_told_in_a_line(fail, calibrated_model, record, arguments, reason):
+    assert reason in fail("explain", calibrated_model, record, *arguments)

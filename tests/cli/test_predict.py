@@ -17,16 +17,10 @@ from modeling_enecg.io import read_ecg
 from modeling_enecg.leads import STANDARD_LEADS
 from modeling_enecg.runs import shipped
 from tests.helpers.ecg_folder import write_record
-from tests.helpers.prediction import FINDINGS, by_label, save_calibrated_model, write_leads, write_recordings
+from tests.helpers.prediction import FINDINGS, by_label, write_leads, write_recordings
 from tests.helpers.training import tiny_ecgfounder
 
 COMMAND = Path(sys.executable).with_name("enecg")
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    """A small ensemble of two experts with a task of each type, not to be changed."""
-    return save_calibrated_model(tmp_path_factory.mktemp("cli") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +28,11 @@ def record(simulated):
     return simulated / "records500" / "00000" / "00007_hr"
 
 
-def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
-    lines = run("predict", model_dir, record).splitlines()
+def test_predict_prints_every_label_with_its_meaning(run, calibrated_model, record):
+    lines = run("predict", calibrated_model, record).splitlines()
     leads = ", ".join(STANDARD_LEADS)
     assert lines[:3] == [str(record), "  10.0 s at 500 Hz; quality: ok", f"  leads used: {leads}"]
-    tasks = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    tasks = json.loads(run("predict", calibrated_model, record, "--json"))[0]["tasks"]
     shown = lines[lines.index("  superdiagnostic") + 1 :][: len(FINDINGS)]
     for line, found in zip(shown, tasks["superdiagnostic"], strict=True):
         assert f"  {found['label']} " in line
@@ -48,8 +42,8 @@ def test_predict_prints_every_label_with_its_meaning(run, model_dir, record):
     assert "gate: first 0.50, second 0.50" in "\n".join(lines)
 
 
-def test_predict_json_holds_probabilities_of_all_labels(run, model_dir, record):
-    (result,) = json.loads(run("predict", model_dir, record, "--json"))
+def test_predict_json_holds_probabilities_of_all_labels(run, calibrated_model, record):
+    (result,) = json.loads(run("predict", calibrated_model, record, "--json"))
     assert result["record"] == str(record)
     tasks = result["tasks"]
     assert list(tasks) == ["superdiagnostic", "sex", "age"]
@@ -65,26 +59,29 @@ def test_predict_json_holds_probabilities_of_all_labels(run, model_dir, record):
 
 
 @torch.inference_mode()
-def test_predict_gives_what_the_model_gives(run, model_dir, record):
+def test_predict_gives_what_the_model_gives(run, calibrated_model, record):
     content = wfdb.rdrecord(str(record))
-    model, extractor = AutoModel.from_pretrained(model_dir), AutoFeatureExtractor.from_pretrained(model_dir)
+    model, extractor = (
+        AutoModel.from_pretrained(calibrated_model),
+        AutoFeatureExtractor.from_pretrained(calibrated_model),
+    )
     inputs = extractor(content.p_signal.T, content.fs, content.sig_name, return_tensors="pt")
     logits = model(**inputs).logits
-    tasks = json.loads(run("predict", model_dir, record, "--json"))[0]["tasks"]
+    tasks = json.loads(run("predict", calibrated_model, record, "--json"))[0]["tasks"]
     raw = {each["label"]: each["raw_score"] for each in tasks["superdiagnostic"]}
     wanted = dict(zip(FINDINGS, logits["superdiagnostic"][0].sigmoid().tolist(), strict=True))
     assert raw == pytest.approx(wanted, abs=1e-6)
     assert tasks["age"][0]["value"] == pytest.approx(logits["age"].item(), abs=1e-4)
 
 
-def test_predict_takes_several_records_under_any_of_their_names(run, model_dir, record, simulated):
+def test_predict_takes_several_records_under_any_of_their_names(run, calibrated_model, record, simulated):
     other = simulated / "records100" / "00000" / "00008_lr"
-    results = json.loads(run("predict", model_dir, record, f"{record}.hea", f"{record}.dat", other, "--json"))
+    results = json.loads(run("predict", calibrated_model, record, f"{record}.hea", f"{record}.dat", other, "--json"))
     assert [result["record"] for result in results] == [str(record), f"{record}.hea", f"{record}.dat", str(other)]
     assert results[0]["tasks"] == results[1]["tasks"] == results[2]["tasks"] != results[3]["tasks"]
 
 
-def test_predict_knows_leads_by_name(run, model_dir, record, tmp_path):
+def test_predict_knows_leads_by_name(run, calibrated_model, record, tmp_path):
     content = wfdb.rdrecord(str(record), physical=False)
     order = [5, 0, 11, 1, 6, 7, 8, 9, 10, 2, 3, 4]
     wfdb.wrsamp(
@@ -95,14 +92,14 @@ def test_predict_knows_leads_by_name(run, model_dir, record, tmp_path):
         baseline=content.baseline,
         write_dir=str(tmp_path),
     )
-    results = json.loads(run("predict", model_dir, record, tmp_path / "shuffled", "--json"))
+    results = json.loads(run("predict", calibrated_model, record, tmp_path / "shuffled", "--json"))
     for key in ("raw_score", "value"):
         shuffled, plain = (by_label(result["tasks"], key) for result in results)
         assert shuffled == pytest.approx(plain, abs=1e-5)
 
 
-def test_predict_draws_the_record(run, model_dir, record, tmp_path):
-    run("predict", model_dir, record, "--plot", tmp_path / "ecg.png")
+def test_predict_draws_the_record(run, calibrated_model, record, tmp_path):
+    run("predict", calibrated_model, record, "--plot", tmp_path / "ecg.png")
     with Image.open(tmp_path / "ecg.png") as image:
         assert image.format == "PNG"
         assert min(image.size) > 300
@@ -129,9 +126,9 @@ def broken_record(tmp_path, record, kind):
 
 
 @pytest.mark.parametrize("kept", [["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"], ["II"]])
-def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
+def test_predict_takes_fewer_leads(run, calibrated_model, record, tmp_path, kept):
     path = write_leads(tmp_path / "few", record, kept)
-    few, whole = json.loads(run("predict", model_dir, path, record, "--json"))
+    few, whole = json.loads(run("predict", calibrated_model, path, record, "--json"))
     values, wanted = (by_label(result["tasks"], "raw_score") for result in (few, whole))
     assert np.isfinite(list(values.values())).all()
     assert few["lead_names"] == few["used_leads"] == kept
@@ -146,55 +143,55 @@ def test_predict_takes_fewer_leads(run, model_dir, record, tmp_path, kept):
         ("V5", "never measured on these leads; on 12 leads: macro AUROC 0.910"),
     ],
 )
-def test_predict_says_what_few_leads_are_worth(run, model_dir, record, tmp_path, lead, worth):
-    lines = run("predict", model_dir, write_leads(tmp_path / "one", record, [lead])).splitlines()
+def test_predict_says_what_few_leads_are_worth(run, calibrated_model, record, tmp_path, lead, worth):
+    lines = run("predict", calibrated_model, write_leads(tmp_path / "one", record, [lead])).splitlines()
     missing = ", ".join(name for name in STANDARD_LEADS if name != lead)
     assert f"  leads used: {lead}; missing: {missing}" in lines
     assert f"    {worth}" in lines
     assert lines.count("    never measured on these leads") == 2, "of the other tasks nothing is known"
-    assert "measured" not in run("predict", model_dir, record)
-    few, whole = json.loads(run("predict", model_dir, tmp_path / "one", record, "--json"))
+    assert "measured" not in run("predict", calibrated_model, record)
+    few, whole = json.loads(run("predict", calibrated_model, tmp_path / "one", record, "--json"))
     assert few["worth_on_these_leads"]["superdiagnostic"] == worth
     assert set(whole["worth_on_these_leads"].values()) == {None}
 
 
 @pytest.mark.parametrize(("name", "reason"), [("noise", "noise"), ("below/flat_chest", "V5, V6: flat")])
-def test_predict_does_not_score_what_is_no_ecg_unless_forced(run, model_dir, simulated, tmp_path, name, reason):
+def test_predict_does_not_score_what_is_no_ecg_unless_forced(run, calibrated_model, simulated, tmp_path, name, reason):
     path = write_recordings(tmp_path, simulated) / name
-    lines = run("predict", model_dir, path).splitlines()
+    lines = run("predict", calibrated_model, path).splitlines()
     assert "quality: unusable (" in lines[1]
     assert reason in lines[1]
     assert lines[2:] == ["  Not scored: the signal is unusable. --force scores it all the same."]
-    forced = run("predict", model_dir, path, "--force").splitlines()
+    forced = run("predict", calibrated_model, path, "--force").splitlines()
     assert forced[1] == lines[1]
     assert "  superdiagnostic" in forced
 
 
-def test_a_constant_recording_is_unusable_and_cannot_be_forced(run, fail, model_dir, tmp_path):
+def test_a_constant_recording_is_unusable_and_cannot_be_forced(run, fail, calibrated_model, tmp_path):
     write_record(tmp_path / "zeros", np.zeros((12, 5000)), 500)
-    (result,) = json.loads(run("predict", model_dir, tmp_path / "zeros", "--json"))
+    (result,) = json.loads(run("predict", calibrated_model, tmp_path / "zeros", "--json"))
     assert result["quality"]["verdict"] == "unusable"
     assert result["tasks"] == {"superdiagnostic": [], "sex": [], "age": []}
-    assert "every lead is constant" in fail("predict", model_dir, tmp_path / "zeros", "--force")
+    assert "every lead is constant" in fail("predict", calibrated_model, tmp_path / "zeros", "--force")
 
 
-def test_predict_takes_a_shipped_model_by_its_name(run, fail, model_dir, record, tmp_path, monkeypatch):
+def test_predict_takes_a_shipped_model_by_its_name(run, fail, calibrated_model, record, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "MODELS", tmp_path / "models")
     assert "no folder small, and no shipped model of that name" in fail("predict", "small", record)
-    shutil.copytree(model_dir, tmp_path / "models" / "small")
-    assert run("predict", "small", record) == run("predict", model_dir, record)
+    shutil.copytree(calibrated_model, tmp_path / "models" / "small")
+    assert run("predict", "small", record) == run("predict", calibrated_model, record)
     monkeypatch.chdir(tmp_path / "models")
     assert "small is a shipped model, and a folder here; write ./small" in fail("predict", "small", record)
-    assert run("predict", "./small", record) == run("predict", model_dir, record)
+    assert run("predict", "./small", record) == run("predict", calibrated_model, record)
 
 
-def test_predict_averages_the_windows_of_a_long_recording(run, model_dir, record, simulated, tmp_path):
+def test_predict_averages_the_windows_of_a_long_recording(run, calibrated_model, record, simulated, tmp_path):
     other = record.with_name("00008_hr")
     joined = np.hstack([read_ecg(path).signal_mv for path in (record, other)])
     write_record(tmp_path / "long", joined, 500)
     first, second, long = (
         result["tasks"]["age"][0]["value"]
-        for result in json.loads(run("predict", model_dir, record, other, tmp_path / "long", "--json"))
+        for result in json.loads(run("predict", calibrated_model, record, other, tmp_path / "long", "--json"))
     )
     assert long == pytest.approx((first + second) / 2, abs=1e-3)
     assert first != pytest.approx(second, abs=1e-3)
@@ -209,9 +206,9 @@ def test_predict_averages_the_windows_of_a_long_recording(run, model_dir, record
         ("header", "a whole number was expected"),
     ],
 )
-def test_predict_refuses_a_bad_record_by_name(fail, model_dir, record, tmp_path, kind, message):
+def test_predict_refuses_a_bad_record_by_name(fail, calibrated_model, record, tmp_path, kind, message):
     path = broken_record(tmp_path, record, kind)
-    line = fail("predict", model_dir, record, path)
+    line = fail("predict", calibrated_model, record, path)
     assert message in line
     assert path.name in line
 
@@ -227,7 +224,7 @@ def offline(monkeypatch):
     "kind",
     ["absolute", "relative", "empty", "backbone", "no_extractor", "no_weights", "damaged_weights", "damaged_config"],
 )
-def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_path, monkeypatch, kind):
+def test_predict_refuses_what_is_no_enecg_model(fail, calibrated_model, record, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "model"
     if kind == "backbone":
@@ -235,7 +232,7 @@ def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_pat
     elif kind == "empty":
         folder.mkdir()
     elif kind not in ("absolute", "relative"):
-        shutil.copytree(model_dir, folder)
+        shutil.copytree(calibrated_model, folder)
         name = {"no_extractor": "preprocessor_config.json", "damaged_config": "config.json"}.get(
             kind, "model.safetensors"
         )
@@ -247,22 +244,22 @@ def test_predict_refuses_what_is_no_enecg_model(fail, model_dir, record, tmp_pat
         assert "'enecg-ecgfounder', which has no tasks" in line
 
 
-def test_predict_plots_one_record_only(fail, model_dir, record, tmp_path):
-    line = fail("predict", model_dir, record, record.with_name("00008_hr"), "--plot", tmp_path / "ecg.png")
+def test_predict_plots_one_record_only(fail, calibrated_model, record, tmp_path):
+    line = fail("predict", calibrated_model, record, record.with_name("00008_hr"), "--plot", tmp_path / "ecg.png")
     assert "--plot draws one record" in line
     assert not (tmp_path / "ecg.png").exists()
 
 
-def test_predict_refuses_a_picture_format_that_is_none(fail, model_dir, record, tmp_path):
-    fail("predict", model_dir, record, "--plot", tmp_path / "ecg.doc")
+def test_predict_refuses_a_picture_format_that_is_none(fail, calibrated_model, record, tmp_path):
+    fail("predict", calibrated_model, record, "--plot", tmp_path / "ecg.doc")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_installed_command_predicts_and_fails_with_status_1(model_dir, record):
+def test_the_installed_command_predicts_and_fails_with_status_1(calibrated_model, record):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     for path, status in ((record, 0), (f"{record}_absent", 1)):
         process = subprocess.run(
-            [COMMAND, "predict", model_dir, path], env=environment, capture_output=True, text=True
+            [COMMAND, "predict", calibrated_model, path], env=environment, capture_output=True, text=True
         )
         assert process.returncode == status, process.stderr
         if status == 0:

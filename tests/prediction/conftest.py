@@ -1,4 +1,4 @@
-"""A small model and a folder of recordings that the tests of tables share, and what is read while a table is made."""
+"""The embedder that tests of tables share, and what is read while a table is made."""
 
 from pathlib import Path
 
@@ -7,19 +7,13 @@ import pytest
 from modeling_enecg.data.folder import recordings
 from modeling_enecg.io import read_ecg
 from modeling_enecg.prediction import files
-from tests.helpers.prediction import save_calibrated_model, write_recordings
+from modeling_enecg.prediction.embedder import Embedder
 
 
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    """A calibrated model of two experts, not to be changed."""
-    return save_calibrated_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def folder(simulated, tmp_path_factory) -> Path:
-    """Recordings of all kinds, not to be changed."""
-    return write_recordings(tmp_path_factory.mktemp("new"), simulated)
+@pytest.fixture(scope="session")
+def embedder(calibrated_model) -> Embedder:
+    """The experts of the calibrated model."""
+    return Embedder(calibrated_model)
 
 
 class Reads:

@@ -26,21 +26,16 @@ pytestmark = pytest.mark.xdist_group("tokens")  # the model is shared
 
 
 @pytest.fixture(scope="module")
-def embedder(model_dir) -> Embedder:
-    return Embedder(model_dir)
-
-
-@pytest.fixture(scope="module")
-def table(embedder, folder, tmp_path_factory) -> Path:
-    return embed_files(embedder, [folder], tmp_path_factory.mktemp("table") / "all.parquet", WITH_TOKENS)
+def table(embedder, new_recordings, tmp_path_factory) -> Path:
+    return embed_files(embedder, [new_recordings], tmp_path_factory.mktemp("table") / "all.parquet", WITH_TOKENS)
 
 
 def tokens_of(row: pd.Series, expert: str) -> np.ndarray:
     return np.stack(row[f"{expert}.tokens"])
 
 
-def test_the_mean_of_the_tokens_is_the_pooled_features_of_a_backbone_that_pools_by_the_mean(table, folder):
-    found = by_file(table, folder)
+def test_the_mean_of_the_tokens_is_the_pooled_features_of_a_backbone_that_pools_by_the_mean(table, new_recordings):
+    found = by_file(table, new_recordings)
     for name in ("a", "below/b"):
         for expert in ("first", "second"):
             tokens = tokens_of(found.loc[name], expert)
@@ -61,16 +56,16 @@ def test_tokens_are_lists_of_lists_of_fixed_size(table, embedder):
     np.testing.assert_array_equal(numbers[1, 2], known[1].as_py()[2])
 
 
-def test_a_stride_averages_successive_tokens_as_attention_pooling_does(table, embedder, folder):
-    row = by_file(table, folder).loc["a"]
-    found = embedder(read_ecg(folder / "a"), token_stride=3).tokens["first"]
+def test_a_stride_averages_successive_tokens_as_attention_pooling_does(table, embedder, new_recordings):
+    row = by_file(table, new_recordings).loc["a"]
+    found = embedder(read_ecg(new_recordings / "a"), token_stride=3).tokens["first"]
     wanted = flagged_tokens(torch.tensor(tokens_of(row, "first"))[None], None, 1, 3)[0, :, :-1]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
     assert embedder.token_shapes(3)["first"] == found.shape
 
 
-def test_tokens_of_a_longer_recording_stand_window_after_window(embedder, folder):
-    record = read_ecg(folder / "a")
+def test_tokens_of_a_longer_recording_stand_window_after_window(embedder, new_recordings):
+    record = read_ecg(new_recordings / "a")
     twice = ECGRecord(np.tile(record.signal_mv, 2), record.sampling_rate, list(STANDARD_LEADS))
     once, found = embedder(record, token_stride=1).tokens["first"], embedder(twice, token_stride=1).tokens["first"]
     np.testing.assert_allclose(found, np.concatenate([once, once]), rtol=0, atol=1e-5)
@@ -91,36 +86,38 @@ def test_tokens_of_missing_leads_are_nan(tmp_path):
     assert np.isfinite(whole).all()
 
 
-def test_a_resumed_table_is_the_one_made_at_once(embedder, folder, tmp_path, reads):
-    at_once = embed_files(embedder, [folder], tmp_path / "once.parquet", HALF_AND_STRIDE)
+def test_a_resumed_table_is_the_one_made_at_once(embedder, new_recordings, tmp_path, reads):
+    at_once = embed_files(embedder, [new_recordings], tmp_path / "once.parquet", HALF_AND_STRIDE)
     output = tmp_path / "resumed.parquet"
     reads.names, reads.most = [], 3
     with pytest.raises(KeyboardInterrupt):
-        embed_files(embedder, [folder], output, HALF_AND_STRIDE)
+        embed_files(embedder, [new_recordings], output, HALF_AND_STRIDE)
     assert not output.exists()
     reads.most = None
-    embed_files(embedder, [folder], output, HALF_AND_STRIDE)
+    embed_files(embedder, [new_recordings], output, HALF_AND_STRIDE)
     assert pq.read_table(output).equals(pq.read_table(at_once), check_metadata=True)
     assert "halffloat" in str(pq.read_schema(output).field("first.tokens").type)
-    assert pq.read_table(output)["neighbours"].to_pylist()[0] == [str(folder / "below/b")]
+    assert pq.read_table(output)["neighbours"].to_pylist()[0] == [str(new_recordings / "below/b")]
 
 
-def test_a_table_with_tokens_is_compared_without_reading_them(table, embedder, folder):
+def test_a_table_with_tokens_is_compared_without_reading_them(table, embedder, new_recordings):
     embedded = read_embeddings(table)
     assert not [name for name in embedded.table.column_names if name.endswith(".tokens")]
-    assert embedded.most_similar(embedder, read_ecg(folder / "a"), 1)[0][0] == str(folder / "a")
+    assert embedded.most_similar(embedder, read_ecg(new_recordings / "a"), 1)[0][0] == str(new_recordings / "a")
 
 
-def test_the_size_is_told_and_a_disk_without_so_much_room_is_refused(embedder, folder, tmp_path, monkeypatch, caplog):
+def test_the_size_is_told_and_a_disk_without_so_much_room_is_refused(
+    embedder, new_recordings, tmp_path, monkeypatch, caplog
+):
     shapes = embedder.token_shapes()
     size = 5 * 4 * sum(number * width for number, width in shapes.values())
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2 * size - 1))
     with pytest.raises(ValueError, match=r"tokens of 5 records \(first \d+ x \d+, .* need twice that"):
-        embed_files(embedder, [folder], tmp_path / "all.parquet", WITH_TOKENS)
+        embed_files(embedder, [new_recordings], tmp_path / "all.parquet", WITH_TOKENS)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2 * size))
-    embed_files(embedder, [folder], tmp_path / "all.parquet", WITH_TOKENS)
+    embed_files(embedder, [new_recordings], tmp_path / "all.parquet", WITH_TOKENS)
     assert f"take {size / 1e9:.3g} GB" in caplog.text
 
 

@@ -23,27 +23,25 @@ pytestmark = pytest.mark.xdist_group("embeddings")  # its table is shared
 
 
 @pytest.fixture(scope="module")
-def embedder(model_dir) -> Embedder:
-    return Embedder(model_dir)
-
-
-@pytest.fixture(scope="module")
-def table(embedder, folder, tmp_path_factory) -> pd.DataFrame:
-    output = embed_files(embedder, [folder], tmp_path_factory.mktemp("table") / "all.parquet")
+def table(embedder, new_recordings, tmp_path_factory) -> pd.DataFrame:
+    output = embed_files(embedder, [new_recordings], tmp_path_factory.mktemp("table") / "all.parquet")
     assert [path.name for path in output.parent.iterdir()] == ["all.parquet"]
-    return by_file(output, folder)
+    return by_file(output, new_recordings)
 
 
 @torch.inference_mode()
-def features_of_auto_model(model_dir: Path, signals: list[np.ndarray], rate: float) -> dict[str, np.ndarray]:
-    model, extractor = AutoModel.from_pretrained(model_dir), AutoFeatureExtractor.from_pretrained(model_dir)
+def features_of_auto_model(calibrated_model: Path, signals: list[np.ndarray], rate: float) -> dict[str, np.ndarray]:
+    model, extractor = (
+        AutoModel.from_pretrained(calibrated_model),
+        AutoFeatureExtractor.from_pretrained(calibrated_model),
+    )
     features = [model.extract_features(**extractor(each, rate, return_tensors="pt")) for each in signals]
     return {name: torch.cat([each[name] for each in features]).mean(dim=0).numpy() for name in model.experts}
 
 
-def test_a_row_has_the_features_that_the_heads_of_auto_model_get(table, model_dir, folder):
-    record = read_ecg(folder / "a")
-    wanted = features_of_auto_model(model_dir, [record.signal_mv], record.sampling_rate)
+def test_a_row_has_the_features_that_the_heads_of_auto_model_get(table, calibrated_model, new_recordings):
+    record = read_ecg(new_recordings / "a")
+    wanted = features_of_auto_model(calibrated_model, [record.signal_mv], record.sampling_rate)
     assert list(wanted) == ["first", "second"]
     for name, features in wanted.items():
         np.testing.assert_allclose(table.loc["a", name], features, rtol=0, atol=1e-6)
@@ -59,35 +57,35 @@ def test_a_folder_gives_a_row_per_recording_with_verdict_and_reason(table):
     assert table["first"].notna().tolist() == [True, False, False, True, False]
 
 
-def test_unusable_recordings_are_embedded_when_forced(embedder, folder, tmp_path, table):
+def test_unusable_recordings_are_embedded_when_forced(embedder, new_recordings, tmp_path, table):
     options = EmbeddingOptions(force=True)
-    forced = by_file(embed_files(embedder, [folder], tmp_path / "all.parquet", options), folder)
+    forced = by_file(embed_files(embedder, [new_recordings], tmp_path / "all.parquet", options), new_recordings)
     assert forced["first"].notna().tolist() == [True, False, True, True, True]
     np.testing.assert_allclose(forced.loc["a", "first"], table.loc["a", "first"], rtol=0, atol=1e-6)
 
 
-def test_features_are_lists_of_fixed_size(embedder, folder, tmp_path, table):
-    output = embed_files(embedder, [folder], tmp_path / "half.parquet", EmbeddingOptions(float16=True))
+def test_features_are_lists_of_fixed_size(embedder, new_recordings, tmp_path, table):
+    output = embed_files(embedder, [new_recordings], tmp_path / "half.parquet", EmbeddingOptions(float16=True))
     assert str(pq.read_schema(output).field("first").type) == "fixed_size_list<element: halffloat>[16]"
-    half = by_file(output, folder)
+    half = by_file(output, new_recordings)
     np.testing.assert_allclose(half.loc["a", "first"], table.loc["a", "first"], rtol=2e-3, atol=1e-4)
 
 
-def test_a_longer_recording_has_the_mean_over_its_windows(embedder, model_dir, folder):
-    record = read_ecg(folder / "a")
+def test_a_longer_recording_has_the_mean_over_its_windows(embedder, calibrated_model, new_recordings):
+    record = read_ecg(new_recordings / "a")
     signal = np.concatenate([record.signal_mv, 0.5 * record.signal_mv[:, ::-1]], axis=1)
     found = embedder(ECGRecord(signal, record.sampling_rate, list(STANDARD_LEADS)))
     windows = cut_windows(signal, record.sampling_rate, 10)
     assert len(windows) == 2
-    for name, features in features_of_auto_model(model_dir, windows, record.sampling_rate).items():
+    for name, features in features_of_auto_model(calibrated_model, windows, record.sampling_rate).items():
         np.testing.assert_allclose(found.features[name], features, rtol=0, atol=1e-6)
 
 
-def test_a_backbone_alone_is_named_after_its_type(folder, tmp_path):
+def test_a_backbone_alone_is_named_after_its_type(new_recordings, tmp_path):
     backbone = tiny_ecgfounder()
     backbone.save_pretrained(tmp_path / "backbone")
     embedder = Embedder(tmp_path / "backbone")
-    record = read_ecg(folder / "a")
+    record = read_ecg(new_recordings / "a")
     inputs = embedder.extractor(record.signal_mv, record.sampling_rate, return_tensors="pt")
     with torch.inference_mode():
         wanted = backbone(**inputs).pooler_output[0].numpy()
@@ -96,16 +94,16 @@ def test_a_backbone_alone_is_named_after_its_type(folder, tmp_path):
     np.testing.assert_allclose(found["ecgfounder"], wanted, rtol=0, atol=1e-6)
 
 
-def test_an_interrupted_embedding_goes_on_without_what_is_done(embedder, folder, tmp_path, reads, table):
+def test_an_interrupted_embedding_goes_on_without_what_is_done(embedder, new_recordings, tmp_path, reads, table):
     output = tmp_path / "all.parquet"
     reads.most = 3
     with pytest.raises(KeyboardInterrupt):
-        embed_files(embedder, [folder], output)
+        embed_files(embedder, [new_recordings], output)
     assert not output.exists()
     reads.names, reads.most = [], None
-    embed_files(embedder, [folder], output)
+    embed_files(embedder, [new_recordings], output)
     assert reads.names == ["noise", "b", "flat_chest"], "the first part was done"
-    found = by_file(output, folder)
+    found = by_file(output, new_recordings)
     assert found.index.tolist() == RECORDINGS
     np.testing.assert_allclose(found.loc["below/b", "second"], table.loc["below/b", "second"], rtol=0, atol=1e-6)
 
@@ -155,10 +153,10 @@ def test_a_record_is_most_similar_to_itself_in_a_table(embedded, embedder, simul
     assert second < cosine
 
 
-def test_a_table_of_another_model_is_not_compared(embedded, tmp_path, folder):
+def test_a_table_of_another_model_is_not_compared(embedded, tmp_path, new_recordings):
     tiny_ecgfounder(3).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="made by another model"):
-        read_embeddings(embedded).most_similar(Embedder(tmp_path / "other"), read_ecg(folder / "a"), 1)
+        read_embeddings(embedded).most_similar(Embedder(tmp_path / "other"), read_ecg(new_recordings / "a"), 1)
 
 
 def test_an_unknown_column_of_a_dataset_is_refused(embedder, simulated, training_cache, tmp_path):

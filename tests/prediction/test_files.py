@@ -25,17 +25,17 @@ SOUND = ["a", "below/b"]
 
 
 @pytest.fixture(scope="module")
-def predictor(model_dir) -> Predictor:
-    return Predictor(model_dir)
+def predictor(calibrated_model) -> Predictor:
+    return Predictor(calibrated_model)
 
 
 @pytest.fixture(scope="module")
-def table(model_dir, folder, tmp_path_factory) -> pd.DataFrame:
-    """What the command makes of the folder, by file."""
+def table(calibrated_model, new_recordings, tmp_path_factory) -> pd.DataFrame:
+    """What the command makes of the new_recordings, by file."""
     output = tmp_path_factory.mktemp("table") / "all.parquet"
-    main(["predict", str(model_dir), str(folder), "--output", str(output)])
+    main(["predict", str(calibrated_model), str(new_recordings), "--output", str(output)])
     assert [path.name for path in output.parent.iterdir()] == ["all.parquet"]
-    return by_file(output, folder)
+    return by_file(output, new_recordings)
 
 
 def columns(frame: pd.DataFrame) -> list[str]:
@@ -50,8 +50,8 @@ def test_a_folder_gives_a_row_per_recording_in_it_and_below(table):
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_a_row_has_what_the_predictor_finds(table, predictor, folder, name):
-    found, row = predictor(read_ecg(folder / name)), table.loc[name]
+def test_a_row_has_what_the_predictor_finds(table, predictor, new_recordings, name):
+    found, row = predictor(read_ecg(new_recordings / name)), table.loc[name]
     for column, key in (("probability", "score"), ("predicted", "raw_score"), ("present", "present")):
         for output, value in by_label(found, key).items():
             assert row[f"{output}.{column}"] == pytest.approx(value, abs=1e-6)
@@ -86,8 +86,8 @@ def test_what_is_no_ecg_is_unusable_and_not_scored(table, name, reason):
     assert row[columns(table)].isna().all()
 
 
-def test_forced_recordings_are_scored_with_their_verdict(table, predictor, folder, tmp_path):
-    forced = by_file(predict_files(predictor, [folder], tmp_path / "all.parquet", force=True), folder)
+def test_forced_recordings_are_scored_with_their_verdict(table, predictor, new_recordings, tmp_path):
+    forced = by_file(predict_files(predictor, [new_recordings], tmp_path / "all.parquet", force=True), new_recordings)
     for name in ("noise", "below/flat_chest"):
         assert forced.loc[name, columns(table)].notna().all()
         assert forced.loc[name, ["quality", "error"]].tolist() == table.loc[name, ["quality", "error"]].tolist()
@@ -95,24 +95,26 @@ def test_forced_recordings_are_scored_with_their_verdict(table, predictor, folde
     pd.testing.assert_frame_equal(forced.loc[SOUND], table.loc[SOUND], atol=1e-6)
 
 
-def test_an_interrupted_prediction_goes_on_without_what_is_done(table, predictor, folder, tmp_path, reads):
+def test_an_interrupted_prediction_goes_on_without_what_is_done(table, predictor, new_recordings, tmp_path, reads):
     output = tmp_path / "all.parquet"
     reads.most = 3
     with pytest.raises(KeyboardInterrupt):
-        predict_files(predictor, [folder], output)
+        predict_files(predictor, [new_recordings], output)
     assert reads.names == ["a", "damaged", "noise"]
     assert not output.exists()
     with pytest.raises(ValueError, match="parts of another prediction"):
-        predict_files(predictor, [folder], output, force=True)
+        predict_files(predictor, [new_recordings], output, force=True)
     reads.names, reads.most = [], None
-    predict_files(predictor, [folder], output)
+    predict_files(predictor, [new_recordings], output)
     assert reads.names == ["noise", "b", "flat_chest"], "the first part was done"
-    pd.testing.assert_frame_equal(by_file(output, folder), table, atol=1e-6)
+    pd.testing.assert_frame_equal(by_file(output, new_recordings), table, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]
 
 
-def test_parts_of_a_recording_that_was_replaced_are_refused(predictor, model_dir, folder, tmp_path, reads):
-    own, embedder = Path(shutil.copytree(folder, tmp_path / "own")), Embedder(model_dir)
+def test_parts_of_a_recording_that_was_replaced_are_refused(
+    predictor, calibrated_model, new_recordings, tmp_path, reads
+):
+    own, embedder = Path(shutil.copytree(new_recordings, tmp_path / "own")), Embedder(calibrated_model)
     makers = {"predicted": partial(predict_files, predictor), "embedded": partial(embed_files, embedder)}
     for name, make in makers.items():
         reads.names, reads.most = [], 3
@@ -135,13 +137,13 @@ main(sys.argv[1:])
 """
 
 
-def test_two_processes_give_the_table_of_one(table, model_dir, folder, tmp_path):
+def test_two_processes_give_the_table_of_one(table, calibrated_model, new_recordings, tmp_path):
     (tmp_path / "predict.py").write_text(TWO_PROCESSES)
     output = tmp_path / "all.parquet"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()),
-            *(tmp_path / "predict.py", "predict", model_dir, folder, "--output", output),
+            *(tmp_path / "predict.py", "predict", calibrated_model, new_recordings, "--output", output),
         ],
         env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
@@ -151,7 +153,7 @@ def test_two_processes_give_the_table_of_one(table, model_dir, folder, tmp_path)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{output}: 5 files: 2 ok, 0 doubtful, 3 unusable. The column error says why.\n"
-    pd.testing.assert_frame_equal(by_file(output, folder), table, atol=1e-6)
+    pd.testing.assert_frame_equal(by_file(output, new_recordings), table, atol=1e-6)
 
 
 def test_files_that_do_not_say_their_rate_are_told_it(predictor, tmp_path, simulated):

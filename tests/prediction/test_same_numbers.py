@@ -13,17 +13,11 @@ from transformers import pipeline
 
 from modeling_enecg.cli import main
 from modeling_enecg.findings import Findings
-from tests.helpers.prediction import FINDINGS, by_label, save_calibrated_model
+from tests.helpers.prediction import FINDINGS, by_label
 
 pytestmark = pytest.mark.xdist_group("same_numbers")  # its findings are shared
 
 KEYS = ("raw_score", "score", "threshold", "present")
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    """A calibrated model, not to be changed."""
-    return save_calibrated_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +26,9 @@ def record(simulated) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(model_dir, record) -> Findings:
+def found(calibrated_model, record) -> Findings:
     """What the pipeline finds."""
-    return pipeline("ecg-classification", model=str(model_dir))(str(record))
+    return pipeline("ecg-classification", model=str(calibrated_model))(str(record))
 
 
 def test_calibration_and_thresholds_have_a_say(found):
@@ -45,8 +39,8 @@ def test_calibration_and_thresholds_have_a_say(found):
     assert any(present[name] != (raw[name] >= 0.5) for name in raw)
 
 
-def test_json_has_the_findings(found, run, model_dir, record):
-    (printed,) = json.loads(run("predict", model_dir, record, "--json"))
+def test_json_has_the_findings(found, run, calibrated_model, record):
+    (printed,) = json.loads(run("predict", calibrated_model, record, "--json"))
     for key in KEYS:
         assert by_label(printed["tasks"], key) == pytest.approx(by_label(found, key), abs=1e-6)
     assert printed["tasks"]["age"][0] == pytest.approx(found["age"][0], abs=1e-3)
@@ -56,8 +50,10 @@ def test_json_has_the_findings(found, run, model_dir, record):
 LINE = re.compile(r" {4}(present|-) +(\d\.\d{3})(?: of (\d\.\d{3}))? \(raw (\d\.\d{3})\) +(\w+)\b")
 
 
-def test_text_has_the_findings(found, run, model_dir, record):
-    lines = [match.groups() for line in run("predict", model_dir, record).splitlines() if (match := LINE.match(line))]
+def test_text_has_the_findings(found, run, calibrated_model, record):
+    lines = [
+        match.groups() for line in run("predict", calibrated_model, record).splitlines() if (match := LINE.match(line))
+    ]
     shown = [
         ("present" if each["present"] else "-", each["score"], each["threshold"], each["raw_score"], each["label"])
         for task in ("superdiagnostic", "sex")
@@ -70,8 +66,8 @@ def test_text_has_the_findings(found, run, model_dir, record):
         assert numbers == pytest.approx(list(wanted[1:4]), abs=6e-4)
 
 
-def test_a_table_has_the_findings(found, model_dir, record, tmp_path):
-    main(["predict", str(model_dir), str(record), "--output", str(tmp_path / "all.parquet")])
+def test_a_table_has_the_findings(found, calibrated_model, record, tmp_path):
+    main(["predict", str(calibrated_model), str(record), "--output", str(tmp_path / "all.parquet")])
     row = pd.read_parquet(tmp_path / "all.parquet").iloc[0]
     for key, column in (("raw_score", "predicted"), ("score", "probability"), ("present", "present")):
         stored = {name: row[f"{name}.{column}"] for name in by_label(found, key)}
@@ -88,10 +84,10 @@ print(json.dumps(found.to_dict()))
 """
 
 
-def test_the_code_that_travels_with_the_model_has_the_findings(found, model_dir, record, tmp_path):
+def test_the_code_that_travels_with_the_model_has_the_findings(found, calibrated_model, record, tmp_path):
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, model_dir, record],
+        [sys.executable, "-c", ELSEWHERE, calibrated_model, record],
         env=os.environ | settings,
         cwd=tmp_path,
         capture_output=True,
