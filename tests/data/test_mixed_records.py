@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from modeling_enecg.data.epochs import EpochRecords
 from modeling_enecg.data.mixed_records import Mix, MixedRecords
 
 
@@ -50,3 +51,9 @@ def test_the_order_follows_from_seed_and_epoch_alone():
 def test_a_weight_that_leaves_no_record_is_refused():
     with pytest.raises(ValueError, match=r"a weight of 0\.01 leaves no record of 20"):
         Mix((10, 20), (1.0, 0.01))
+
+
+def test_records_that_follow_an_epoch_themselves_follow_that_of_the_mix():
+    inner = EpochRecords()
+    MixedRecords(inner, Mix((3, 4), (1.0, 1.0)), seed=0).epoch = 5
+    assert inner.epoch == 5
