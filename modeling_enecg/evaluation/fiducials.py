@@ -116,14 +116,15 @@ def _marks_of_leads(neurokit2: Any, leads: np.ndarray, beat: MedianBeat) -> list
         _, found = neurokit2.ecg_delineate(
             np.repeat(joining, repeats, axis=0).ravel(), peaks, beat.sampling_rate, method="dwt"
         )
-    middle = slice(repeats // 2, None, repeats)
-    seconds = {
-        name: (np.asarray(found[key], float) - peaks)[middle] / beat.sampling_rate for name, key in _KEYS.items()
-    }
-    return [
-        {name: float(each[lead]) for name, each in seconds.items() if np.isfinite(each[lead])}
-        for lead in range(len(leads))
-    ]
+    marks: list[dict[str, float]] = [{} for _ in leads]
+    for name, key in _KEYS.items():
+        places = np.asarray(found[key], float)  # not always one per beat, so that each is counted where it lies
+        for place in places[np.isfinite(places)]:
+            number, within = divmod(place, length)
+            lead, repeat = divmod(int(number), repeats)
+            if repeat == repeats // 2:
+                marks[lead].setdefault(name, float(within - beat.r_peak) / beat.sampling_rate)
+    return marks
 
 
 def _agreed(found: Sequence[Mapping[str, float]], num_leads: int) -> dict[str, float]:

@@ -70,6 +70,14 @@ def test_nothing_is_told_where_the_r_peaks_are_none():
     assert delineate(ECGRecord(np.full((2, 5000), np.nan), 500, ["I", "II"]), truth.beats) == Delineation()
 
 
+def test_a_beat_for_which_neurokit_lists_no_place_at_all_shifts_no_mark_of_the_others():
+    pytest.importorskip("neurokit2", reason="the marks are those of neurokit2")
+    truth, found = simulated(["1AVB"], 40)  # of which NeuroKit lists 23 P peaks for 24 beats
+    wanted = true_fiducials(truth.waves)
+    for name in ("QRS onset", "QRS end", "T peak", "T end"):
+        assert 1000 * abs(found.seconds[name] - wanted[name]) < 2 * LARGEST_ERRORS[name], name
+
+
 def test_without_neurokit2_the_reason_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "neurokit2", None)
     _, found = simulated(["NORM"], 0)
