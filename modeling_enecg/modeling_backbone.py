@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -335,6 +335,17 @@ class ECGBackboneModel(StrictLoading):
         Every parameter belongs to exactly one group.
         """
         raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; a batch norm whose weights are frozen stays in eval mode.
+
+        Its statistics are the base's, which an adapter does not store.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d) and not any(each.requires_grad for each in module.parameters()):
+                module.eval()
+        return self
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Set stochastic depth to `rate` at the last residual block, falling linearly to 0 at the first.

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from peft import get_peft_model
+from peft import LoraConfig, get_peft_model
 
 from modeling_enecg import BACKBONES
 from tests.helpers.inputs import random_input, with_random_weights
@@ -49,3 +49,16 @@ def test_the_methods_that_are_said_to_work_do_and_others_do_not(model_type, tiny
     for (backbone, kind), methods in stated_methods().items():
         if backbone == model_type:
             assert methods == ([name for name in METHODS if works(model_type, tiny_configs, kind, name)] or ["none"])
+
+
+@pytest.mark.parametrize("model_type", ["enecg-ecgcpc", "enecg-xresnet1d"])
+def test_training_an_adapter_leaves_the_batch_norm_of_its_base_as_it_was(model_type, tiny_configs):
+    model = with_random_weights(BACKBONES[model_type](tiny_configs[model_type]))
+    statistics = {name: each.clone() for name, each in model.named_buffers() if ".running_" in name}
+    with_adapter = get_peft_model(model, LoraConfig(target_modules=layers(model, "convolution")))
+    with_adapter.train()(random_input(model))
+    kept = dict(with_adapter.get_base_model().named_buffers())
+    assert statistics
+    assert all(torch.equal(kept[name], each) for name, each in statistics.items())
+    with_adapter.requires_grad_(True).train()(random_input(model))  # trained itself, it has statistics of its own
+    assert not any(torch.equal(kept[name], each) for name, each in statistics.items())
