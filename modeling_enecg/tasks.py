@@ -207,6 +207,8 @@ class Task:
         Raises:
             ValueError: if a field is unknown or does not fit, or `name` or `problem_type` is missing.
         """
+        if not isinstance(task, dict):
+            raise ValueError(f"A task is a mapping of its fields; got {task!r}.")
         _check_fields(task.get("name"), task)
         missing = [key for key in ("name", "problem_type") if key not in task]
         if missing:

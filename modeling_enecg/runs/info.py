@@ -4,14 +4,15 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from accelerate import PartialState
 
+from ..settings import fits
 from .portable import without_machine_paths
 from .shipped import PACKAGE
 
@@ -175,7 +176,7 @@ class RunInfo:
         """Read the content of `run_info.json`; fields of other versions are passed over.
 
         Raises:
-            ValueError: if a field is missing, or is no mapping where it must be one.
+            ValueError: if a field is missing, or of another type.
         """
         try:
             stages = {name: _fields_of(StageInfo, stage) for name, stage in content["stages"].items()}
@@ -183,9 +184,12 @@ class RunInfo:
             dataset = _fields_of(DatasetInfo, content["dataset"])
             rounds = content.get("cross_validation")
             own["cross_validation"] = None if rounds is None else _fields_of(CrossValidationInfo, rounds)
-            return cls(**own | {"dataset": dataset, "stages": stages, "recipe": content.get("recipe") or None})
+            info = cls(**own | {"dataset": dataset, "stages": stages, "recipe": content.get("recipe") or None})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its description lacks something: {error}") from error
+        for part in (info, info.dataset, info.cross_validation, *info.stages.values()):
+            _check_types(part)
+        return info
 
 
 def environment() -> dict[str, Any]:
@@ -229,6 +233,15 @@ def _fields_of(kind: type, content: Mapping[str, Any]) -> Any:
 
 def _own_fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
     return {item.name: content[item.name] for item in fields(kind) if item.name in content}
+
+
+def _check_types(part: Any) -> None:
+    """Refuse fields of other types than theirs; those that are parts themselves are checked as such."""
+    hints = {} if part is None else get_type_hints(type(part))
+    for name, hint in hints.items():
+        value = getattr(part, name)
+        if not is_dataclass(value) and not fits(value, hint):
+            raise ValueError(f"{name} of its description is {value!r}; expected {getattr(hint, '__name__', hint)}.")
 
 
 __all__ = ["CrossValidationInfo", "DatasetInfo", "RunInfo", "StageInfo", "environment", "source_commit"]

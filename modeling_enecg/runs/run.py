@@ -166,7 +166,7 @@ class Run:
             raise ValueError(f"{self.folder} is not the folder of a run that ended: it has no {name}.")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON: {error}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{path} must hold a mapping of names to values.")

@@ -42,3 +42,28 @@ def test_a_report_is_made_of_it(tmp_path, run):
     folder = shutil.copytree(FINISHED, tmp_path / "run")
     run("report", folder)
     assert "superdiagnostic" in (folder / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_parameters": "many"}, "num_parameters of its description is 'many'; expected int"),
+        ({"dataset": {"name": ["a"], "sampling_rate": 100, "num_records": {}}}, r"name of its description is \['a'\]"),
+        ({"stages": {"linear_probing": {"num_trainable": None}}}, "its description lacks something"),
+        ({"experts": []}, r"experts of its description is \[\]; expected dict"),
+    ],
+)
+def test_a_description_that_somebody_damaged_is_told_with_its_field(tmp_path, changes, reason):
+    folder = shutil.copytree(FINISHED, tmp_path / "run")
+    content = json.loads((folder / "run_info.json").read_text()) | changes
+    (folder / "run_info.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"holds no run of an EnECG model: .*{reason}"):
+        _ = Run(folder).info
+
+
+@pytest.mark.parametrize(("content", "reason"), [("[" * 100_000, "is not JSON"), ("[]", "must hold a mapping")])
+def test_a_description_that_is_none_is_told(tmp_path, content, reason):
+    folder = shutil.copytree(FINISHED, tmp_path / "run")
+    (folder / "run_info.json").write_text(content)
+    with pytest.raises(ValueError, match=reason):
+        _ = Run(folder).info
