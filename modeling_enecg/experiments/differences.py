@@ -16,7 +16,7 @@ COLUMNS = ["row", "task", "metric", "mean", "lower", "upper"]
 
 
 def differences(study: Study, results: StudyResults) -> pd.DataFrame:
-    """Compare every row of a study with the one that its `against` names, on the test fold.
+    """Compare the rows of a study as its `against` says, on the test fold.
 
     Args:
         study (`Study`): What was run.
@@ -43,11 +43,11 @@ def _scored(runs: Sequence[RunResult]) -> dict[tuple[str, str], list[Scored]]:
 
 
 def _rows(study: Study, scored: Mapping[tuple[str, str], Sequence[Scored]]) -> Iterator[dict[str, Any]]:
+    others = study.compared_rows()
     for (row, task), runs in scored.items():
-        others = scored.get((str(study.against), task))
-        if row == study.against or others is None:
+        if row not in others or (others[row], task) not in scored:
             continue
-        for metric, difference in compare_over_runs(runs, others, BOOTSTRAP).items():
+        for metric, difference in compare_over_runs(runs, scored[others[row], task], BOOTSTRAP).items():
             if metric in study.metrics:
                 interval = {key: difference[key] for key in ("lower", "upper")}
                 yield {"row": row, "task": task, "metric": metric, "mean": difference["point"], **interval}

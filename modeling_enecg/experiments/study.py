@@ -92,7 +92,7 @@ class Study:
         controls (`dict[str, dict]`): Runs beside the product, with every task: from a name to recipe fields.
         before (`dict[str, dict]`): Runs that come first; another one starts from their model by `model: NAME`.
         against (`str`, *optional*): A row; a further table holds what every other one scores more than it, with paired
-            intervals by patient.
+            intervals by patient. Or an option of an axis: each row is held against that with this option instead.
         costs (`list[str]`): Of `trainable_share`, `seconds`, `peak_mb` and `gpu_peak_mb`, what a further table holds.
         published (`list[dict[str, str]]`): `model` and `mode` of results in `published_results.csv` to stand beside.
         notes (`list[str]`): Sentences under the tables: what a paper states, and where.
@@ -135,7 +135,8 @@ class Study:
                 if not _NUMBER.match(name):
                     raise StudyError(f"{self.name}: axes: {self.over}: {name!r} must begin with a number, as 10 %.")
         if self.against is not None:
-            self._check_choice("against", self.against, sorted({run.row for run in self.runs()}))
+            options = {name for options in self.axes.values() for name in options}
+            self._check_choice("against", self.against, sorted({run.row for run in self.runs()} | options))
 
     def _check_choice(self, key: str, value: Any, choices: Sequence[str]) -> None:
         if value not in choices:
@@ -155,6 +156,20 @@ class Study:
                 raise StudyError(f"{self.name}: two runs are called {run.name}; rename an option.")
         return list(runs.values())
 
+    def compared_rows(self) -> dict[str, str]:
+        """Return, by row, the one that it is held against."""
+        if self.against is None:
+            return {}
+        rows = {run.row: run.options for run in self.runs()}
+        if self.against in rows:
+            return {row: self.against for row in rows if row != self.against}
+        axis = next(axis for axis, options in self.axes.items() if self.against in options)
+        return {
+            row: self._row({**options, axis: self.against})
+            for row, options in rows.items()
+            if options.get(axis, self.against) != self.against
+        }
+
     def _first_runs(self) -> Iterator[StudyRun]:
         for name, option in self.before.items():
             yield self._run(name, {}, [option], self.seeds[0], name)
@@ -162,10 +177,14 @@ class Study:
     def _combinations(self) -> Iterator[StudyRun]:
         for chosen in itertools.product(*self.axes.values()):
             options = dict(zip(self.axes, chosen, strict=True))
-            row = ", ".join(option for axis, option in options.items() if axis != TASK_AXIS) or self.title
+            row = self._row(options)
             parts = [self.axes[axis][option] for axis, option in options.items()]
             for seed in self.seeds:
                 yield self._run(row, options, parts, seed)
+
+    def _row(self, options: Mapping[str, str]) -> str:
+        """Return what the row of a combination is called."""
+        return ", ".join(option for axis, option in options.items() if axis != TASK_AXIS) or self.title
 
     def _control_runs(self) -> Iterator[StudyRun]:
         tasks = self.axes.get(TASK_AXIS, {"": {}})

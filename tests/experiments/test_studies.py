@@ -427,9 +427,8 @@ def test_every_shipped_study_comes_to_legal_recipes(name, form, tmp_path):
 @pytest.mark.parametrize("form", [None, "small"])
 def test_every_main_table_has_the_controls(name, form):
     controls = load_study(CONFIGS, name, form).controls
-    assert len(controls) == 3
-    for word in ("frozen random", "xresnet1d", "permuted labels"):
-        assert any(word in control for control in controls)
+    words = ["frozen random", "xresnet1d", "permuted labels", *(["S4"] if form is None else [])]
+    assert [sum(word in control for control in controls) for word in words] == [1] * len(controls)
 
 
 def test_a_form_that_a_study_lacks_is_refused(configs):
@@ -490,3 +489,10 @@ def test_rows_are_compared_with_one_of_them_over_all_seeds(configs, tmp_path):
     table = (tmp_path / "table.md").read_text()
     assert "macro AUROC: more than plain" in table
     assert "| in full | **+" in table
+
+
+def test_rows_may_be_compared_with_those_of_another_option_of_an_axis(configs):
+    axes = {"method": STUDY["axes"]["method"], "share": {"10 %": {"train_fraction": 0.1}, "100 %": {}}}
+    write_study(configs, against="plain", axes=axes, small=None)
+    compared = load_study(configs, "paper/methods").compared_rows()
+    assert compared == {"in full, 10 %": "plain, 10 %", "in full, 100 %": "plain, 100 %"}
