@@ -15,8 +15,8 @@ from transformers import AutoModel
 
 from modeling_enecg import BACKBONES, EnECGModel, Task
 from modeling_enecg.expert_references import weights_digest
+from tests.helpers.processes import ROOT
 from tests.helpers.tiny_models import AGE, RHYTHM, SEX, TASKS
-from tests.helpers.training import ROOT
 
 # peft 0.21 asks for what transformers 5.23 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

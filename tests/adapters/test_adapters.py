@@ -30,8 +30,8 @@ from tests.helpers.adapters import (
     trainable,
     with_lora,
 )
+from tests.helpers.processes import ROOT
 from tests.helpers.tiny_models import AGE, RHYTHM, SEX, TASKS
-from tests.helpers.training import ROOT
 
 pytestmark = [
     # peft 0.21 asks for what transformers 5.23 calls deprecated.

@@ -24,13 +24,13 @@ from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.data.streaming import Stream, StreamedBatches
 from modeling_enecg.data.targets import dataset_tasks
 from modeling_enecg.heads import feature_statistics
+from modeling_enecg.runs.processes import start_processes
 from modeling_enecg.training import load_recipe, run_recipe
 from modeling_enecg.training.feature_store import stored_features, stream_statistics
 from modeling_enecg.training.recipe import Recipe
+from tests.helpers.processes import ROOT, run_in_two
 from tests.helpers.training import (
-    ROOT,
     STMEM,
-    free_port,
     read_json,
     recipe_fields,
     recipe_source,
@@ -124,35 +124,18 @@ def observe(data_dir: Path, cache_dir: Path) -> dict[str, Any]:
     return found | {"statistics": {name: [each.tolist() for each in pair] for name, pair in statistics.items()}}
 
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from modeling_enecg.runs.processes import start_processes
-from tests.data.test_streaming import observe
-
-state = start_processes()
-folder = Path(sys.argv[1])
-found = {path: observe(path, folder / "cache") for path in sys.argv[2:]}
-(folder / f"{state.process_index}.json").write_text(json.dumps(found))
-"""
+def observe_as_one_of_two(folder: Path, paths: Sequence[str]) -> None:
+    state = start_processes()
+    found = {path: observe(Path(path), folder / "cache") for path in paths}
+    (folder / f"{state.process_index}.json").write_text(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
 def observed(folders, tmp_path_factory) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """By dataset and number of processes, what each process was given."""
     folder = tmp_path_factory.mktemp("observed")
-    (folder / "script.py").write_text(SCRIPT)
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
     paths = {name: str(folders[name]) for name in ("four", "three")}
-    done = subprocess.run(
-        [sys.executable, *launcher, str(folder / "script.py"), str(folder), *paths.values()],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two(observe_as_one_of_two, folder, list(paths.values()))
     of_processes = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     two = {(name, 2): [each[path] for each in of_processes] for name, path in paths.items()}
     return two | {(name, 1): [observe(folders[name], folder / "cache")] for name in paths}

@@ -12,7 +12,7 @@ import pytest
 from modeling_enecg.cli import main
 from modeling_enecg.data.simulator.ptbxl_layout import simulate_ptbxl
 from modeling_enecg.experiments import list_studies, load_study
-from tests.helpers.training import ROOT
+from tests.helpers.processes import ROOT
 
 CONFIGS = ROOT / "configs"
 SOME = [

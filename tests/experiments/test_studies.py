@@ -20,7 +20,8 @@ from modeling_enecg.experiments.results import read_results
 from modeling_enecg.experiments.tables import write_tables
 from modeling_enecg.runs.predictions import Predictions
 from modeling_enecg.runs.run import Run
-from tests.helpers.training import ROOT, recipe_fields, write_recipe
+from tests.helpers.processes import ROOT
+from tests.helpers.training import recipe_fields, write_recipe
 
 CONFIGS = ROOT / "configs"
 

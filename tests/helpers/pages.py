@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from modeling_enecg.cli import main
+from tests.helpers.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -4,10 +4,9 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import yaml
 from transformers import set_seed
 
 from modeling_enecg import ECGFounderConfig, ECGFounderModel, EnECGModel
+from modeling_enecg.cli import main
 from modeling_enecg.data.prepared import Split, labelled_rows
 from modeling_enecg.data.preparing import load_splits
 from modeling_enecg.data.ptbxl.ptbxl import RR_FEATURES
@@ -28,11 +28,9 @@ from modeling_enecg.training import Recipe, load_recipe, run_recipe
 from modeling_enecg.training.arguments import StageArguments
 from modeling_enecg.training.building import ModelSource, StartingModel, starting_model
 from modeling_enecg.training.checkpoints import checkpoint_fault
+from tests.helpers.processes import ROOT, Started
 
 ptbxl_tasks = partial(dataset_tasks, RR_FEATURES)
-
-ROOT = Path(__file__).parents[2]
-TRAIN = ROOT / "train.py"
 
 ECGFOUNDER = {
     "model_type": "enecg-ecgfounder",
@@ -147,39 +145,40 @@ def follow(config: Path, *overrides: str) -> Path:
     return Path(recipe.output_dir)
 
 
-def start_train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(
-        [*launcher, str(TRAIN), str(config), *overrides],
-        env=environment,
+def start_train(config: Path, *overrides: str) -> Started:
+    return Started(main, ["train", str(config), *overrides])
+
+
+def train(config: Path, *overrides: str, launcher: Sequence[str] = ()) -> tuple[int, str]:
+    """Train in another process, or run `train.py` by a launcher; return the exit status and what was printed."""
+    if not launcher:
+        return start_train(config, *overrides).end()
+    done = subprocess.run(
+        [*launcher, str(ROOT / "train.py"), str(config), *overrides],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
+        timeout=180,
     )
-
-
-def train(config: Path, *overrides: str, launcher: tuple[str, ...] = (sys.executable,)) -> tuple[int, str]:
-    """Run `train.py` to its end; return the exit status and what it printed."""
-    process = start_train(config, *overrides, launcher=launcher)
-    output = process.communicate(timeout=180)[0]
-    return process.returncode, output
+    return done.returncode, done.stdout
 
 
 def train_and_kill(folder: Path, stage: str, step: int, config: Path, *overrides: str) -> None:
-    """Run `train.py` and kill it once the checkpoint of a step is whole, before the stage ends.
+    """Train in another process, and kill it once the checkpoint of a step is whole, before the stage ends.
 
     After the last checkpoint that window is short: a run that got past it is done again.
     """
     checkpoint = folder / stage / "checkpoints" / f"checkpoint-{step}"
     for _attempt in range(5):
         process = start_train(config, *overrides)
-        while checkpoint_fault(checkpoint, 1) and process.poll() is None:
+        while checkpoint_fault(checkpoint, 1) and process.is_running:
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        output = process.communicate()[0]
+        process.kill()
+        status, output = process.end()
         if checkpoint_fault(checkpoint, 1) is None and not (folder / stage / "history.json").exists():
-            assert process.returncode == -signal.SIGKILL, output
+            assert status == -signal.SIGKILL, output
             return
         assert folder.exists(), output
         shutil.rmtree(folder)
@@ -212,9 +211,3 @@ def near(expected: Any, **tolerances: float) -> Any:
     if isinstance(expected, list):
         return [near(value, **tolerances) for value in expected]
     return pytest.approx(expected, **tolerances) if isinstance(expected, int | float) else expected
-
-
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])

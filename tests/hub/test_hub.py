@@ -29,8 +29,9 @@ from tests.helpers.hub import (
     save,
     tiny_expert,
 )
+from tests.helpers.processes import ROOT
 from tests.helpers.tiny_models import RHYTHM
-from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, read_json, recipe_fields, write_recipe
+from tests.helpers.training import ECGFOUNDER, STMEM, read_json, recipe_fields, write_recipe
 
 pytestmark = [
     pytest.mark.xdist_group("hub"),  # its runs are shared

@@ -9,7 +9,7 @@ import modeling_enecg
 from modeling_enecg.hub import shipping
 from modeling_enecg.prediction import Predictor
 from modeling_enecg.runs import shipped
-from tests.helpers.training import ROOT
+from tests.helpers.processes import ROOT
 
 RUN = ROOT / "tests/fixtures/finished_run"
 SIGNAL = "records500/00000/00003_hr"

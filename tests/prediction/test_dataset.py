@@ -1,11 +1,8 @@
 """Predicting whole datasets with `enecg predict --dataset`: every record once, on any processes, also after a kill."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,8 @@ from modeling_enecg.prediction.dataset import options_for, predict_dataset
 from modeling_enecg.runs.lock import LOCK
 from tests.helpers.ecg_folder import noise, patients, write_folder, write_record
 from tests.helpers.prediction import by_label
-from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, free_port, tiny_recipe, tiny_start
+from tests.helpers.processes import Started, run_in_two
+from tests.helpers.training import ECGFOUNDER, STMEM, tiny_recipe, tiny_start
 
 pytestmark = pytest.mark.xdist_group("batch_prediction")  # its predictions are shared
 
@@ -140,29 +138,15 @@ def test_tasks_of_different_rates_need_one_to_be_given(fail, model_dir, simulate
 
 
 def test_two_processes_give_the_rows_of_one(predicted, model_dir, simulated, training_cache, tmp_path):
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
     command = arguments(model_dir, simulated, training_cache, tmp_path / "all.parquet")
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "modeling_enecg.cli", *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "all.parquet")]
+    printed = run_in_two(main, command)
+    assert [str(tmp_path / "all.parquet") in each for each in printed] == [True, False]
     assert_equal(pd.read_parquet(tmp_path / "all.parquet"), predicted)
 
 
-KILLED = """
-import sys
-from modeling_enecg.cli import main
-from modeling_enecg.prediction import dataset as batch_prediction
-
-batch_prediction.RECORDS_PER_PART = int(sys.argv[1])
-main(sys.argv[2:])
-"""
+def predict_in_small_parts(arguments: list[str]) -> None:
+    batch_prediction.RECORDS_PER_PART = RECORDS_PER_PART
+    main(arguments)
 
 
 @pytest.fixture(scope="module")
@@ -170,14 +154,12 @@ def killed(model_dir, simulated, training_cache, tmp_path_factory) -> Path:
     """A folder with the parts that a killed prediction left."""
     folder = tmp_path_factory.mktemp("killed")
     command = arguments(model_dir, simulated, training_cache, folder / "all.parquet")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(RECORDS_PER_PART), *command], env=environment, cwd=ROOT
-    )
-    while len(parts(folder)) < 3 and process.poll() is None:
+    process = Started(predict_in_small_parts, command)
+    while len(parts(folder)) < 3 and process.is_running:
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    status, output = process.end()
+    assert status == -signal.SIGKILL, output
     assert not (folder / "all.parquet").exists()
     return folder
 

@@ -1,9 +1,6 @@
 """Predicting folders of recordings into a table: a row per file, whatever the file is like."""
 
-import os
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +9,12 @@ import pytest
 
 from modeling_enecg.cli import main
 from modeling_enecg.io import read_ecg
-from modeling_enecg.prediction import Predictor
+from modeling_enecg.prediction import Predictor, files
 from modeling_enecg.prediction.embedder import Embedder
 from modeling_enecg.prediction.embeddings import embed_files
 from modeling_enecg.prediction.files import ReadingOptions, predict_files
 from tests.helpers.prediction import RECORDINGS, by_file, by_label, write_leads
-from tests.helpers.training import ROOT, free_port
+from tests.helpers.processes import run_in_two
 
 pytestmark = pytest.mark.xdist_group("predict_files")  # its table is shared
 
@@ -127,32 +124,16 @@ def test_parts_of_a_recording_that_was_replaced_are_refused(
             make([own], tmp_path / name)
 
 
-TWO_PROCESSES = """
-import sys
-from modeling_enecg.cli import main
-from modeling_enecg.prediction import files
-
-files.FILES_PER_PART = 2
-main(sys.argv[1:])
-"""
+def predict_in_parts_of_two(arguments: list[str]) -> None:
+    files.FILES_PER_PART = 2
+    main(["predict", *arguments])
 
 
 def test_two_processes_give_the_table_of_one(table, calibrated_model, new_recordings, tmp_path):
-    (tmp_path / "predict.py").write_text(TWO_PROCESSES)
     output = tmp_path / "all.parquet"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()),
-            *(tmp_path / "predict.py", "predict", calibrated_model, new_recordings, "--output", output),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{output}: 5 files: 2 ok, 0 doubtful, 3 unusable. The column error says why.\n"
+    arguments = [str(calibrated_model), str(new_recordings), "--output", str(output)]
+    printed = "".join(run_in_two(predict_in_parts_of_two, arguments))
+    assert f"{output}: 5 files: 2 ok, 0 doubtful, 3 unusable. The column error says why.\n" in printed
     pd.testing.assert_frame_equal(by_file(output, new_recordings), table, atol=1e-6)
 
 

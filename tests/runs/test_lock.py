@@ -12,7 +12,8 @@ import yaml
 
 from modeling_enecg.runs.files import new_file, write_text
 from modeling_enecg.runs.lock import FolderInUseError, locked
-from tests.helpers.training import ROOT, free_port, recipe_fields, start_train, write_recipe
+from tests.helpers.processes import ROOT, free_port
+from tests.helpers.training import recipe_fields, start_train, write_recipe
 
 HOLD = """
 import sys, time
@@ -109,16 +110,15 @@ def test_what_the_run_wrote_stays_and_its_lock_does_not(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.json"]
 
 
-def test_of_two_trainings_started_a_second_apart_one_is_refused(simulated, training_cache, tmp_path):
+def test_of_two_trainings_started_shortly_apart_one_is_refused(simulated, training_cache, tmp_path):
     config = write_recipe(tmp_path / "tiny.yaml", recipe_fields(simulated, tmp_path / "run", training_cache))
     first = start_train(config, "--seed", "1")
-    time.sleep(1)
+    time.sleep(0.5)
     second = start_train(config, "--seed", "2")
-    outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
-    (done, _), (refused, message) = sorted(zip((first.returncode, second.returncode), outputs, strict=True))
-    assert (done, refused) == (0, 1), outputs
-    assert "a run is under way here, by process" in message.splitlines()[-1]
-    seed = 1 if first.returncode == 0 else 2
+    ends = {seed: process.end() for seed, process in ((1, first), (2, second))}
+    seed, refused = sorted(ends, key=ends.get)
+    assert [ends[seed][0], ends[refused][0]] == [0, 1], ends
+    assert "a run is under way here, by process" in ends[refused][1].splitlines()[-1]
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["seed"] == seed
     assert (tmp_path / "run" / "metrics.json").exists()
 

@@ -14,7 +14,7 @@ from modeling_enecg.prediction import Predictor
 from modeling_enecg.runs import shipped
 from modeling_enecg.training.building import ModelSource, starting_model
 from tests.helpers.prediction import FINDINGS, save_calibrated_model
-from tests.helpers.training import ROOT
+from tests.helpers.processes import ROOT
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from modeling_enecg.data.sources import DatasetOptions, find_source
 from modeling_enecg.data.targets import dataset_tasks, read_targets
 from modeling_enecg.evaluation import multilabel_scores
 from modeling_enecg.prediction import Predictor
-from tests.helpers.training import ROOT, read_json
+from tests.helpers.processes import ROOT
+from tests.helpers.training import read_json
 
 TASKS = ["superdiagnostic", "subdiagnostic", "form", "rhythm", "sex", "age", "rr_interval"]
 

@@ -1,10 +1,9 @@
 """Stages that vary their training records: what they read, what they refuse, and that a resumed one is the same."""
 
-import sys
-
 import pytest
 import torch
 
+from modeling_enecg.cli import main
 from modeling_enecg.data.augmentation import Augmentation
 from modeling_enecg.data.augmented_records import AugmentedRecords
 from modeling_enecg.data.prepared import FeatureRecords, SignalRecords
@@ -19,9 +18,10 @@ from modeling_enecg.training.arguments import (
 from modeling_enecg.training.lora import LoraHeadArguments, LoraHeadTrainer
 from modeling_enecg.training.run import prepare
 from modeling_enecg.training.trainers import AttentiveProbingTrainer, LinearProbingTrainer
+from tests.helpers.processes import run_in_two
 from tests.helpers.training import (
     first_records,
-    free_port,
+    follow,
     losses,
     ptbxl_tasks,
     recipe_fields,
@@ -29,7 +29,6 @@ from tests.helpers.training import (
     tiny_model,
     tiny_recipe,
     tiny_splits,
-    train,
     write_recipe,
 )
 
@@ -133,11 +132,10 @@ def test_two_processes_vary_records_as_one_does(simulated, training_cache, tmp_p
     stages = {"fine_tuning": {"num_train_epochs": 1, "global_batch_size": 16, "lead_dropout": 0.2, **NOISE}}
     fields = recipe_fields(simulated, tmp_path / "one", training_cache, stages=stages)
     path = write_recipe(tmp_path / "recipe.yaml", fields)
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
-    two = ("--output_dir", str(tmp_path / "two"), "--num_processes", "2")
+    follow(path)
+    run_in_two(main, ["train", str(path), "--output_dir", str(tmp_path / "two"), "--num_processes", "2"])
     logs = []
-    for name, (status, output) in {"one": train(path), "two": train(path, *two, launcher=launcher)}.items():
-        assert status == 0, output
+    for name in ("one", "two"):
         log = Run(tmp_path / name).history("fine_tuning")["log"]
         logs.append([entry[key] for entry in log for key in ("loss", "eval_loss") if key in entry])
     assert len(logs[0]) == 2

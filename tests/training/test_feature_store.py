@@ -199,8 +199,8 @@ def test_two_runs_that_share_a_cold_store_both_have_exact_features(simulated, tm
     fields = recipe_fields(simulated, tmp_path / "run", tmp_path / "shared", stages=stages, num_resamples=5)
     config = write_recipe(tmp_path / "recipe.yaml", fields | {"experts": BOTH})
     started = [start_train(config, "--output_dir", str(tmp_path / name)) for name in ("first", "second")]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], outputs
+    ends = [process.end() for process in started]
+    assert [status for status, _ in ends] == [0, 0], ends
     status, output = train(config, "--output_dir", str(tmp_path / "alone"), "--cache_dir", str(tmp_path / "own"))
     assert status == 0, output
     for name in ("first", "second"):

@@ -17,17 +17,17 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from modeling_enecg import EnECGModel
 from modeling_enecg.adapters import adapted_model, load_adapter
+from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.labels import TASK_LABELS
 from modeling_enecg.data.ptbxl.ptbxl import PTBXL
+from tests.helpers.processes import ROOT, run_in_two
 from tests.helpers.training import (
     ECGFOUNDER,
     LORA,
-    ROOT,
     SMALL_HEADS,
     STMEM,
     assert_interval,
     follow,
-    free_port,
     near,
     read_json,
     recipe_fields,
@@ -271,11 +271,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_adapter_and_metrics(fini
 def test_two_processes_train_as_one(finished, recipe_file, tmp_path):
     """Also where labels are missing, LoRA drops units and the sparse gate is kept balanced."""
     folder = tmp_path / "run"
-    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
-    status, output = train(
-        *(recipe_file, "--output_dir", str(folder), "--num_processes", "2"), launcher=(sys.executable, "-m", *launcher)
-    )
-    assert status == 0, output
+    run_in_two(main, ["train", str(recipe_file), "--output_dir", str(folder), "--num_processes", "2"])
     assert read_json(folder / "run_info.json")["num_processes"] == 2
     for name in ("loss", "eval_loss"):
         assert logged(folder, name) == pytest.approx(logged(finished, name), rel=1e-5)

@@ -14,7 +14,8 @@ from tests.helpers.mimic_release import (
     write_mimic_iv,
     write_release,
 )
-from tests.helpers.training import ROOT, read_json, recipe_fields
+from tests.helpers.processes import ROOT
+from tests.helpers.training import read_json, recipe_fields
 
 PATIENTS = range(10_000_000, 10_000_060)
 RHYTHMS = ("Sinus rhythm", "Atrial fibrillation", "Sinus tachycardia")

@@ -1,8 +1,5 @@
 """Pre-training through `enecg train`: a backbone from records whose labels nobody looks at, also after a kill."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
+from modeling_enecg.cli import main
 from modeling_enecg.data.ptbxl.parquet import write_parquet
 from modeling_enecg.hub.pushed_files import model_files
 from modeling_enecg.runs.run import Run
@@ -21,16 +19,8 @@ from modeling_enecg.training.feature_watch import FeatureWatch
 from modeling_enecg.training.pretraining_run import prepare_pretraining
 from tests.helpers.ecg_folder import noise, patients, write_record, write_settings, write_table
 from tests.helpers.pretraining import CPC, OBJECTIVES, PREDICTIVE, pretraining_fields
-from tests.helpers.training import (
-    ROOT,
-    free_port,
-    linked_copy,
-    read_json,
-    recipe_fields,
-    train,
-    train_and_kill,
-    write_recipe,
-)
+from tests.helpers.processes import run_in_two
+from tests.helpers.training import linked_copy, read_json, recipe_fields, train, train_and_kill, write_recipe
 
 pytestmark = pytest.mark.xdist_group("pretraining")  # its runs are shared
 
@@ -203,29 +193,10 @@ def test_a_killed_pre_training_goes_on_to_the_same_weights(finished, simulated, 
     assert story(folder, PREDICTIVE) == story(finished[PREDICTIVE], PREDICTIVE)
 
 
-SCRIPT = """
-import sys
-from modeling_enecg.training import load_recipe, run_recipe
-
-for recipe in sys.argv[1:]:
-    run_recipe(load_recipe(recipe))
-"""
-
-
 def test_two_processes_learn_the_same_as_one(finished, simulated, training_cache, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    recipes = [
-        write_recipe(
-            tmp_path / f"{stage}.yaml", pretraining_fields(stage, simulated, tmp_path / stage, training_cache)
-        )
-        for stage in OBJECTIVES
-    ]
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
-    command = [sys.executable, *launcher, str(tmp_path / "script.py"), *map(str, recipes)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
     for stage in OBJECTIVES:
+        fields = pretraining_fields(stage, simulated, tmp_path / stage, training_cache)
+        run_in_two(main, ["train", str(write_recipe(tmp_path / f"{stage}.yaml", fields))])
         assert read_json(tmp_path / stage / "run_info.json")["num_processes"] == 2
         same_weights(tmp_path / stage, finished[stage], atol=2e-4)
 

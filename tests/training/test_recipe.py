@@ -11,8 +11,9 @@ from modeling_enecg.training.arguments import FineTuningArguments, LinearProbing
 from modeling_enecg.training.recipe import Recipe
 from modeling_enecg.training.stages import EVERY_STAGE
 from modeling_enecg.training.trainers import parameter_groups
+from tests.helpers.processes import ROOT
 from tests.helpers.tiny_models import RHYTHM
-from tests.helpers.training import ECGFOUNDER, ROOT, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
+from tests.helpers.training import ECGFOUNDER, STMEM, recipe_fields, tiny_model, tiny_start, write_recipe
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 

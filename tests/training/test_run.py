@@ -23,12 +23,11 @@ from modeling_enecg.evaluation.calibration import calibrated_outputs
 from modeling_enecg.evaluation.thresholds import LEAST_POSITIVES, f1_thresholds
 from modeling_enecg.runs.processes import ProcessesError
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
+from tests.helpers.processes import ROOT, free_port
 from tests.helpers.training import (
     ECGFOUNDER,
-    ROOT,
     STMEM,
     assert_interval,
-    free_port,
     linked_copy,
     near,
     read_json,

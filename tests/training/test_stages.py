@@ -12,7 +12,8 @@ from modeling_enecg.runs.run import Run
 from modeling_enecg.training import RecipeError, load_recipe, run_recipe
 from modeling_enecg.training.training import best_stage
 from tests.helpers.ecg_folder import noise, write_folder, write_record
-from tests.helpers.training import ROOT, read_json, recipe_fields, write_recipe
+from tests.helpers.processes import ROOT
+from tests.helpers.training import read_json, recipe_fields, write_recipe
 
 PROBE = {"num_train_epochs": 2, "global_batch_size": 16}
 GOOD = {"num_train_epochs": 6, "global_batch_size": 16, "learning_rate": 1e-2}
