@@ -16,6 +16,7 @@ import numpy as np
 
 from .ecg_file import (
     LONGEST_HOURS,
+    MOST_CHANNELS,
     MOST_SAMPLES,
     ChannelKind,
     ECGFileError,
@@ -32,6 +33,7 @@ from .file_signatures import SNIFFED_BYTES, format_of, other_format
 from .leads import is_standard_lead
 from .reading_wfdb import find_header, read_wfdb
 from .recording import ECGRecord
+from .strict_numbers import number_or_none
 
 _LONGEST_TEXT = 500  # of a message, or of a lead's name
 _OF_SEVERAL_RECORDS = ("hdf5",)  # formats of files that a path may go on from, to a record
@@ -123,6 +125,8 @@ def _read(path: str, most: int) -> FileContent:
         content = _read_other(Path(path)) if header is None else read_wfdb(header)
     finally:
         largest_recording.reset(token)
+    if len(content.signal) > MOST_CHANNELS:
+        raise ECGFileError(f"holds {len(content.signal)} channels; at most {MOST_CHANNELS} are read.")
     if content.signal.size > most:
         raise ECGFileError(
             f"holds {content.signal.size} samples; at most {most} are read. Cut the recording, or give a larger "
@@ -172,7 +176,7 @@ def _rate(stated: float | None, given: float | None) -> float:
     rate = given if stated is None else stated
     if rate is None:
         raise ECGFileError("does not state its sampling_rate; give sampling_rate, in Hz.")
-    if given is not None and not math.isclose(rate, given):
+    if stated is not None and given is not None and not math.isclose(stated, given):
         raise ECGFileError(f"states a sampling_rate of {rate:g}; it is given as {given:g}.")
     return float(rate)
 
@@ -211,11 +215,8 @@ def _mv_per_given(unit: str | float) -> tuple[float, bool]:
     factor = mv_per_unit(unit) if isinstance(unit, str) else None
     if factor is not None:
         return factor, False
-    try:
-        factor = float(unit)
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor < math.inf:
+    factor = number_or_none(unit) if isinstance(unit, str) else float(unit)
+    if factor is None or not 0 < factor < math.inf:
         raise ECGFileError(
             f"unit is given as {unit}; nV, uV, mV, V, or a positive number of mV per count was expected."
         )

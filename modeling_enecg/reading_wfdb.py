@@ -341,14 +341,14 @@ def _check_segments(segments: list[_Segment], record: Header) -> None:
             f"expected the same, and at most {LONGEST_HOURS} hours."
         )
     held = 0
+    uses: Counter[tuple[Path, int]] = Counter()
     for segment in segments:
-        if segment.length:
-            recorded = [
-                segment.header.signals[each]
-                for _, group, _ in _files(segment.folder, segment.header)
-                for each in group
-            ]
-            held += segment.length * _width(recorded)
+        signals = segment.header.signals
+        for file, group, _ in _files(segment.folder, segment.header) if segment.length else ():
+            held += segment.length * _width([signals[each] for each in group])
+            uses[file, signals[group[0]].offset] += 1
+    if max(uses.values(), default=0) > _MOST_REPEATS:
+        raise ECGFileError(f"has more than {_MOST_REPEATS} segments of the same samples.")
     width = max((_width(each.header.signals) for each in segments if each.length), default=0)
     check_size(max(width, 1), num_frames, record.rate, math.inf)
     if num_frames * width > _MOST_GAPS * held:

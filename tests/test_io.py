@@ -309,6 +309,21 @@ def test_an_argument_of_the_wrong_type_is_named(write, argument, value):
         read_ecg(write(), **{argument: value})
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("sampling_rate", float("nan"), "has a sampling rate of nan Hz"),
+        ("unit", float("nan"), "unit is given as nan"),
+        ("unit", "1_0", "unit is given as 1_0"),
+    ],
+)
+def test_an_argument_that_is_no_sound_number_is_refused(tmp_path, argument, value, message):
+    np.save(tmp_path / "record.npy", np.random.default_rng(0).normal(size=(1, 200)))
+    stated = {"sampling_rate": 500, "unit": "mV", "lead_names": ["I"]} | {argument: value}
+    with pytest.raises(ECGFileError, match=message):
+        read_ecg(tmp_path / "record.npy", **stated)
+
+
 def test_the_bound_on_samples_holds_for_a_file_that_does_not_state_its_size(tmp_path):
     np.save(tmp_path / "record.npy", np.random.default_rng(0).normal(size=(3, 200)))
     stated = {"sampling_rate": 500, "unit": "mV", "lead_names": ["I", "II", "V1"]}

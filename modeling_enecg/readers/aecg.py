@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..ecg_file import (
+    MOST_CHANNELS,
     ChannelKind,
     ECGFileError,
     FileContent,
@@ -97,6 +98,8 @@ def _rhythm_series(root: Element) -> tuple[Element, int]:
 
 def _read_set(element: Element) -> _SequenceSet:
     sequences = _below(element, "component", "sequence")
+    if len(sequences) > MOST_CHANNELS:
+        raise ECGFileError(f"holds {len(sequences)} sequences at once; at most {MOST_CHANNELS} are read.")
     leads: list[tuple[str, np.ndarray]] = []
     left_out: dict[str, str] = {}
     for sequence in sequences:

@@ -26,8 +26,10 @@ _BRACKETED = re.compile(r"(.*)[(\[]([^()\[\]]+)[)\]]")
 _APPENDED = re.compile(r"(.*)[\s_/]([nuµμm]V|[uµμm]?s|m?sec)", re.IGNORECASE)
 _OTHER_UNITS = {"mmhg", "bpm", "%", "ohm", "nu", "hz", "°c", "c", "g", "l/min", "hh:mm:ss.mmm", "hh:mm:ss"}
 _MOST_LEADS = 256  # more columns than rows and than these: samples run along the lines
+_DECOMPOSED = re.compile(r"\w[\u0300-\u036f]")  # a letter and its accent; of longer runs, time grows with the square
 _SAME_RATE = 0.01
-_FEWEST_REPEATS = 3  # of times that are rounded more coarsely than samples follow each other
+# Of times that are rounded more coarsely than samples follow each other; and per time.
+_FEWEST_REPEATS, _FEWEST_REPEATS_PER_TIME = 3, 0.01
 
 
 class _Column(NamedTuple):
@@ -89,7 +91,7 @@ def _decoded(path: Path) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    return unicodedata.normalize("NFC", text)
+    return _DECOMPOSED.sub(lambda match: unicodedata.normalize("NFC", match[0]), text)
 
 
 def _described(inf: Path, values: np.ndarray) -> Facts:
@@ -181,6 +183,8 @@ def _without_times(
     for index, column in enumerate(columns or []):
         if index not in clocks and _is_time(column):
             times[index] = seconds_of(column.unit or column.name)
+            if column.name.strip().lower() in _INDEX_NAMES:
+                _check_index(values[:, index])
     is_unnamed = columns is None or not columns[0].name
     if is_unnamed and values.shape[1] > 1 and 0 not in times and _is_ramp(values[:, 0]):
         times[0] = 0.0
@@ -217,7 +221,8 @@ def _rate(seconds: np.ndarray) -> float:
 def _check_repeats(steps: np.ndarray, seconds: np.ndarray) -> None:
     """Refuse a row that is there twice: times that are rounded coarsely repeat often, and evenly."""
     repeats = np.flatnonzero(steps == 0)
-    if repeats.size and (repeats.size < _FEWEST_REPEATS or np.ptp(np.diff(repeats)) > 1):
+    fewest = max(_FEWEST_REPEATS, _FEWEST_REPEATS_PER_TIME * len(steps))
+    if repeats.size and (repeats.size < fewest or np.ptp(np.diff(repeats)) > 1):
         raise ECGFileError(
             f"has irregular times: {seconds[repeats[0]]:g} s is there twice; each row once was expected."
         )
@@ -230,6 +235,18 @@ def _simplest(rate: float, num_steps: int, seconds: np.ndarray) -> float:
     duration, rounding = num_steps / rate, 10.0**-digits
     whole = round(rate)
     return float(whole) if whole and abs(num_steps / whole - duration) <= rounding else rate
+
+
+def _check_index(numbers: np.ndarray) -> None:
+    """Refuse numbers of samples of which one is there twice or absent; they may begin anew, as those of packets do."""
+    steps = np.diff(numbers)
+    steps = steps[steps >= 0]
+    if not steps.any() or (steps != np.rint(steps)).any():
+        return
+    if steps.min() == 0 or steps.max() >= 2 * np.median(steps):
+        raise ECGFileError(
+            "has an irregular index: a sample's number is there twice, or some are absent; each once was expected."
+        )
 
 
 def _units(stated: list[str], names: list[str] | None, common: list[str] | None) -> list[str] | None:

@@ -11,7 +11,7 @@ _PART = r"""[^\s/\\"'`<>|,;()\[\]{}]+"""
 _HOME = r"(?:~(?:[A-Za-z][\w.-]*)?|\$\{?[A-Z_]{2,}\}?|%[A-Z_]{2,}%)"  # `~`, `~me`, `$HOME`, `${HOME}`, `%USERPROFILE%`
 # An absolute path of at least two parts, anywhere in a text; a slash inside a word, a number or an address is none.
 _MACHINE_PATH = re.compile(
-    rf"(?<![\w.:/\\~-])(?:{_HOME}[/\\]|file:/+{_PART}/|[A-Za-z]:[/\\]|\\\\|/{_PART}/){_PART}(?:[/\\]{_PART})*[/\\]?"
+    rf"(?<![\w.:/\\~-])(?:{_HOME}[/\\]|(?i:file):/+{_PART}/|[A-Za-z]:[/\\]|\\\\|/{_PART}/){_PART}(?:[/\\]{_PART})*[/\\]?"
 )
 
 

@@ -86,6 +86,8 @@ FAULTS = {
         "strat_fold",
         "got 'three'; expected a whole",
     ),
+    "number as in Python": (set_field("nurse", "1_0"), "nurse", "got '1_0'; expected a whole number"),
+    "digits of another script": (set_field("height", "١٧٠"), "height", "got '١٧٠'; expected a number"),
     "fold not whole": (
         set_field("strat_fold", "3.5"),
         "strat_fold",

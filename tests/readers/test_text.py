@@ -292,6 +292,31 @@ def test_a_row_that_is_there_twice_is_refused(write, signal):
         read_ecg(write("\n".join([*lines[:41], *lines[41:42] * 2, *lines[42:]])))
 
 
+def test_rows_that_are_there_twice_at_even_distances_are_refused(write):
+    numbers = sorted([*range(1000), 100, 400, 700])
+    rows = [f"{number / 500:.3f},{number % 9 / 10}" for number in numbers]
+    with pytest.raises(ECGFileError, match=r"0.2 s is there twice"):
+        read_ecg(write("\n".join(["time (s),I (mV)", *rows])))
+
+
+@pytest.mark.parametrize(
+    "numbers", [[*range(40), *range(39, 60)], [*range(40), *range(41, 60)]], ids=["twice", "absent"]
+)
+def test_numbers_of_samples_tell_a_row_that_is_there_twice_or_absent(write, numbers):
+    def numbered(numbers):
+        return write("\n".join(["sample,I (mV)", *(f"{number},{number % 9 / 10}" for number in numbers)]))
+
+    with pytest.raises(ECGFileError, match="irregular index"):
+        read_ecg(numbered(numbers), sampling_rate=500)
+    for sound in (range(0, 300, 5), [*range(16)] * 4, [7] * 60):
+        assert read_ecg(numbered(sound), sampling_rate=500).lead_names == ["I"]
+
+
+def test_a_letter_with_an_accent_behind_it_is_one_with_it(write):
+    text = table(np.zeros((2, 100)), header="I (mV),II (mV)")
+    assert read_ecg(write(f"fre\u0301quence d'e\u0301chantillonnage: 360\n{text}")).sampling_rate == 360
+
+
 def test_times_may_be_rounded_more_coarsely_than_samples_follow(write):
     rows = [f"{index / 1024:.3f},{index % 9 / 10}" for index in range(2048)]
     assert read_ecg(write("\n".join(["time (s),I (mV)", *rows]))).sampling_rate == 1024
@@ -321,6 +346,7 @@ def test_an_empty_line_in_a_column_of_samples_is_refused(write, signal):
         "(" + " " * 1_000 + "x,II",
         "_" * 20_000 + "x,II",
         "0.1," + "1" * 8_000 + "x",
+        "a" + "\u0327\u0301" * 20_000,
     ],
     ids=lambda line: line[:6],
 )

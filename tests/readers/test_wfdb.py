@@ -211,6 +211,14 @@ def test_segments_that_contradict_the_record_are_refused(segments, lines, messag
         read_ecg(segments(*lines))
 
 
+def test_many_segments_of_the_same_samples_are_refused(write, segments):
+    names = [f"s{number}" for number in range(11)]
+    for name in names:
+        write(f"{name} 1 100 20", "c.dat 16 1 0 0 0 0 0 II", name=name)
+    with pytest.raises(ECGFileError, match="more than 10 segments of the same samples"):
+        read_ecg(segments("record/11 1 100 220", *(f"{name} 20" for name in names)))
+
+
 @pytest.mark.parametrize("name", ["../record.dat", "/etc/passwd", "..\\record.dat", "C:record.dat"])
 def test_a_signal_file_outside_the_headers_folder_is_refused(write, name):
     path = write("record 1 100 20", f"{name} 16 1 0 0 0 0 0 I", record=ramp())

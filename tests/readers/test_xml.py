@@ -321,6 +321,12 @@ def test_xml_of_too_many_elements_or_attributes_is_refused(write_xml, monkeypatc
         read_ecg(write_xml(f"<a>{inside}</a>"))
 
 
+def test_an_aecg_of_too_many_sequences_is_refused(write_xml):
+    sequences = [aecg_lead(f"X{number}", [1, 2]) for number in range(1025)]
+    with pytest.raises(ECGFileError, match="1026 sequences at once; at most 1024"):
+        read_ecg(write_xml(aecg(aecg_set(aecg_time(), *sequences))))
+
+
 def test_a_file_that_is_too_large_is_refused_unread(write_xml):
     path = write_xml("<a>")
     os.truncate(path, (64 << 20) + 1)

@@ -13,6 +13,7 @@ PATHS = {
     "${HOME}/base": "base",
     "%USERPROFILE%\\run": "run",
     "![x](file:///home/me/a.png)": "![x](a.png)",
+    "FILE:///home/me/a.png": "a.png",
 }
 HARMLESS = [
     "https://huggingface.co/org/name",

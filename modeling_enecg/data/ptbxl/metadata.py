@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from datasets import ClassLabel, Features, List, Value
 
+from ...strict_numbers import number_or_none
 from ..errors import DatasetError
 from .labels import SCP_STATEMENTS, TASK_LABELS, TASK_NAMES, task_labels
 
@@ -50,10 +51,8 @@ class Column(NamedTuple):
 
 
 def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    number = number_or_none(text)
+    return math.nan if number is None else number
 
 
 def _number(text: str) -> float:
