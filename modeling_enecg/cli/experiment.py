@@ -79,7 +79,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _whole_numbers(text: str) -> list[int]:
+    from ..strict_numbers import whole_number
+
     try:
-        return [int(number) for number in text.split(",")]
+        return [whole_number(seed, "seed") for seed in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers as 1,2,3; got {text!r}") from None

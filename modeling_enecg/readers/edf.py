@@ -73,7 +73,6 @@ class _Header(NamedTuple):
     record_seconds: Fraction
     channels: list[_Channel]
     metadata: Metadata
-    begun_bytes: int = 0  # of a record that was not yet whole, while the number of records is open
 
     @property
     def start(self) -> int:
@@ -111,7 +110,7 @@ def read(path: Path) -> FileContent:
         raise ECGFileError(f"declares {header.num_records} records, and holds {held}: cut short.")
     num_samples = header.num_records * channels[0].num_samples
     check_size(len(channels), num_samples, float(rate), size / header.sample_bytes)
-    surplus = (held - header.num_records) * record_bytes + rest - header.begun_bytes
+    surplus = (held - header.num_records) * record_bytes + rest
     check_no_surplus(surplus, f"{header.num_records} records of {record_bytes} bytes")
     records = np.memmap(path, np.uint8, "r", header.start, (header.num_records, record_bytes))
     signal = np.stack([_physical(_digital(records, channel, header.sample_bytes), channel) for channel in channels])
@@ -142,8 +141,13 @@ def _header(first: bytes, rest: bytes, num_channels: int, size: int) -> _Header:
         metadata=_metadata(first),
     )
     if header.num_records == -1:  # written so while the recording lasts
-        num_records, begun = divmod(size - header.start, max(1, header.record_bytes))
-        return header._replace(num_records=num_records, begun_bytes=begun)
+        num_records, rest = divmod(size - header.start, max(1, header.record_bytes))
+        if rest:
+            raise ECGFileError(
+                f"leaves its number of records open (-1), and ends {rest} bytes within one of {header.record_bytes}: "
+                "it was cut short, or bytes were inserted, as a transfer in text mode does; fetch it again."
+            )
+        return header._replace(num_records=num_records)
     return header
 
 

@@ -167,8 +167,11 @@ def test_gaps_without_annotations_are_refused(tmp_path, counts):
 
 
 def test_the_number_of_records_may_be_open(tmp_path, counts):
-    record = read(tmp_path, edf([channel("ECG", 100)], records_of(counts.ravel()), num_records=-1) + b"half")
-    np.testing.assert_allclose(record.signal_mv[0], counts.ravel() * 1e-4, atol=1e-12)
+    content = edf([channel("ECG", 100)], records_of(counts.ravel()), num_records=-1)
+    np.testing.assert_allclose(read(tmp_path, content).signal_mv[0], counts.ravel() * 1e-4, atol=1e-12)
+    for damaged in (content + b"\r", content[:-3], content[:600] + b"\r\r" + content[600:]):
+        with pytest.raises(ECGFileError, match=r"number of records open \(-1\), and ends \d+ bytes within one of 200"):
+            read(tmp_path, damaged)
 
 
 @pytest.mark.parametrize("kept", [8, 100, 255, 256, 400, 512, 513, 1111])
