@@ -124,15 +124,7 @@ def channel_name(name: str) -> str:
 
 def channel_kinds(names: Sequence[str]) -> list[ChannelKind]:
     """Return what each channel of a file is by its name; C1 to C6, D1 to D3 and L1 to L3 by the others' names, too."""
-    electrodes = _numbered_electrodes(names)
-    kinds = [ChannelKind.OTHER_SIGNAL if name in electrodes else _kind(name) for name in names]
-    places = {
-        name.strip().upper(): place for place, name in enumerate(names) if _CHEST_OR_HEAD.fullmatch(name.strip())
-    }
-    if places and not _are_chest_leads(places.keys(), [name for name in names if name not in electrodes]):
-        for place in places.values():
-            kinds[place] = ChannelKind.OTHER_SIGNAL
-    return kinds
+    return list(_channel_kinds(tuple(names)))
 
 
 def is_known_lead(name: str) -> bool:
@@ -260,6 +252,19 @@ def errors_of(library: str) -> Iterator[None]:
         raise
     except Exception as error:  # damaged bytes make parsers fail in any way
         raise ECGFileError(f"cannot be read by {library}: {type(error).__name__}: {error}") from error
+
+
+@lru_cache(maxsize=64)  # the files of a data set name their channels alike
+def _channel_kinds(names: tuple[str, ...]) -> list[ChannelKind]:
+    electrodes = _numbered_electrodes(names)
+    kinds = [ChannelKind.OTHER_SIGNAL if name in electrodes else _kind(name) for name in names]
+    places = {
+        name.strip().upper(): place for place, name in enumerate(names) if _CHEST_OR_HEAD.fullmatch(name.strip())
+    }
+    if places and not _are_chest_leads(places.keys(), [name for name in names if name not in electrodes]):
+        for place in places.values():
+            kinds[place] = ChannelKind.OTHER_SIGNAL
+    return kinds
 
 
 @lru_cache(maxsize=1024)
