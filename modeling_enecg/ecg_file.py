@@ -27,6 +27,7 @@ _MV_PER_UNIT = {
 _NO_UNITS = frozenset(
     [
         *("", "?", "-", "1", "none", "n/a", "nu", "unknown", "adc", "adu", "raw", "a.u.", "au", "lsb"),
+        *("no unit", "no units", "unitless", "dimensionless", "arbitrary unit", "arbitrary units", "arb.u", "arb'u"),
         *("bit", "bits", "count", "counts", "digit", "digits", "unit", "units"),
     ]
 )
@@ -45,7 +46,12 @@ _ECG_PREFIX = re.compile(r"((EEG|POL)[ _-]+)?[FM]?(ECG|EKG)(?![A-Z])|(ECG|EKG)[L
 _OTHER_SIGNALS = re.compile(r"(EEG|EOG|EMG|ERG|MEG|PLETH|PPG|RESP(IRATION)?|ABP|ART|SPO2)(?![A-Z])", re.IGNORECASE)
 # C1 to C6 are chest leads beside limb leads; otherwise, and beside other places on the head, they are such places.
 _CHEST_OR_HEAD = re.compile(r"C[1-6]", re.IGNORECASE)
-_HEAD = re.compile(r"(EEG[ _-]*)?(FP[12Z]|F[3478Z]|T[3-6]|P[34Z]|O[12Z]|CZ)([-_ ].*)?", re.IGNORECASE)
+_HEAD = re.compile(
+    r"(EEG[ _-]*)?(FP[12Z]|F[3478Z]|T[3-6]|P[34Z]|O[12Z]|CZ|(AF|FC|FT|CP|TP|PO)(\d{1,2}|Z))([-_ ].*)?", re.IGNORECASE
+)
+# Electrodes that are numbered by cap or cable (A1 to D32) go on beyond the last number that a lead has; C9 is V9.
+_NUMBERED = re.compile(r"([CDL])(\d{1,3})", re.IGNORECASE)
+_LAST_NUMBER = {"C": 9, "D": 3, "L": 3}
 _CENTRAL = {"C3", "C4"}  # the two that sleep studies record beside a limb lead
 # Names of leads that are none of the standard ones, and never become one because somebody says so.
 _CERTAIN_OTHERS = re.compile(r"V[1-9]\d?R\b|V[7-9]\b|aV[RLF]", re.IGNORECASE)
@@ -107,8 +113,8 @@ def mv_per_unit(unit: str) -> float | None:
 
 
 def is_no_unit(text: str) -> bool:
-    """Whether what stands in a unit's place says nothing, as `adu`, `counts` and `?` do."""
-    return text.strip().lower() in _NO_UNITS
+    """Whether what stands in a unit's place says nothing, as `adu`, `counts` and, in UCUM, `{counts}` do."""
+    return text.strip(" {}[]").lower() in _NO_UNITS
 
 
 def channel_name(name: str) -> str:
@@ -117,15 +123,8 @@ def channel_name(name: str) -> str:
 
 
 def channel_kinds(names: Sequence[str]) -> list[ChannelKind]:
-    """Return what each channel of a file is by its name; C1 to C6 are told by the others' names."""
-    kinds = [_kind(name) for name in names]
-    places = {
-        name.strip().upper(): place for place, name in enumerate(names) if _CHEST_OR_HEAD.fullmatch(name.strip())
-    }
-    if places and not _are_chest_leads(places.keys(), names):
-        for place in places.values():
-            kinds[place] = ChannelKind.OTHER_SIGNAL
-    return kinds
+    """Return what each channel of a file is by its name; C1 to C6, D1 to D3 and L1 to L3 by the others' names, too."""
+    return list(_channel_kinds(tuple(names)))
 
 
 def is_known_lead(name: str) -> bool:
@@ -255,12 +254,32 @@ def errors_of(library: str) -> Iterator[None]:
         raise ECGFileError(f"cannot be read by {library}: {type(error).__name__}: {error}") from error
 
 
+@lru_cache(maxsize=64)  # the files of a data set name their channels alike
+def _channel_kinds(names: tuple[str, ...]) -> list[ChannelKind]:
+    electrodes = _numbered_electrodes(names)
+    kinds = [ChannelKind.OTHER_SIGNAL if name in electrodes else _kind(name) for name in names]
+    places = {
+        name.strip().upper(): place for place, name in enumerate(names) if _CHEST_OR_HEAD.fullmatch(name.strip())
+    }
+    if places and not _are_chest_leads(places.keys(), [name for name in names if name not in electrodes]):
+        for place in places.values():
+            kinds[place] = ChannelKind.OTHER_SIGNAL
+    return kinds
+
+
 @lru_cache(maxsize=1024)
 def _kind(name: str) -> ChannelKind:
     text = name.strip()
     if is_standard_lead(name) or _ECG_PREFIX.match(text) or _OTHER_LEADS.fullmatch(text):
         return ChannelKind.LEAD
     return ChannelKind.OTHER_SIGNAL if _OTHER_SIGNALS.match(text) else ChannelKind.UNKNOWN
+
+
+def _numbered_electrodes(names: Sequence[str]) -> set[str]:
+    """Return the channels of a letter whose numbers go on beyond those of leads."""
+    numbered = [(name, match) for name in names if (match := _NUMBERED.fullmatch(name.strip()))]
+    letters = {match[1].upper() for _, match in numbered if int(match[2]) > _LAST_NUMBER[match[1].upper()]}
+    return {name for name, match in numbered if match[1].upper() in letters}
 
 
 def _are_chest_leads(places: Iterable[str], names: Sequence[str]) -> bool:

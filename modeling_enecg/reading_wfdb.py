@@ -70,10 +70,10 @@ def find_header(path: Path) -> Path | None:
     for header in (text,) if is_header else (f"{text}.hea", f"{text}.HEA"):
         if os.path.isfile(header):
             return Path(header)
-    beside = Path(f"{stem}.hea")
-    if not os.path.isfile(beside) or not (ending.lower() == ".dat" or lists_file(beside, path.name)):
-        return None
-    return beside
+    for beside in (Path(f"{stem}.hea"), Path(f"{stem}.HEA")):
+        if os.path.isfile(beside) and (ending.lower() == ".dat" or lists_file(beside, path.name)):
+            return beside
+    return None
 
 
 def read_wfdb(header: Path) -> FileContent:
@@ -231,7 +231,7 @@ def _check_matrix(file: Path, signals: Sequence[Signal], num_frames: int) -> Non
     if not is_right:
         raise ECGFileError(
             f"{file.name} is no MATLAB 4 matrix of {_width(list(signals))} rows in format {fmt} from byte {offset}, "
-            "as its header says: it was saved again. Read the file without its header, and give what that says."
+            "as its header says: it was saved again. Move it away from its header, and give what that says."
         )
 
 

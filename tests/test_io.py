@@ -255,7 +255,7 @@ def test_names_may_be_given_of_those_channels_alone_that_are_leads(write):
 
 
 @pytest.mark.parametrize(("unit", "mv"), [(0.001, 0.001), ("mV", 1 / 200), ("uV", 1e-3 / 200)])
-@pytest.mark.parametrize("stated", ["adu", "counts", "nu"])
+@pytest.mark.parametrize("stated", ["adu", "counts", "nu", "{counts}", "unitless"])
 def test_a_unit_that_is_none_is_replaced_and_a_number_is_what_a_count_is(write, stated, unit, mv):
     signal = np.round(np.random.default_rng(0).normal(size=(200, 1)) * 200) / 200
     path = write(leads=("I",), units=stated, signal=signal, gain=200.0)
@@ -286,9 +286,13 @@ def test_channels_that_are_left_out_are_told_with_the_reason(tmp_path):
         (("II", "C3", "C4"), ["II"]),
         (("II", "C1", "C2", "O1"), ["II"]),
         (("C3", "C4", "Fp1"), ["Fp1"]),
+        (("ECG II", "FC3", "C1", "C2", "CP3"), ["II"]),
+        (("D1", "D2", "C1", "C9"), ["I", "II", "V1"]),  # V9 is left out as unknown, so spelt
+        (("ECG II", "C1", "C32", "D1", "D2", "D4"), ["II"]),  # of BioSemi's caps
+        (("II", "L1", "L2", "L3", "L4"), ["II"]),  # contacts of an electrode in the brain
     ],
 )
-def test_c1_to_c6_are_chest_leads_or_places_on_the_head_by_what_stands_beside_them(write, names, leads):
+def test_chest_leads_and_places_on_the_head_are_told_by_what_stands_beside_them(write, names, leads):
     assert read_ecg(write(leads=names)).lead_names == leads
 
 

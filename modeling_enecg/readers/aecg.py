@@ -114,8 +114,20 @@ def _read_set(element: Element) -> _SequenceSet:
         left_out |= dict.fromkeys(others, "by its name no standard lead")
         leads = [lead for lead, kind in zip(leads, kinds, strict=True) if kind is ChannelKind.LEAD]
     times = {tag: [each for sequence in sequences for each in _below(sequence, "value", tag)] for tag in _TIMES}
+    _check_one_time(sequences)
     sampling_rate = _sampling_rate(times["increment"]) if leads else None
     return _SequenceSet(next(iter(times["head"]), None), sampling_rate, leads, left_out)
+
+
+def _check_one_time(sequences: list[Element]) -> None:
+    """Refuse a set in which times of one kind differ: which of them holds for which lead is not said."""
+    stated = {
+        (_code(each), *(str(time.attrib) for tag in _TIMES for time in _below(each, "value", tag)))
+        for each in sequences
+        if (_code(each) or "").startswith("TIME_")
+    }
+    if len(stated) > len({code for code, *_ in stated}):
+        raise ECGFileError("has a sequence set with several times; all leads of a set must have one.")
 
 
 def _lead(sequence: Element) -> tuple[str, np.ndarray] | str | None:

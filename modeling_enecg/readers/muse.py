@@ -17,6 +17,7 @@ from .xml_values import base64_bytes, in_mv, positive, text_of
 _SAMPLE = np.dtype("<i2")
 _CHECKSUM = "LeadDataCRC32"
 _OFFSETS = ("LeadOffsetFirstSample", "LeadTimeOffset")
+_TRUE = ("TRUE", "YES", "1")
 _LEAD_OFF = "the device calls it off (LeadOff)"
 
 
@@ -44,7 +45,7 @@ def parse(root: Element) -> FileContent:
     off = {
         channel_name(text_of(element, "LeadID") or "")
         for element in elements
-        if (text_of(element, "LeadOff") or "").upper() == "TRUE"
+        if (text_of(element, "LeadOff") or "").upper() in _TRUE
     }
     return _with_limb_leads(_without(stored, off))
 

@@ -60,7 +60,7 @@ def read(path: Path) -> FileContent:
     if min(values.shape) > MOST_CHANNELS:
         raise ECGFileError(f"holds {values.shape[1]} columns of {len(values)} rows; at most {MOST_CHANNELS} are read.")
     if columns is None and values.shape[1] > max(_MOST_LEADS, len(values)):
-        values = values.T
+        values = _without_index(values.T)
     facts = read_facts(table.preamble)
     inf = next((each for each in (path.with_suffix(".inf"), path.with_suffix(".INF")) if each.is_file()), None)
     if inf is not None:
@@ -193,6 +193,12 @@ def _without_times(
         raise ECGFileError("holds times or indices, but no signal.")
     rates = [_rate(values[:, column] * unit) for column, unit in times.items() if unit]
     return signals, rates[0] if rates else None
+
+
+def _without_index(signal: np.ndarray) -> np.ndarray:
+    """Leave out the first sample of leads that are numbered by it, as pandas numbers lines."""
+    is_index = len(signal[0]) > 1 and any(np.array_equal(signal[0], np.arange(len(signal[0])) + at) for at in (0, 1))
+    return signal[1:] if is_index else signal
 
 
 def _is_ramp(values: np.ndarray) -> bool:

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from ..ecg_file import ECGFileError, is_known_lead
-from ..feature_extraction_ecg import HIGHEST_HZ
+from ..feature_extraction_ecg import HIGHEST_HZ, LOWEST_HZ
 from ..strict_numbers import number_or_none
 
 # Keys as exports in several languages spell them.
@@ -22,9 +22,14 @@ _LEADS_KEY = (
 # Repetitions that never give back (`*+`): a line of blanks would take time that grows with its length cubed.
 _BETWEEN = r"(?:\s*+[\[(](?P<in>[^\])]*)[\])])?+(?=[\"']*+[\s:=;,])[\s\"']*+(?::=|[:=;,])?+[\s\"']*+"
 _VALUE = r"(?=[^\S\t]*+[\"']?+[^\S\t]*+[\t:=;,])\s*+[\"']?+\s*+(?::=|[:=;,])?+(?P<value>.+)"
-_NUMBER_WITH_UNIT = r"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?)(?![\d_]|[.,]\d)\s*(?P<unit>[^\s\d,;\"']*)"
+_BLANK = "[ \u00a0\u2009\u202f'’]"  # parts thousands in the SI's way, and in Switzerland
+_NUMBER_WITH_UNIT = (
+    rf"(?P<number>[0-9]{{1,3}}(?:{_BLANK}[0-9]{{3}})+(?:[.,][0-9]+)?|[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?)"
+    r"(?![\d_]|[.,]\d)\s*(?P<unit>[^\s\d,;\"']*)"
+)
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")
+_PARTED_BY_BLANK = re.compile(rf"([0-9]+)(?:{_BLANK}[0-9]+)+(?:[.,][0-9]+)?")
 _RATE = re.compile(rf"(?:\w+ )?(?:{_RATE_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)
 _INTERVAL = re.compile(rf"(?:{_INTERVAL_KEY}){_BETWEEN}{_NUMBER_WITH_UNIT}", re.IGNORECASE)
 _UNIT = re.compile(rf"(?:{_UNIT_KEY}){_VALUE}", re.IGNORECASE)
@@ -81,8 +86,8 @@ def read_facts(lines: list[str]) -> Facts:
                 rates.add(rate * (1000 if _unit(match).startswith("k") else 1))
         elif (match := _ACQ_RATE.fullmatch(line.strip())) and seconds_of(match[0].partition("/")[0]):
             rates.add(1 / seconds_of(match[0].partition("/")[0]))
-        elif (match := _INTERVAL.match(line)) and _unit(match) in SECONDS and _number(match):
-            rates.add(1 / (_number(match) * SECONDS[_unit(match)]))
+        elif (match := _INTERVAL.match(line)) and _unit(match) in SECONDS:
+            rates.update(_rates_of_interval(match["number"], SECONDS[_unit(match)]))
         elif match := _UNIT.match(line):
             others = _OTHERS_UNIT.search(match["value"])
             units = [others[1]] if others else _list(match["value"])
@@ -152,24 +157,46 @@ def seconds_of(unit: str) -> float:
     return float(match[1] or 1) * SECONDS.get(match[2].lower(), 0.0) if match else 0.0
 
 
-def _number(match: re.Match[str]) -> float:
-    return number_or_none(match["number"].replace(",", ".")) or 0.0
-
-
 def _rate(text: str) -> float | None:
     """Return the sampling rate that a number is; None where its comma or point may be decimal or part thousands.
 
-    `10,000` Hz are ten thousand, `512,414` Hz are not half a million, and of `1.000` Hz nobody knows.
+    `10,000` and `10 000` Hz are ten thousand, `512,414` Hz are not half a million, and of `1.000` Hz nobody knows.
     """
+    if first := _PARTED_BY_BLANK.fullmatch(text):
+        return _unless_ambiguous(float(first[1]), _in_thousands(text))
     decimal = number_or_none(text.replace(",", "."))
-    thousands = number_or_none(text.replace(",", "")) if _THOUSANDS.fullmatch(text) else None
-    if _AMBIGUOUS.fullmatch(text):
+    thousands = _in_thousands(text) if _THOUSANDS.fullmatch(text) else None
+    if _AMBIGUOUS.fullmatch(text) and decimal is not None:
         if "." in text:
-            return decimal if decimal is not None and decimal >= _LOWEST_WITH_POINT else None
-        if thousands is not None and thousands <= HIGHEST_HZ:
-            return thousands if decimal is not None and decimal < _LOWEST_WITH_COMMA else None
-        return decimal
+            return decimal if decimal >= _LOWEST_WITH_POINT else None
+        return _unless_ambiguous(decimal, thousands)
     return decimal if thousands is None else thousands
+
+
+def _unless_ambiguous(first: float, thousands: float | None) -> float | None:
+    """Return the likely one of two readings of a rate: of the number before the comma or blank, or of thousands."""
+    if thousands is None or thousands > HIGHEST_HZ:
+        return first
+    return thousands if first < _LOWEST_WITH_COMMA else None
+
+
+def _in_thousands(text: str) -> float | None:
+    """Return a number that blanks, or commas before a decimal point, part into thousands."""
+    parted_by_blank = _PARTED_BY_BLANK.fullmatch(text)
+    without = re.sub(_BLANK, "", text).replace(",", ".") if parted_by_blank else text.replace(",", "")
+    return number_or_none(without)
+
+
+def _rates_of_interval(text: str, seconds: float) -> list[float]:
+    """Return the rate that an interval of so many of a unit means; none where two readings make sense, or none."""
+    readings = [number_or_none(text.replace(",", "."))]
+    if _AMBIGUOUS.fullmatch(text) or _PARTED_BY_BLANK.fullmatch(text):
+        readings.append(_in_thousands(text.replace(".", ",")))
+    rates = [1 / (number * seconds) for number in readings if number]
+    sensible = [rate for rate in rates if LOWEST_HZ <= rate <= HIGHEST_HZ]
+    if len(rates) == 1:
+        return rates
+    return sensible if len(sensible) == 1 else []
 
 
 def _unit(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from ..ecg_file import ECGFileError
 
 _COMMENT = re.compile(r"\s*(#|%|//)")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}(?:[.,]0)?", re.ASCII)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _QUOTED = re.compile(r'"([+-]?[0-9]+,[0-9]+)"')
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
@@ -126,18 +127,23 @@ def _start(lines: list[str], style: Style) -> int:
 
 
 def _is_numbering(lines: list[str], style: Style) -> bool:
-    """Whether the first line numbers the columns from 0 or 1, as pandas does, above rows of other numbers.
+    """Whether the first line numbers the columns, as pandas does, above rows of other numbers.
 
-    A single column's number is told only from values that are written with a decimal sign.
+    A single column's number, and numbers that leave some out, are told only from values that are written with a
+    decimal sign.
     """
     first, *others = (split(line, style) for line in lines)
     if first and not first[0]:  # above an index
         first, others = first[1:], [cells[1:] for cells in others]
-    numbers = [*map(str, range(len(first)))], [*map(str, range(1, len(first) + 1))]
-    if first not in numbers or not others or first in others:
+    if not others or first in others or not all(map(_COUNT.fullmatch, first)):
         return False
+    numbers = [int(re.split("[.,]", cell)[0]) for cell in first]
+    counts_on = numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     sign = "," if style.decimal_comma else "."
-    return len(first) > 1 or all(sign in cell for cells in others for cell in cells)
+    has_decimals = all(sign in cell for cells in others for cell in cells)
+    if len(numbers) == 1 or not counts_on:
+        return has_decimals and numbers == sorted(set(numbers)) and (counts_on or len(numbers) > 1)
+    return True
 
 
 def _check_preamble(preamble: list[str], style: Style, width: int, lines: list[str]) -> None:

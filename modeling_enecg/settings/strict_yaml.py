@@ -1,4 +1,4 @@
-"""YAML as this project reads it: safely, with every key once, and with `5e-4` as a number."""
+"""YAML as this project reads it: safely, with every key once, with numbers as people write them."""
 
 import re
 from typing import Any
@@ -7,6 +7,8 @@ import yaml
 
 _DEEPEST = 50
 _MOST_VALUES = 1_000_000
+_UNCLEAR = re.compile(r"[^_:]*[_:].*|[-+]?0\d\d+")  # YAML 1.1: 1_0 is ten, 1:30 is ninety, 010 is eight
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class _Loader(yaml.SafeLoader):
@@ -20,6 +22,12 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if node.tag in _NUMBERS and _UNCLEAR.fullmatch(node.value):
+            raise yaml.YAMLError(f"{node.value!r} is no plain number; write digits, or quotes around a text")
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:

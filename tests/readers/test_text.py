@@ -200,6 +200,13 @@ def test_a_separator_at_the_end_of_long_lines_adds_no_sample(write):
     np.testing.assert_allclose(read_ecg(path, **STATED, lead_names=STANDARD_LEADS).signal_mv, signal)
 
 
+def test_numbers_of_long_lines_are_no_samples(write):
+    signal = np.random.default_rng(0).normal(size=(12, 600)).round(3)
+    rows = [",".join(map(str, [number, *lead])) for number, lead in enumerate(signal)]
+    path = write("\n".join(["," + ",".join(map(str, range(600))), *rows]))
+    np.testing.assert_allclose(read_ecg(path, **STATED, lead_names=STANDARD_LEADS).signal_mv, signal)
+
+
 @pytest.mark.parametrize("line", ["0.1,x", "0.1", "0.1,0.2,0.3", "0.1 0.2", "0.1,1_0", "0.1,0x1", "end of file"])
 @pytest.mark.parametrize("number", [2, 3, 6, 150])
 def test_a_line_that_is_no_row_of_numbers_is_named(write, signal, line, number):
@@ -427,9 +434,8 @@ def test_the_rate_is_read_from_a_header_in_json(write, signal):
     assert read_ecg(write(header + rows), unit="mV", lead_names=["I", "II"]).sampling_rate == 1000
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_a_row_that_numbers_the_columns_is_no_sample(write, signal, first):
-    numbers = ",".join(str(first + column) for column in range(2))
+@pytest.mark.parametrize("numbers", ["0,1", "1,2", "0.0,1.0", "3,7"])
+def test_a_row_that_numbers_the_columns_is_no_sample(write, signal, numbers):
     rows = table(signal).splitlines()[1:]
     record = read_ecg(write("\n".join([numbers, *rows])), **STATED, lead_names=["I", "II"])
     np.testing.assert_allclose(record.signal_mv, signal)
@@ -455,6 +461,9 @@ def test_a_row_of_counts_that_looks_like_numbers_of_columns_is_kept_where_it_com
         ("512,414", 512.414),
         ("250,5", 250.5),
         ("250.000", 250),
+        ("10 000", 10_000),
+        ("1\u202f000", 1000),
+        ("1'000.0", 1000),
     ],
 )
 def test_a_comma_in_a_rate_is_decimal_or_parts_thousands(write, signal, text, hz):
@@ -462,7 +471,15 @@ def test_a_comma_in_a_rate_is_decimal_or_parts_thousands(write, signal, text, hz
     assert read_ecg(path).sampling_rate == hz
 
 
-@pytest.mark.parametrize("text", ["1.000", "75,000", "1_000", "١٠٠٠"])
+@pytest.mark.parametrize(
+    ("interval", "hz"), [("1,000 us", 1000), ("4.000 ms", 250), ("4 000 µs", 250), ("0,004 s", 250)]
+)
+def test_an_interval_is_read_so_that_a_rate_comes_of_it(write, signal, interval, hz):
+    path = write(f"Sample Interval: {interval}\nUnit: mV\nLeads: I,II\n" + table(signal))
+    assert read_ecg(path).sampling_rate == hz
+
+
+@pytest.mark.parametrize("text", ["1.000", "75,000", "75 000", "1_000", "١٠٠٠"])
 def test_a_rate_that_may_mean_two_or_is_no_number_is_asked_for(write, signal, text):
     path = write(f"Sampling Rate: {text} Hz\nUnit: mV\nLeads: I,II\n" + table(signal))
     with pytest.raises(ECGFileError, match="give sampling_rate"):

@@ -214,6 +214,7 @@ def test_sequence_sets_that_contradict_each_other_are_refused(write_xml, counts)
     ("time", "lead", "message"),
     [
         (aecg_time(unit=""), aecg_lead("I", [1, 2]), "does not state its sampling_rate"),
+        (aecg_time() + aecg_time("0.004"), aecg_lead("I", [1, 2]), "a sequence set with several times"),
         (aecg_time("0"), aecg_lead("I", [1, 2]), "a positive number"),
         (aecg_time(unit="Hz"), aecg_lead("I", [1, 2]), "increment is in Hz"),
         ("", aecg_lead("I", [1, 2]), "increment, .* is absent"),
@@ -334,9 +335,13 @@ def test_a_file_that_is_too_large_is_refused_unread(write_xml):
         read_ecg(path)
 
 
-def test_a_muse_lead_that_was_off_is_missing_and_so_is_what_devices_compute_from_it(write_xml, counts):
+@pytest.mark.parametrize("off", ["TRUE", "True", "1"])
+def test_a_muse_lead_that_was_off_is_missing_and_so_is_what_devices_compute_from_it(write_xml, counts, off):
     names = ("I", "II", "III", "aVF", "V1")
-    leads = [muse_lead(name, row, LeadOff=str(name == "II")) for name, row in zip(names, counts, strict=False)]
+    leads = [
+        muse_lead(name, row, LeadOff=off if name == "II" else "FALSE")
+        for name, row in zip(names, counts, strict=False)
+    ]
     record = read_ecg(write_xml(muse(muse_waves(leads))))
     assert record.lead_names == list(names)
     assert list(record.damaged_leads) == ["II", "III", "aVF"]

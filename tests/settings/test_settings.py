@@ -63,6 +63,13 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(text):
         load_yaml(text)
 
 
+@pytest.mark.parametrize("text", ["1_0", "1_000.5", "1:30", "010"])
+def test_a_number_that_yaml_takes_for_another_is_refused(text):
+    with pytest.raises(yaml.YAMLError, match=f"'{text}' is no plain number"):
+        load_yaml(f"learning_rate: {text}")
+    assert load_yaml(f"name: '{text}'") == {"name": text}
+
+
 def test_the_same_key_in_two_mappings_is_no_key_twice():
     assert load_yaml("a: {x: 1}\nb: {x: 2}\nc: [x, x]") == {"a": {"x": 1}, "b": {"x": 2}, "c": ["x", "x"]}
 
