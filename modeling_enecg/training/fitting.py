@@ -9,6 +9,11 @@ from ..data.targets import balanced_class_weights, target_statistics
 from ..modeling_enecg import EnECGModel
 from ..settings import SettingsError
 
+_SAME = (
+    "all training records with labels have the same ones, from which nothing can be learnt; give other records, or "
+    "leave the task out of `tasks`."
+)
+
 
 def fit_tasks(
     model: EnECGModel,
@@ -27,7 +32,7 @@ def fit_tasks(
         trained_tasks (`Collection[str]`, *optional*): Tasks whose outputs have statistics already.
 
     Raises:
-        SettingsError: if nothing can be learnt from a regression's targets.
+        SettingsError: if nothing can be learnt from a task's targets, as they are all the same.
     """
     for name, task in model.tasks.items():
         changes: dict[str, Any] = {"loss_weight": loss_weights.get(name, 1.0)}
@@ -36,9 +41,17 @@ def fit_tasks(
                 changes["target_mean"], changes["target_std"] = target_statistics(targets[name])
             except ValueError as error:
                 raise SettingsError(f"tasks: {name}: {error}") from error
-        elif not task.is_regression and class_weights == "balanced":
+        elif name not in trained_tasks and not _differ(targets[name]):
+            raise SettingsError(f"tasks: {name}: {_SAME}")
+        if not task.is_regression and class_weights == "balanced":
             changes["class_weights"] = balanced_class_weights(task, targets[name])
         model.update_task(name, **changes)
+
+
+def _differ(targets: np.ndarray) -> bool:
+    """Whether any label has records of both kinds, or any class another beside it."""
+    columns = targets.reshape(len(targets), -1)
+    return any(len(np.unique(column[~np.isnan(column)])) > 1 for column in columns.T)
 
 
 __all__ = ["fit_tasks"]

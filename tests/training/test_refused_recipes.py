@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -64,6 +65,14 @@ def test_a_task_without_any_label_in_a_split_is_refused_by_name(refused, release
     error = refused(data_dir=str(release), cache_dir=str(tmp_path / "cache"), tasks=["superdiagnostic", task])
     assert task in error
     assert split in error or (split == "train" and "training fold" in error)
+
+
+def test_a_task_whose_training_labels_are_all_the_same_is_refused(refused, release, tmp_path):
+    table = pd.read_csv(release / "ptbxl_database.csv")
+    table.loc[table["strat_fold"] <= 8, "sex"] = 1
+    table.to_csv(release / "ptbxl_database.csv", index=False)
+    error = refused(data_dir=str(release), cache_dir=str(tmp_path / "cache"), tasks=["superdiagnostic", "sex"])
+    assert "tasks: sex: all training records with labels have the same ones" in error
 
 
 def test_an_interval_that_no_record_of_a_split_has_is_refused(refused, release, tmp_path):

@@ -218,7 +218,7 @@ def _task(settings: FolderSettings, name: str, rows: Sequence[Cells]) -> LabelTa
 
 def _inferred_type(settings: FolderSettings, name: str, cells: set[str]) -> tuple[str, str]:
     """Return the type that different cells tell, and why."""
-    if any(settings.separator in cell for cell in cells):
+    if any(settings.separator in cell or _is_python_list(cell) for cell in cells):
         return "multi_label", f"inferred: cells with {settings.separator!r}"
     numbers = {cell for cell in cells if math.isfinite(_float(cell))}
     others = sorted(cells - numbers)
@@ -309,9 +309,14 @@ def _listed_names(cell: str, separator: str) -> set[str]:
     names = {name.strip() for name in cell.split(separator)} - {""}
     if {name.lower() for name in names} == {NO_LABEL}:
         return set()
-    if not names or NO_LABEL in {name.lower() for name in names}:
+    if _is_python_list(cell) or not names or NO_LABEL in {name.lower() for name in names}:
         raise ValueError(f"got {cell!r}; expected labels with {separator!r} between them, or {NO_LABEL}")
     return names
+
+
+def _is_python_list(cell: str) -> bool:
+    """Whether a cell holds a list as pandas writes it, `['AF', 'PVC']`: brackets and quotes would become labels."""
+    return cell.startswith("[") and cell.endswith("]")
 
 
 def _sound_names(cell: str, separator: str) -> set[str]:

@@ -103,6 +103,7 @@ FAULTS = {
     "infinite": (set_cells(lvef="inf"), TABLE, "lvef", "got 'inf'; expected a number"),
     "none beside labels": (set_cells(findings="none;a"), TABLE, "findings", "got 'none;a'; expected labels with ';'"),
     "no label between separators": (set_cells(findings=";"), TABLE, "findings", "got ';'; expected labels"),
+    "a list of Python's": (set_cells(findings="['a']"), TABLE, "findings", "got \"['a']\"; expected labels with ';'"),
     "neither 0 nor 1": (set_cells(AF="2"), TABLE, "flags", "got '2' in column 'AF'; expected 0 or 1"),
     "partly unknown": (set_cells(AF=""), TABLE, "flags", "got '' in column 'AF'; expected 0 or 1; where not every"),
     "cells too many": (add_cell, TABLE, "number of cells", "got 5; expected 4"),
