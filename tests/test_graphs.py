@@ -5,6 +5,7 @@ import torch
 
 from modeling_enecg import BACKBONES, EnECGModel
 from tests.helpers.inputs import random_input, with_random_weights
+from tests.helpers.masks import mixed_masks
 from tests.helpers.tiny_models import RHYTHM
 
 
@@ -17,10 +18,52 @@ def sparse(tiny_configs):
     return EnECGModel.from_experts(experts, [RHYTHM], gate="encoder", gate_sequence_length=150, top_k=2)
 
 
+@pytest.fixture(autouse=True)
+def no_graphs_of_others():
+    """All models share a wrapper of transformers, of which torch keeps eight graphs."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
 def batch(seed=0, **changes):
     generator = torch.Generator().manual_seed(seed)
     signals = torch.randn(4, 12, 150, generator=generator)
     return {"input_values": signals, "gate_values": signals.flip(0)} | changes
+
+
+def assert_equal(graph, ours):
+    for given, wanted in zip(graph.to_tuple(), ours.to_tuple(), strict=True):
+        torch.testing.assert_close(given, wanted, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("model_type", sorted(BACKBONES))
+def test_every_backbone_compiles_to_one_graph_for_batches_of_any_size(model_type, tiny_configs):
+    model = with_random_weights(BACKBONES[model_type](tiny_configs[model_type]))
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=keep)
+    for num_records in (4, 3, 2):
+        masks = {name: mask[-num_records:] for name, mask in mixed_masks(model).items()}
+        inputs = random_input(model, num_records)
+        assert_equal(compiled(inputs, **masks), model(inputs, **masks))
+    assert len(graphs) == 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("model_type", sorted(BACKBONES))
+def test_every_backbone_is_exported_once_for_batches_of_any_size(model_type, tiny_configs):
+    model = with_random_weights(BACKBONES[model_type](tiny_configs[model_type]))
+    shapes = {"input_values": {0: torch.export.Dim("batch", min=2, max=64)}}
+    exported = torch.export.export(model, (random_input(model),), dynamic_shapes=shapes, strict=False).module()
+    for num_records in (2, 5):
+        inputs = random_input(model, num_records, seed=1)
+        assert_equal(exported(inputs), model(inputs))
 
 
 @torch.inference_mode()
@@ -31,8 +74,7 @@ def test_timesnet_exports_and_equals_its_loop_over_periods(tiny_configs, samples
     model = with_random_weights(BACKBONES["enecg-timesnet"](config))
     exported = torch.export.export(model, (random_input(model),), strict=False).module()
     inputs = random_input(model, seed=1)
-    for ours, graph in zip(model(inputs).to_tuple(), exported(inputs).to_tuple(), strict=True):
-        torch.testing.assert_close(graph, ours, atol=1e-4, rtol=1e-4)
+    assert_equal(exported(inputs), model(inputs))
 
 
 @torch.inference_mode()

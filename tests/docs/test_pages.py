@@ -113,6 +113,14 @@ def test_every_make_target_of_a_page_is_there(page):
     assert set(named) <= set(targets)
 
 
+@pytest.mark.parametrize("page", TEXTS, ids=ids(TEXTS))
+def test_what_a_page_imports_is_there(page):
+    for block in blocks(page):
+        for line in ast.parse(block.text).body if block.language == "python" else ():
+            if isinstance(line, ast.ImportFrom) and str(line.module).startswith("modeling_enecg"):
+                exec(ast.unparse(line), {})
+
+
 def commands() -> list[tuple[str, list[str]]]:
     """Every line of a page or the README that calls `enecg`, with the page."""
     found = []
