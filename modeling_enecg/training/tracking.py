@@ -30,7 +30,7 @@ def check_trackers(key: str, report_to: Any) -> None:
     for name in report_to if isinstance(report_to, list) else [report_to]:
         check_choice(key, name, (*_NOBODY_AND_ALL, *INTEGRATION_TO_CALLBACK))
         if name not in (*_NOBODY_AND_ALL, *get_available_reporting_integrations()):
-            raise SettingsError(f"{key}: {name} is not installed here: pip install {name}, or report to another.")
+            raise SettingsError(f"{key}: {name} is not installed here: install its package, or report to another.")
 
 
 def tracked_name(folder: Path) -> str:
