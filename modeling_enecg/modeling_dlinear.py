@@ -99,8 +99,10 @@ class MovingAverage(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Smooth `(batch_size, num_leads, samples)`."""
         reach = self.kernel_size // 2
-        padded = nn.functional.pad(values, (reach, reach), mode="replicate")
-        return nn.functional.avg_pool1d(padded, self.kernel_size, stride=1)
+        padded = nn.functional.pad(values, (reach + 1, reach), mode="replicate")
+        # A window's sum is a difference of running sums: no cost per sample of the window, and exact in float64.
+        sums = padded.double().cumsum(dim=-1)
+        return ((sums[..., self.kernel_size :] - sums[..., : -self.kernel_size]) / self.kernel_size).to(values.dtype)
 
     def extra_repr(self) -> str:
         """Show the width when the module is printed."""

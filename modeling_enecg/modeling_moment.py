@@ -51,7 +51,8 @@ class MomentConfig(ECGBackboneConfig):
         num_attention_heads (`int`, *optional*, defaults to 6): Attention heads per block.
         head_dim (`int`, *optional*, defaults to 64): Width of a head, independent of `hidden_size`.
         intermediate_size (`int`, *optional*, defaults to 1024): Width of the gated feed-forward's hidden layer.
-        hidden_act (`str`, *optional*, defaults to `"gelu_new"`): Activation of the feed-forward's gate.
+        hidden_act (`str`, *optional*, defaults to `"gelu_pytorch_tanh"`): Activation of the feed-forward's gate: T5's
+            `"gelu_new"`, computed faster.
         relative_attention_num_buckets (`int`, *optional*, defaults to 32): Classes of distance between two patches.
         relative_attention_max_distance (`int`, *optional*, defaults to 128): Distance in patches from which on all
             share a class.
@@ -89,7 +90,7 @@ class MomentConfig(ECGBackboneConfig):
     num_attention_heads: int = 6
     head_dim: int = 64
     intermediate_size: int = 1024
-    hidden_act: str = "gelu_new"
+    hidden_act: str = "gelu_pytorch_tanh"
     relative_attention_num_buckets: int = 32
     relative_attention_max_distance: int = 128
     dropout: int | float = 0.1

@@ -297,6 +297,7 @@ class TempoDecoder(GPT2PreTrainedModel):
             n_layer=config.num_hidden_layers,
             n_head=config.num_attention_heads,
             n_inner=config.intermediate_size,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own function in one pass over memory, not seven
             embd_pdrop=config.hidden_dropout,
             resid_pdrop=0.0,  # in `TempoBlock`, as `RecordDropout`
             attn_pdrop=config.attention_dropout,

@@ -221,11 +221,11 @@ class InceptionConvolution(nn.Module):
             return nn.functional.conv2d(images, kernel, bias, padding=reach)
         offsets = range(-reach, reach + 1)
         rows = torch.cat([grid.rows_away(images, each) for each in offsets], dim=-1)
-        by_column = kernel.permute(3, 2, 1, 0).flatten(1, 2)  # (out, in, rows, columns) -> (columns, rows * in, out)
-        outputs = bias
-        for column, weight in zip(offsets, by_column, strict=True):
-            outputs = outputs + grid.columns_away(rows, column) @ weight
-        return outputs
+        # One product for all columns: its outputs are moved, being narrower than what they are made of.
+        by_column = rows @ kernel.permute(2, 1, 3, 0).flatten(0, 1).flatten(1)  # (images, length, columns * out)
+        columns = by_column.chunk(kernel.shape[-1], dim=-1)
+        moved = (grid.columns_away(each, column) for each, column in zip(columns, offsets, strict=True))
+        return sum(moved, bias)
 
 
 class TimesNetBlock(ResidualBlock):

@@ -150,7 +150,7 @@ class XResNet1dBlock(ResidualBlock):
         branch = drop_path(self.branch(hidden_states), self.drop_path_rate, self.training)
         if self.stride > 1:  # an odd number of samples leaves the last one alone in its window
             hidden_states = nn.functional.avg_pool1d(hidden_states, self.stride, ceil_mode=True)
-        return nn.functional.relu(branch + self.shortcut(hidden_states))
+        return nn.functional.relu(branch + self.shortcut(hidden_states), inplace=True)
 
 
 class XResNet1dModel(ECGBackboneModel):
