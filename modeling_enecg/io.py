@@ -158,7 +158,9 @@ def _read_other(path: Path) -> FileContent:
     except ModuleNotFoundError as error:
         if not str(error.name).startswith(f"{__package__}.readers"):
             raise
-        raise ImportError("A model's own code reads WFDB records only; for other formats install enecg.") from error
+        raise ImportError(
+            "A model's own code reads WFDB records only; for other formats install enecg from its source."
+        ) from error
     return reader.read(path)
 
 

@@ -153,7 +153,7 @@ def _explainer(wanted: str | Sequence[str]) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         raise ImportError(
             f"Explanations need the package with what it trains with (here {error.name} is missing): install "
-            "enecg[train], and import modeling_enecg before the pipeline is made."
+            "enecg with its extra train from its source, and import modeling_enecg before the pipeline is made."
         ) from error
     # What was scored is fit to be explained, or was to be scored all the same.
     return partial(explaining.explain, **dict(zip(("task", "label"), names, strict=False)), force=True)

@@ -1,5 +1,6 @@
 """The EnECG model but for its computing: its tasks and feature extractor, how it is made, saved and loaded."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -11,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import cached_file
 
 from .attention_pool import AttentionPool
 from .backbones import backbone_class, code_reference, own_backbones, register_travelled
@@ -27,6 +29,9 @@ from .saved_extractor import joint_extractor, read_extractor
 from .tasks import Task
 from .travelling_code import save_code_of
 
+ADAPTER_FILE = "enecg.json"  # beside the weights of an adapter that a recipe made
+
+_OF_AN_ADAPTER = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
 _HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
 
 
@@ -179,6 +184,38 @@ class EnECGPreTrainedModel(StrictLoading):
         model._saved_in = None if place is None else (place, own_options)
         return result
 
+    def load_adapter(
+        self, peft_model_id: str | None = None, adapter_name: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Load an adapter as transformers does; of one that a recipe made with what it knows of its tasks."""
+        loaded = super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
+        if peft_model_id is not None:
+            options = {key: value for key, value in (kwargs.get("adapter_kwargs") or {}).items() if key[0] != "_"}
+            lenient = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
+            file = cached_file(peft_model_id, ADAPTER_FILE, **lenient, **options)
+            if file is not None:
+                tasks = json.loads(Path(file).read_text(encoding="utf-8"))["tasks"]
+                settings = cast(Any, self.peft_config[adapter_name or "default"])
+                self.take_tasks(tasks, changes_experts(settings.target_modules))
+        return loaded
+
+    def take_tasks(self, tasks: Sequence[Mapping[str, Any]], experts_changed: bool) -> None:
+        """Take over what validation records decided of adapted tasks.
+
+        Args:
+            tasks (`Sequence[Mapping]`): The adapted tasks' fields.
+            experts_changed (`bool`): Whether the experts were adapted, too. Then all other tasks go, since their heads
+                know the experts as they were, and so does the novelty.
+        """
+        for task in tasks:
+            if task["name"] in self.tasks:
+                self.update_task(task["name"], **{field: task.get(field) for field in _OF_AN_ADAPTER})
+        if experts_changed:
+            model = cast(Any, self)
+            for name in set(self.tasks) - {task["name"] for task in tasks}:
+                model.remove_task(name)
+            model.set_novelty(None)
+
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, experts: str = "value", **kwargs: Any
     ) -> None:
@@ -251,6 +288,11 @@ class EnECGPreTrainedModel(StrictLoading):
         return joint_extractor(extractors, gate)
 
 
+def changes_experts(target_modules: Any) -> bool:
+    """Whether an adapter of these modules, as peft's settings name them, changes the experts."""
+    return r"experts\." in str(target_modules)
+
+
 def _merged(expert: Any) -> ECGBackboneModel:
     """Merge a peft adapter into an expert: nested adapters would be trained, saved and switched together."""
     return expert.merge_and_unload().requires_grad_(True) if hasattr(expert, "merge_and_unload") else expert
@@ -262,4 +304,4 @@ def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_diff_dict().items() if key not in notes}
 
 
-__all__ = ["EnECGPreTrainedModel"]
+__all__ = ["ADAPTER_FILE", "EnECGPreTrainedModel", "changes_experts"]

@@ -29,12 +29,13 @@ from ..expert_references import model_source, tensors_digest
 from ..loading import check_cached_files, place_and_revision
 from ..modeling_backbone import RecordDropout
 from ..modeling_enecg import EnECGModel
+from ..pretrained_enecg import ADAPTER_FILE, changes_experts
 from ..runs.files import added_files, write_text
 from ..runs.shipped import find_model
 
 FINAL_LAYERS = ("whole", "lora", "frozen")
 ADAPTER_NAME = "default"
-ENECG_FILE = "enecg.json"
+ENECG_FILE = ADAPTER_FILE
 BASE_FOLDER = "base"
 RESERVED_NAMES = {ADAPTER_NAME, "base_layer", "modules_to_save", "original_module"}
 _BASE_INSIDE = "(the folder base inside: load this adapter with modeling_enecg.adapters.load_adapter)"
@@ -297,13 +298,8 @@ def load_adapters(paths: Mapping[str, str | Path], base: EnECGModel | None = Non
         for task in tasks:
             if task["name"] in source.like:
                 base.add_task(task, like=source.like[task["name"]])
-            decided = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
-            base.update_task(task["name"], **{field: task.get(field) for field in decided})
-    own = {task["name"] for _source, tasks in contents.values() for task in tasks}
-    if any(_changes_experts(folder) for folder in folders.values()):
-        for task in set(base.tasks) - own:  # their heads know the experts as they were
-            base.remove_task(task)
-        base.set_novelty(None)  # it knows their features as they were
+    own = [task for _source, tasks in contents.values() for task in tasks]
+    base.take_tasks(own, any(_changes_experts(folder) for folder in folders.values()))
     adapted: PeftModel | None = None
     for name, folder in folders.items():
         if adapted is None:
@@ -330,7 +326,7 @@ def _check_together(folders: Mapping[str, Path], contents: Mapping[str, tuple[Ad
 
 
 def _changes_experts(folder: Path) -> bool:
-    return r"experts\." in str(PeftConfig.from_pretrained(str(folder)).target_modules)
+    return changes_experts(PeftConfig.from_pretrained(str(folder)).target_modules)
 
 
 def _check_name(model: EnECGModel, name: str) -> None:

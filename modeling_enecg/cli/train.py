@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = load_recipe(file, options.overrides)
     metrics = run_recipe(recipe, file.stem)
     if metrics:  # of several processes, the first one's
-        print("\n".join(_outcome(metrics, recipe.output_dir)))
+        print("\n".join(outcome(metrics, recipe.output_dir)))
 
 
 def _given(overrides: Sequence[str], key: str) -> str | None:
@@ -69,20 +69,21 @@ def _given(overrides: Sequence[str], key: str) -> str | None:
     return values[-1] if values else None
 
 
-def _outcome(metrics: Mapping[str, Any], folder: str) -> list[str]:
+def outcome(metrics: Mapping[str, Any], folder: str) -> list[str]:
     """Return what to print at the end: each task's scores on the test fold, where the run lies, what comes next."""
     if "pretraining" in metrics:
         return _outcome_of_pretraining(metrics["pretraining"], folder)
-    from ..evaluation.intervals import has_interval
+    from ..reports.cells import interval_cell
 
     lines = []
     for task, scores in metrics["test"].items():
-        points = (
-            f"{metric} {value['point']:.3f} ({value['lower']:.3f} to {value['upper']:.3f})"
+        cells = {
+            metric: interval_cell(value)
             for metric, value in scores.items()
-            if isinstance(value, Mapping) and has_interval(value)
-        )
-        lines.append(f"test, {task}: {', '.join(points) or 'no score could be told'}")
+            if isinstance(value, Mapping) and value.get("point") is not None
+        }
+        points = ", ".join(f"{metric} {cell.text} ({cell.note})" for metric, cell in cells.items())
+        lines.append(f"test, {task}: {points or 'no score could be told'}")
     return [
         *lines,
         f"{folder}: the model, its card README.md, metrics.json and figures",

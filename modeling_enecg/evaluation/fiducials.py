@@ -16,7 +16,7 @@ from ..recording import ECGRecord
 from .median_beat import MedianBeat, median_beat
 
 FIDUCIALS = ("P onset", "P peak", "P end", "QRS onset", "QRS end", "T peak", "T end")
-NOT_INSTALLED = 'that needs the package neurokit2 (pip install "enecg[delineation]")'
+NOT_INSTALLED = "that needs the package neurokit2 (pip install neurokit2)"
 
 _BEFORE_S, _AFTER_S = 0.42, 0.6  # longer than the beat that is drawn, for long PR and QT intervals
 _KEYS = {

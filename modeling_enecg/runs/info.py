@@ -164,7 +164,9 @@ class RunInfo:
             if stage.chosen_by == "loss" and stage.best_loss is not None:
                 texts.append(f"The best epoch of {_words(name)} is that of the lowest validation loss.")
             if stage.precision != "fp32":
-                texts.append(f"Forward passes of {_words(name)} ran under {stage.precision} autocast.")
+                asked = ((self.recipe or {}).get("stages") or {}).get(name, {}).get(stage.precision)
+                how = "" if asked else f", by `accelerate launch --mixed_precision {stage.precision}`"
+                texts.append(f"Forward passes of {_words(name)} ran under {stage.precision} autocast{how}.")
         return texts
 
     def to_dict(self) -> dict[str, Any]:

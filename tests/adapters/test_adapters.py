@@ -296,3 +296,17 @@ def test_an_adapter_that_changes_the_experts_leaves_tasks_out_that_it_was_not_ma
     assert list(adapted_model(loaded).tasks) == ["sex"]
     assert_equal_logits(logits_of(loaded), trained.logits)
     assert list(load_adapter(trained.folder).merge_and_unload().tasks) == ["sex"]
+    by_transformers = AutoModel.from_pretrained(trained.folder)
+    assert list(by_transformers.tasks) == ["sex"]
+    assert_equal_logits(logits_of(by_transformers), trained.logits)
+
+
+def test_transformers_takes_what_validation_decided_of_an_adapters_tasks(saved, train_adapter):
+    trained = train_adapter(saved(), [RHYTHM], "adapter")
+    file = trained.folder / "enecg.json"
+    content = json.loads(file.read_text())
+    content["tasks"][0]["thresholds"] = [0.25, 0.5, 0.75]
+    file.write_text(json.dumps(content))
+    model = AutoModel.from_pretrained(trained.folder)
+    assert model.tasks["rhythm"].thresholds == [0.25, 0.5, 0.75]
+    assert model.tasks == adapted_model(load_adapter(trained.folder)).tasks

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from modeling_enecg.cli.train import outcome
 from modeling_enecg.runs.shipped import find_recipe, shipped_recipes
 from tests.helpers.training import recipe_fields, train, write_recipe
 
@@ -24,6 +25,16 @@ def test_training_ends_with_scores_the_folder_and_the_next_command(run, recipe_f
     assert output[-2].startswith(f"{folder}: the model")
     assert output[-1] == f"next: enecg report '{folder}'"
     assert run("train", recipe_file, "--output_dir", folder).splitlines() == output[-3:]  # it is complete
+
+
+def test_a_score_without_an_interval_is_told_with_the_reason():
+    few = {"point": 0.9333, "lower": None, "upper": None, "no_interval": "fewer than 5 patients"}
+    unknown = {"point": None, "lower": None, "upper": None}
+    metrics = {"test": {"sex": {"num_records": 6, "macro_auroc": few, "macro_f1": unknown}, "age": {"mae": unknown}}}
+    assert outcome(metrics, "runs/a")[:2] == [
+        "test, sex: macro_auroc 0.933 (no interval: fewer than 5 patients)",
+        "test, age: no score could be told",
+    ]
 
 
 def test_train_py_is_the_same_command(recipe_file, tmp_path):

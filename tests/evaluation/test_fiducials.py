@@ -82,4 +82,4 @@ def test_without_neurokit2_the_reason_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "neurokit2", None)
     _, found = simulated(["NORM"], 0)
     assert not found.seconds
-    assert 'pip install "enecg[delineation]"' in found.why_not
+    assert "pip install neurokit2" in found.why_not

@@ -82,4 +82,6 @@ def test_a_model_away_from_home_says_what_explanations_need(find, tmp_path):
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("ImportError: Explanations need the package"), ended.stderr
-    assert last.endswith("install enecg[train], and import modeling_enecg before the pipeline is made.")
+    assert last.endswith(
+        "install enecg with its extra train from its source, and import modeling_enecg before the pipeline is made."
+    )

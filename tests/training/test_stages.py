@@ -140,6 +140,11 @@ def test_precision_of_the_launcher_is_that_of_the_recipe_and_stands_in_its_descr
     launched = follow("launched", stages={"fine_tuning": tuning})
     assert launched.info.stages["fine_tuning"].precision == "bf16"
     assert launched.metrics == asked.metrics
+    said = [
+        run.card.read_text().count("autocast, by `accelerate launch --mixed_precision bf16`.")
+        for run in (launched, asked)
+    ]
+    assert said == [1, 0]
 
 
 def test_adapting_a_trained_model_says_what_it_brought(follow):

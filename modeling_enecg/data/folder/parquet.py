@@ -12,6 +12,7 @@ from huggingface_hub import DatasetCard
 
 from ...runs.shipped import template
 from ..builder import SPLIT_FOLDS
+from ..cache import CachedDataset
 from ..errors import DatasetError
 from ..parquet import MAX_SHARD_SIZE, add_build_options, card_data, write_parquet_folder
 from ..rows import num_samples, unknown_column
@@ -158,8 +159,9 @@ def main(
     add_build_options(parser)
     options = parser.parse_args(arguments)
     try:
-        builder = builder_class(data_dir=options.data_dir, cache_dir=options.cache_dir, on_error=options.on_error)
-        builder.download_and_prepare(num_proc=options.num_proc)
+        settings = {"data_dir": options.data_dir, "on_error": options.on_error}
+        cached = CachedDataset(lambda cache_dir: builder_class(cache_dir=cache_dir, **settings), options.cache_dir)
+        builder = cached.prepared(options.num_proc)
         print(describe_folder(builder))
         if options.output_dir is not None:
             folder = write_parquet(builder, options.output_dir, options.num_proc, options.max_shard_size)

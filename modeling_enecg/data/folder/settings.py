@@ -110,7 +110,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_table(value: Any) -> bool:
-    return _is_text(value) and is_inside(value)
+    return _is_text(value) and is_inside(value) and "\\" not in value
 
 
 def _is_positive(value: Any) -> bool:
@@ -137,7 +137,7 @@ def _is_label_type(value: Any) -> bool:
 
 _COLUMN = "the name of a column (in quotes where YAML would read it as a number or as yes or no)"
 KEYS = {
-    "table": Key(_is_table, "the path of a CSV file, inside this folder", required=True),
+    "table": Key(_is_table, "the path of a CSV file, inside this folder, with / between folders", required=True),
     "record": Key(_is_text, _COLUMN, required=True),
     "labels": Key(
         _are_labels,

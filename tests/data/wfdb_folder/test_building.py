@@ -15,6 +15,7 @@ from modeling_enecg.data.folder.settings import read_settings
 from modeling_enecg.data.folder.wfdb_folder import WFDBFolder, input_fingerprint
 from tests.helpers.builders import all_rows
 from tests.helpers.ecg_folder import noise, patients, write_folder, write_record, write_settings, write_table
+from tests.helpers.permissions import python_without_privileges, read_only
 from tests.helpers.wfdb_folder import RECORD, ROW, remove
 
 # Building
@@ -166,6 +167,22 @@ def test_the_script_ends_with_one_line_on_a_fault(folder, tmp_path):
     with pytest.raises(SystemExit, match=r"error: records/03, row 4: file: .*03.dat"):
         main([*arguments, str(tmp_path / "parquet")])
     assert not (tmp_path / "parquet").exists()
+
+
+def test_the_script_reads_a_cache_that_is_read_only_and_names_the_setting_where_it_does_not_suffice(folder, tmp_path):
+    arguments = ["--data_dir", str(folder), "--cache_dir", str(tmp_path / "cache")]
+    main(arguments)
+    script = (
+        "import sys; from modeling_enecg.data.folder.parquet import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as error: print(error)"
+    )
+    with read_only(tmp_path / "cache"):
+        assert "records left out: 0" in python_without_privileges("-c", script, *arguments)
+    (tmp_path / "empty").mkdir()
+    with read_only(tmp_path / "empty") as cache:
+        told = python_without_privileges("-c", script, *arguments[:2], "--cache_dir", cache)
+    assert told.startswith(f"error: cache_dir: {cache} cannot be written to (Permission denied)")
 
 
 def test_the_script_runs_with_several_processes(folder, tmp_path):

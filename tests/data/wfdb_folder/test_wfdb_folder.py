@@ -237,6 +237,7 @@ def test_the_settings_may_have_another_name(folder, build):
         ({"sampling_rate": "fast"}, "sampling_rate", "got 'fast'; expected a number, in Hz"),
         ({"separator": ""}, "separator", "got ''"),
         ({"table": "../labels.csv"}, "table", "inside this folder"),
+        ({"table": "tables\\labels.csv"}, "table", "got 'tables\\\\labels.csv'; expected the path of a CSV file"),
         ({"table": "nowhere.csv"}, "file", "cannot be read"),
     ],
 )
