@@ -166,5 +166,5 @@ def main(
         if options.output_dir is not None:
             folder = write_parquet(builder, options.output_dir, options.num_proc, options.max_shard_size)
             print(f"Wrote {folder}")
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -99,5 +99,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         print(f"Wrote {write_parquet(**vars(options))}. It must not be published: see its README.md.")
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -158,5 +158,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"Wrote {folder}")
         if options.push_to is not None:
             print(f"Pushed {push_parquet(options.output_dir, options.push_to, private=options.private)}")
-    except (ValueError, FileExistsError, PushError) as error:
+    except (ValueError, OSError, PushError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -182,6 +182,8 @@ def test_the_script_reads_a_cache_that_is_read_only_and_names_the_setting_where_
     (tmp_path / "empty").mkdir()
     with read_only(tmp_path / "empty") as cache:
         told = python_without_privileges("-c", script, *arguments[:2], "--cache_dir", cache)
+        not_written = python_without_privileges("-c", script, *arguments, "--output_dir", cache / "parquet")
+    assert "error: [Errno 13] Permission denied" in not_written
     assert told.startswith(f"error: cache_dir: {cache} cannot be written to (Permission denied)")
 
 
