@@ -141,10 +141,10 @@ def _header(first: bytes, rest: bytes, num_channels: int, size: int) -> _Header:
         metadata=_metadata(first),
     )
     if header.num_records == -1:  # written so while the recording lasts
-        num_records, rest = divmod(size - header.start, max(1, header.record_bytes))
-        if rest:
+        num_records, left = divmod(size - header.start, max(1, header.record_bytes))
+        if left:
             raise ECGFileError(
-                f"leaves its number of records open (-1), and ends {rest} bytes within one of {header.record_bytes}: "
+                f"leaves its number of records open (-1), and ends {left} bytes within one of {header.record_bytes}: "
                 "it was cut short, or bytes were inserted, as a transfer in text mode does; fetch it again."
             )
         return header._replace(num_records=num_records)

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from ..data.simulator.ptbxl_layout import simulate_ptbxl
 from ..runs.run import Run
 from .cost import CostMeter
-from .recipe import Recipe
+from .recipe import Recipe, RecipeError
 from .run import run_recipe
 from .stages import EVERY_STAGE
 
@@ -88,6 +88,11 @@ def plan_recipe(recipe: Recipe) -> Plan:
     Raises:
         RecipeError: if the recipe cannot be followed.
     """
+    if not recipe.tasks and not recipe.is_pretraining:
+        raise RecipeError(
+            "tasks: a plan is measured on simulated records in PTB-XL's layout, and the recipe names no task of "
+            'theirs; for data of your own, plan with one that is like yours, as --tasks "[superdiagnostic]".'
+        )
     batches = _largest_batch() // 2, _largest_batch()
     sizes = int(1.25 * batches[0] * _BATCHES_A_RUN[0]), int(1.25 * batches[1] * _BATCHES_A_RUN[1])
     with tempfile.TemporaryDirectory() as folder:

@@ -47,6 +47,10 @@ def test_a_recipe_that_cannot_be_followed_is_refused(short, tmp_path):
         planning.plan_recipe(recipe)
 
 
+def test_a_recipe_of_own_data_is_told_to_name_a_task_of_the_simulated_records(fail):
+    assert 'as --tasks "[superdiagnostic]"' in fail("plan", "own_data")
+
+
 def test_a_pre_training_is_planned_by_its_training_records_alone(short, tmp_path, capfd):
     fields = pretraining_fields(PREDICTIVE, tmp_path, tmp_path, tmp_path, num_train_epochs=50, global_batch_size=64)
     main(["plan", "--json", str(write_recipe(tmp_path / "recipe.yaml", fields))])
