@@ -29,7 +29,7 @@ from .saved_extractor import joint_extractor, read_extractor
 from .tasks import Task
 from .travelling_code import save_code_of
 
-ADAPTER_FILE = "enecg.json"  # beside the weights of an adapter that a recipe made
+ENECG_FILE = "enecg.json"  # beside the weights of an adapter that a recipe made
 
 _OF_AN_ADAPTER = ("calibration", "thresholds", "conformal", "measured", "trained_sampling_rate")
 _HUB_OPTIONS = ("token", "cache_dir", "force_download", "local_files_only")
@@ -192,7 +192,7 @@ class EnECGPreTrainedModel(StrictLoading):
         if peft_model_id is not None:
             options = {key: value for key, value in (kwargs.get("adapter_kwargs") or {}).items() if key[0] != "_"}
             lenient = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
-            file = cached_file(peft_model_id, ADAPTER_FILE, **lenient, **options)
+            file = cached_file(peft_model_id, ENECG_FILE, **lenient, **options)
             if file is not None:
                 tasks = json.loads(Path(file).read_text(encoding="utf-8"))["tasks"]
                 settings = cast(Any, self.peft_config[adapter_name or "default"])
@@ -304,4 +304,4 @@ def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_diff_dict().items() if key not in notes}
 
 
-__all__ = ["ADAPTER_FILE", "EnECGPreTrainedModel", "changes_experts"]
+__all__ = ["ENECG_FILE", "EnECGPreTrainedModel", "changes_experts"]

@@ -29,13 +29,12 @@ from ..expert_references import model_source, tensors_digest
 from ..loading import check_cached_files, place_and_revision
 from ..modeling_backbone import RecordDropout
 from ..modeling_enecg import EnECGModel
-from ..pretrained_enecg import ADAPTER_FILE, changes_experts
+from ..pretrained_enecg import ENECG_FILE, changes_experts
 from ..runs.files import added_files, write_text
 from ..runs.shipped import find_model
 
 FINAL_LAYERS = ("whole", "lora", "frozen")
 ADAPTER_NAME = "default"
-ENECG_FILE = ADAPTER_FILE
 BASE_FOLDER = "base"
 RESERVED_NAMES = {ADAPTER_NAME, "base_layer", "modules_to_save", "original_module"}
 _BASE_INSIDE = "(the folder base inside: load this adapter with modeling_enecg.adapters.load_adapter)"

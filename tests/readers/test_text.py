@@ -194,19 +194,6 @@ def test_a_separator_at_every_end_adds_no_lead(write, signal, header):
     np.testing.assert_allclose(record.signal_mv, signal)
 
 
-def test_a_separator_at_the_end_of_long_lines_adds_no_sample(write):
-    signal = np.random.default_rng(0).normal(size=(12, 600)).round(3)
-    path = write("\n".join("".join(f"{value}," for value in lead) for lead in signal))
-    np.testing.assert_allclose(read_ecg(path, **STATED, lead_names=STANDARD_LEADS).signal_mv, signal)
-
-
-def test_numbers_of_long_lines_are_no_samples(write):
-    signal = np.random.default_rng(0).normal(size=(12, 600)).round(3)
-    rows = [",".join(map(str, [number, *lead])) for number, lead in enumerate(signal)]
-    path = write("\n".join(["," + ",".join(map(str, range(600))), *rows]))
-    np.testing.assert_allclose(read_ecg(path, **STATED, lead_names=STANDARD_LEADS).signal_mv, signal)
-
-
 @pytest.mark.parametrize("line", ["0.1,x", "0.1", "0.1,0.2,0.3", "0.1 0.2", "0.1,1_0", "0.1,0x1", "end of file"])
 @pytest.mark.parametrize("number", [2, 3, 6, 150])
 def test_a_line_that_is_no_row_of_numbers_is_named(write, signal, line, number):
@@ -271,10 +258,17 @@ def test_a_description_of_another_table_is_refused(prucka, options):
         read_ecg(prucka(**options))
 
 
-def test_long_lines_are_leads(write):
+@pytest.mark.parametrize("form", ["blanks", "a comma at the end", "numbered"])
+def test_long_lines_are_leads(write, form):
     signal = np.random.default_rng(0).normal(size=(12, 600)).round(3)
-    path = write("\n".join(" ".join(map(str, lead)) for lead in signal))
-    np.testing.assert_allclose(read_ecg(path, **STATED, lead_names=STANDARD_LEADS).signal_mv, signal)
+    lines = [",".join(map(str, lead)) for lead in signal]
+    forms = {
+        "blanks": [line.replace(",", " ") for line in lines],
+        "a comma at the end": [f"{line}," for line in lines],
+        "numbered": ["," + ",".join(map(str, range(600))), *(f"{row},{line}" for row, line in enumerate(lines))],
+    }
+    record = read_ecg(write("\n".join(forms[form])), **STATED, lead_names=STANDARD_LEADS)
+    np.testing.assert_allclose(record.signal_mv, signal)
 
 
 @pytest.mark.parametrize(
