@@ -5,8 +5,7 @@ import pytest
 from transformers import AutoFeatureExtractor, AutoModel
 
 import modeling_enecg
-from modeling_enecg import BACKBONES, EnECGModel, Task
-from modeling_enecg.evaluation import Bootstrap
+from modeling_enecg import BACKBONES, EnECGModel
 from modeling_enecg.io import read_ecg
 from tests.helpers.pages import ROOT, blocks
 from tests.helpers.tiny_models import RHYTHM, tiny_backbone_configs
@@ -43,10 +42,8 @@ def names(simulated, tmp_path, monkeypatch) -> dict[str, object]:
         "other_mv": signal_mv[:, ::-1].copy(),
         "targets": targets,
         "logits": rng.normal(size=targets.shape),
-        "probabilities": rng.random(targets.shape),
-        "patients": [f"p{index // 2}" for index in range(60)],
-        "task": Task("findings", "multi_label_classification", labels=["AFIB", "PVC", "PACE"]),
-        "bootstrap": Bootstrap(num_resamples=10),
+        "model": AutoModel.from_pretrained(modeling_enecg.builtin("small")),
+        "extractor": AutoFeatureExtractor.from_pretrained(modeling_enecg.builtin("small")),
     }
 
 
@@ -66,9 +63,6 @@ def test_pipelines_and_auto_classes(page, names):
 
 
 def test_reading_a_recording_and_giving_some_of_its_leads(names):
-    model_dir = modeling_enecg.builtin("small")
-    names["model"] = AutoModel.from_pretrained(model_dir)
-    names["extractor"] = AutoFeatureExtractor.from_pretrained(model_dir)
     run_examples("docs/recordings.md", names, 0)
     names["signal_mv"] = names["signal_mv"][:2]
     run_examples("docs/recordings.md", names, 1)
@@ -76,9 +70,6 @@ def test_reading_a_recording_and_giving_some_of_its_leads(names):
 
 
 def test_explanations(names):
-    model_dir = modeling_enecg.builtin("small")
-    names["model"] = AutoModel.from_pretrained(model_dir)
-    names["extractor"] = AutoFeatureExtractor.from_pretrained(model_dir)
     run_examples("docs/explanations.md", names)
 
 
