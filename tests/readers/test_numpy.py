@@ -224,3 +224,9 @@ def test_a_member_that_is_not_needed_is_not_unpacked(path, counts):
     with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("notes.npy", bytes(10**6))
     np.testing.assert_allclose(read_ecg(path).signal_mv, read_ecg(save(path, counts), **STATED).signal_mv)
+
+
+def test_more_channels_than_any_recording_has_are_refused(tmp_path):
+    np.save(tmp_path / "ecg.npy", np.zeros((1025, 2000)))
+    with pytest.raises(ECGFileError, match="holds 1025 channels; at most 1024 are read"):
+        read_ecg(tmp_path / "ecg.npy", sampling_rate=500, unit="mV")
