@@ -68,13 +68,12 @@ dist: $(VENV)/.ready $(DOCS_VENV)/.ready
 clean:
 	rm -rf $(VENV) $(APP_VENV) $(DOCS_VENV) runs site dist
 
-# torch comes first: chosen by another package it would be the newest build, with gigabytes of CUDA. Of 19,000 files of
-# Python most are never imported; the others are compiled then.
+# torch comes first: chosen by another package it would be the newest build, with gigabytes of CUDA.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): first torch, then the project and its tools. Once, some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt "$(TORCH)"
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 $(APP_VENV)/.ready: pyproject.toml constraints.txt constraints-app.txt
